@@ -1,0 +1,6 @@
+"""`python -m platform.predict RUN IMAGE...`: label and confidence of each image, or a rejection."""
+
+from platform._door import enter
+
+if __name__ == "__main__":
+    enter("predict")

@@ -1,0 +1,231 @@
+"""The command line: parses, calls, prints, and turns errors into exit codes."""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raysweep.errors import RaysweepError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="raysweep")
+def cli() -> None:
+    """Hyperparameter search for image models on a Ray cluster."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `90s`, `45m`, `2h` or `1d`.
+
+    Raises:
+        click.BadParameter: the text is none of these.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not match or float(match[1]) == 0:
+        raise click.BadParameter(f"a duration is a number with s, m, h or d, such as 90s or 2h, got {text!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+@cli.command()
+@click.argument("study")
+@click.option("--data", metavar="PATH|sample", help="A folder of images or idx files, or the built-in sample.")
+@click.option("--trials", type=int, metavar="N", help="Trials in all, the baseline and failed ones included.")
+@click.option("--max-epochs", type=int, metavar="N", help="Clips the range of epochs, and the baseline's.")
+@click.option("--time-budget", metavar="2h", help="No new trial starts after this time.")
+@click.option(
+    "--storage",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Where runs and the cache of decoded images are kept; on a cluster a path all nodes share.",
+)
+@click.option("--name", metavar="NAME", help="The run's folder under storage; default: the study's name.")
+@click.option(
+    "--address",
+    metavar="ADDR",
+    help="A Ray cluster; default: the one running here or in RAY_ADDRESS, else a local one; `local` forces that.",
+)
+@click.option("--workers", type=int, default=1, show_default=True, help="Workers of one trial; above 1: DDP.")
+@click.option("--cpus-per-worker", type=float, metavar="F", help="Default: 1, or the share of a GPU.")
+@click.option("--gpus-per-worker", type=float, metavar="F", help="Default: 1 where there are any.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Fixes one field of the study, dotted: task.model=resnet18; may be repeated.",
+)
+@click.option(
+    "--wandb",
+    "wandb_mode",
+    type=click.Choice(["online", "offline", "disabled"]),
+    help="Default: online with a key, else offline.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search and of every trial.")
+def tune(
+    study: str,
+    data: str | None,
+    trials: int | None,
+    max_epochs: int | None,
+    time_budget: str | None,
+    storage: Path,
+    name: str | None,
+    address: str | None,
+    workers: int,
+    cpus_per_worker: float | None,
+    gpus_per_worker: float | None,
+    settings: tuple[str, ...],
+    wandb_mode: str | None,
+    seed: int,
+) -> None:
+    """Search, then the final test evaluation and the report.
+
+    STUDY is a name in search_spaces/ or a path to such a file.
+    """
+    import dataclasses
+
+    from raysweep.config import Budget, check_config
+    from raysweep.search.run import RunOptions, run_study
+    from raysweep.study import load_study
+    from raysweep.tracking import default_mode
+
+    resolved = load_study(study).with_settings(settings)
+    if data is not None:
+        source = data if data == "sample" else str(Path(data).expanduser().resolve())
+        resolved = dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, source=source))
+    if max_epochs is not None:
+        resolved = resolved.with_max_epochs(max_epochs)
+    budget: Budget = check_config(
+        lambda: Budget(
+            trials=resolved.budget.trials if trials is None else trials,
+            time_s=parse_duration(time_budget) if time_budget else resolved.budget.time_s,
+        ),
+        "budget",
+    )
+    resolved = dataclasses.replace(resolved, budget=budget, seed=seed)
+    options = RunOptions(
+        storage=storage.resolve(),
+        name=check_name(name or resolved.name),
+        address=address,
+        num_workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        wandb=wandb_mode or default_mode(),  # type: ignore[arg-type]
+        data_root=data_root(),
+        max_epochs=max_epochs,
+    )
+    click.echo(describe_results(run_study(resolved, options), options.run))
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def evaluate(run: Path) -> None:
+    """The test evaluation of a RUN's folder again; recorded as a further opening of the test split."""
+    from raysweep.search.again import evaluate_again
+
+    test = evaluate_again(run.resolve(), data_root())
+    click.echo((run / "test" / "classification_report.txt").read_text(), nl=False)
+    click.echo(f"The test split of this run has been opened {test['openings']} times.")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a line for each image.")
+def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
+    """Label and confidence for each of IMAGES, from the best model of a RUN's folder."""
+    from raysweep.predict import predict_files
+
+    rows = predict_files(run.resolve(), images)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    for row in [] if as_json else rows:
+        click.echo(
+            f"{row['image']}: {row['error']}"
+            if "error" in row
+            else f"{row['image']}: {row['label']} ({row['confidence']:.1%})",
+            err="error" in row,
+        )
+    if any("error" in row for row in rows):
+        sys.exit(1)
+
+
+@cli.command()
+def studies() -> None:
+    """The studies there are: task, data, space and baseline."""
+    from raysweep.study import list_studies, load_study
+
+    for name, path in list_studies().items():
+        study = load_study(str(path))
+        click.echo(
+            f"{name}  ({study.task.kind} on {study.data.source}, {study.objective.direction} {study.objective.metric})"
+        )
+        width = max(len(key) for key, _ in study.all_distributions())
+        for key, distribution in study.all_distributions():
+            baseline = f"   baseline {study.baseline[key]}" if key in study.baseline else ""
+            click.echo(f"  {key:<{width}}  {distribution}{baseline}")
+
+
+def check_name(name: str) -> str:
+    """The name, which becomes a folder's.
+
+    Raises:
+        click.BadParameter: it has other characters than letters, digits, `.`, `_` and `-`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+        raise click.BadParameter(f"--name is a folder's name of letters, digits, '.', '_' and '-', got {name!r}")
+    return name
+
+
+def data_root() -> Path | None:
+    """The folder in RAYSWEEP_DATA, which may hold mnist/ and fashion-mnist/."""
+    value = os.environ.get("RAYSWEEP_DATA")
+    return Path(value).expanduser().resolve() if value else None
+
+
+def describe_results(record: dict[str, Any], run: Path) -> str:
+    """What a finished study prints."""
+    test, best, data = record["test"], record["best"], record["data"]
+    counts = {state: sum(t["state"] == state for t in record["trials"]) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    lines = [
+        (run / "test" / "classification_report.txt").read_text().rstrip(),
+        "",
+        f"{record['study']}: {len(record['trials'])} trials, {counts['COMPLETE']} complete, {counts['PRUNED']} stopped "
+        f"early, {counts['FAIL']} failed, in {record['duration_s']:.0f} s",
+        f"best: trial {best['number']}, {record['objective']['metric']} {best['value']:.4f} at epoch {best['best_epoch']}",
+        *(f"  {key} = {value}" for key, value in best["params"].items()),
+        f"test accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}, {test['num_images']} images of {data['source']}",
+        f"lift: {test['lift']['text']}",
+        *([f"skipped {len(data['skipped'])} files that could not be decoded:"] if data["skipped"] else []),
+        *(f"  {skipped['path']}: {skipped['reason']}" for skipped in data["skipped"]),
+        *([f"epochs were limited to {record['max_epochs']} by --max-epochs"] if record["max_epochs"] else []),
+        f"results: {run}",
+        *([f"W&B runs are offline; to upload: {record['sync_command']}"] if record["sync_command"] else []),
+    ]
+    return "\n".join(lines)
+
+
+def main(args: list[str] | None = None) -> None:
+    """The console script: exit code 0 done, 1 the work failed, 2 wrong usage or config, 130 interrupted."""
+    args = sys.argv[1:] if args is None else args
+    command: click.Command = cli
+    prog_name = "raysweep"
+    if getattr(sys.modules["__main__"], "__package__", None) == "platform":  # the door: its module names the verb
+        command, prog_name, args = cli.commands[args[0]], f"python -m platform.{args[0]}", args[1:]
+    try:
+        command.main(args=args, prog_name=prog_name, standalone_mode=False)
+    except click.exceptions.Exit as exit_request:
+        sys.exit(exit_request.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except RaysweepError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; finished trials are stored in the run's folder", err=True)
+        sys.exit(130)

@@ -1,0 +1,208 @@
+"""What a trial is told: data, task and training as plain, validated, frozen data."""
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+from raysweep import fields
+from raysweep.errors import UsageError
+
+
+def require(condition: bool, rule: str, value: object) -> None:
+    """Raises ValueError with the rule and the value received unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{rule}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationConfig:
+    """Random changes of training images, each value at strength 1."""
+
+    strength: float = 0.0
+    """Scales everything below; 0 to 1, 0 leaves the images as they are."""
+    random_crop: float = 0.3
+    """Largest share of each side that a random window leaves out; 0 to 0.9."""
+    rotation_degrees: float = 15.0
+    """Largest rotation to either side; 0 to 180."""
+    horizontal_flip: float = 0.5
+    """Probability of a mirror image; 0 to 1."""
+    brightness: float = 0.3
+    """Largest relative change of brightness; 0 to 1."""
+    contrast: float = 0.3
+    """Largest relative change of contrast; 0 to 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("strength", "horizontal_flip", "brightness", "contrast"):
+            require(0 <= getattr(self, name) <= 1, f"augmentation.{name} must be in 0..1", getattr(self, name))
+        require(0 <= self.random_crop <= 0.9, "augmentation.random_crop must be in 0..0.9", self.random_crop)
+        require(
+            0 <= self.rotation_degrees <= 180,
+            "augmentation.rotation_degrees must be in 0..180",
+            self.rotation_degrees,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Where images come from and what a batch of them looks like."""
+
+    source: str = "sample"
+    """A folder, `sample`, `mnist`, `fashion-mnist` or `kaggle:OWNER/NAME`."""
+    image_size: int = 224
+    """Side of the images that the model sees, in pixels; 8 to 2048."""
+    cache_size: int | None = None
+    """Side of the decoded images kept on disk, in pixels, at least image_size; none: image_size."""
+    channels: Literal[1, 3] = 3
+    """1 grey, 3 RGB."""
+    normalization: Literal["imagenet", "unit", "symmetric"] = "imagenet"
+    """ImageNet mean and deviation; pixels in [0, 1]; pixels in [-1, 1]."""
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """Random changes of training images."""
+    split_seed: int = 0
+    """Decides which images are held out where the source has no such split."""
+    max_bad_fraction: float = 0.01
+    """Share of files that may be undecodable before the run is refused; 0 to 1."""
+    max_pixels: int = 50_000_000
+    """Images whose header names more pixels than this are not decoded."""
+
+    def __post_init__(self) -> None:
+        require(8 <= self.image_size <= 2048, "data.image_size must be in 8..2048 pixels", self.image_size)
+        require(
+            self.cache_size is None or self.image_size <= self.cache_size <= 4096,
+            f"data.cache_size must be at least data.image_size ({self.image_size}) and at most 4096",
+            self.cache_size,
+        )
+        require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction must be in 0..1", self.max_bad_fraction)
+        require(self.max_pixels >= 1, "data.max_pixels must be at least 1", self.max_pixels)
+        require(
+            self.normalization != "imagenet" or self.channels == 3,
+            "data.normalization=imagenet needs data.channels=3",
+            self.channels,
+        )
+
+    @property
+    def decoded_size(self) -> int:
+        """Side of the decoded images on disk, in pixels."""
+        return self.cache_size or self.image_size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """How long and in what numbers a trial trains."""
+
+    epochs: int = 3
+    """Passes over the training images; at least 1."""
+    batch_size: int = 32
+    """Images per step over all workers together; 1 to 65536."""
+    early_stopping_patience: int | None = None
+    """Epochs without a better objective before the trial ends; none: never."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast on GPUs and CPUs with bf16 instructions, else fp32. Weights stay fp32."""
+    channels_last: bool = True
+    """Memory layout (N, H, W, C) for convolutions."""
+    eval_batch_size: int = 500
+    """Images per evaluation step on one worker; changes speed, not results."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "training.epochs must be at least 1", self.epochs)
+        require(1 <= self.batch_size <= 65536, "training.batch_size must be in 1..65536", self.batch_size)
+        require(
+            self.early_stopping_patience is None or self.early_stopping_patience >= 1,
+            "training.early_stopping_patience must be at least 1 or none",
+            self.early_stopping_patience,
+        )
+        require(self.eval_batch_size >= 1, "training.eval_batch_size must be at least 1", self.eval_batch_size)
+
+
+class TaskConfig(Protocol):
+    """Configuration of a task; `kind` names its module in raysweep.tasks and in raysweep.evaluate."""
+
+    kind: ClassVar[str]
+    reported_metrics: ClassVar[frozenset[str]]
+
+    def check_available(self) -> None:
+        """Fails in the driver, with a UsageError, on what would fail every trial."""
+        ...
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+def load_task_config(kind: str, values: dict[str, Any]) -> TaskConfig:
+    """The configuration class of the task `kind`, built from JSON values."""
+    module = importlib.import_module(f"raysweep.tasks.{kind}")
+    config: TaskConfig = fields.from_json(module.CONFIG, values)
+    return config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialConfig:
+    """The study's task, data and training with one sampled point applied, plus the trial's seed."""
+
+    task: TaskConfig
+    data: DataConfig
+    training: TrainingConfig
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` takes them back."""
+        return {
+            "task": {"kind": self.task.kind, **fields.to_json(self.task)},
+            "data": fields.to_json(self.data),
+            "training": fields.to_json(self.training),
+            "seed": self.seed,
+        }
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "TrialConfig":
+        """The configuration stored by `to_json`.
+
+        Raises:
+            UsageError: the values are not a valid configuration.
+        """
+        task = dict(values["task"])
+        return TrialConfig(
+            task=load_task_config(task.pop("kind"), task),
+            data=fields.from_json(DataConfig, values["data"]),
+            training=fields.from_json(TrainingConfig, values["training"]),
+            seed=values["seed"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """What the search optimises, from the validation split."""
+
+    metric: str
+    """A metric that the task reports, such as `val/accuracy`."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+    def __post_init__(self) -> None:
+        require(self.metric.startswith("val/"), "an objective is a validation metric, val/NAME", self.metric)
+
+    def is_better(self, value: float, other: float | None) -> bool:
+        """Whether `value` beats `other`; anything beats None."""
+        if other is None:
+            return True
+        return value > other if self.direction == "maximize" else value < other
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """When the search starts no further trial."""
+
+    trials: int = 20
+    """Trials in all, the baseline and failed ones included; at least 1."""
+    time_s: float | None = None
+    """Wall time after which no new trial starts, in seconds; none: no limit."""
+
+    def __post_init__(self) -> None:
+        require(self.trials >= 1, "the number of trials must be at least 1", self.trials)
+        require(self.time_s is None or self.time_s > 0, "the time budget must be above 0 s", self.time_s)
+
+
+def check_config(make: Any, what: str) -> Any:
+    """Calls `make`; a ValueError of a config class becomes a UsageError that starts with `what`."""
+    try:
+        return make()
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{what}: {error}") from None

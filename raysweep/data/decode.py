@@ -1,0 +1,139 @@
+"""JPEG or PNG bytes to a square uint8 array, or one exception that says why not.
+
+Pillow's two plugins are used directly, not through `Image.open`. That decides the format by its magic bytes,
+reaches no other decoder, leaves the limit on pixels to us (`Image.open` has its own, which warns), and keeps
+the plugin's own message where `Image.open` would say only "cannot identify image file".
+"""
+
+import io
+import struct
+import warnings
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.ExifTags import Base as ExifTag
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+# EXIF 2.32, tag 0x0112: what undoes each way the camera may have been held. 1 is upright.
+_UNDO_ORIENTATION: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Large images are first shrunk by whole factors, to no less than this many times the target.
+_REDUCING_GAP = 3.0
+
+
+class UndecodableImage(Exception):  # noqa: N818 - an outcome that is counted, not a fault
+    """Bytes that give no image; its text is the reason, for a person."""
+
+
+class _JpegFile(JpegImageFile):
+    """A JPEG whose EXIF is not read on opening, where an odd resolution tag would refuse the whole image."""
+
+    def _read_dpi_from_exif(self) -> None:
+        """Does nothing: dots per inch are of no use here."""
+
+
+_PLUGINS: dict[bytes, type[ImageFile]] = {b"\xff\xd8\xff": _JpegFile, b"\x89PNG\r\n\x1a\n": PngImageFile}
+
+
+def decode_image(data: bytes, *, size: int, channels: Literal[1, 3], max_pixels: int = 50_000_000) -> NDArray[np.uint8]:
+    """Returns the JPEG or PNG in `data` as (size, size, channels) uint8 in [0, 255], writable.
+
+    The image is turned upright by its EXIF orientation, laid on white where it is transparent, stretched to a
+    square with antialiased bilinear interpolation (as torchvision's `Resize((size, size))`), and given as RGB
+    or, for one channel, luma (ITU-R 601-2). 16-bit samples are scaled to 8 bits. A JPEG at least twice the
+    target is decoded at 1/2, 1/4 or 1/8, which never goes below the target. Of several pictures in a file the
+    first is taken. Colour profiles are not applied.
+
+    Damage that leaves a complete stream goes unseen: a JPEG cut short and then closed by an end marker, or a
+    PNG whose compressed data ends early but cleanly, comes with its last rows grey or black.
+
+    Raises:
+        UndecodableImage: the bytes are no JPEG or PNG, are truncated or broken, or their header names more
+            than `max_pixels` pixels (found before any pixel is decoded).
+        ValueError: `size` is under 1, or `channels` is neither 1 nor 3.
+    """
+    if size < 1 or channels not in (1, 3):
+        raise ValueError(f"size must be at least 1 and channels 1 or 3, got {size} and {channels}")
+    plugin = next((plugin for magic, plugin in _PLUGINS.items() if data.startswith(magic)), None)
+    if plugin is None:
+        raise UndecodableImage(f"not a JPEG or PNG (starts with {data[:4]!r})" if data else "empty file")
+    try:
+        with warnings.catch_warnings():
+            # Broken EXIF in a good image is common. Limited to Pillow as other threads see the filter too.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return _decode(plugin(io.BytesIO(data)), size, channels, max_pixels)
+    except UndecodableImage:
+        raise
+    except Exception as error:  # Pillow has no base class for what hostile bytes can raise
+        raise UndecodableImage(_reason(error, "JPEG" if plugin is _JpegFile else "PNG")) from error
+
+
+def _decode(image: ImageFile, size: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
+    """Returns the opened, not yet loaded `image` as (size, size, channels) uint8."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise UndecodableImage(f"{width}x{height} pixels is no image")
+    if width * height > max_pixels:
+        raise UndecodableImage(f"{width}x{height} pixels is over the limit of {max_pixels:,}")
+    # Only JPEG takes the hint. "L" asks for the luma plane alone. A square target is the same for any turn.
+    image.draft("L" if channels == 1 else None, (size, size))
+    image.load()
+    square = _flatten(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
+    # A square is turned after it is small: the same picture for less work.
+    undo = _UNDO_ORIENTATION.get(_orientation(image))
+    upright = square if undo is None else square.transpose(undo)
+    return np.array(upright.convert("L" if channels == 1 else "RGB")).reshape(size, size, channels)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Returns a loaded image of any mode as "L" or "RGB", at its own size, on white where transparent."""
+    if image.mode in ("I", "I;16"):
+        return _flatten_16_bit(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(rgba, mask=rgba)
+        return canvas
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _flatten_16_bit(image: Image.Image) -> Image.Image:
+    """Returns a 16-bit grey image as "L", 0..65535 scaled to 0..255; Pillow's `convert` would clip it."""
+    values = np.asarray(image)
+    levels = (values // 257 + (values % 257 > 128)).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        levels[values == transparent] = 255
+    return Image.fromarray(levels)
+
+
+def _orientation(image: Image.Image) -> object:
+    """Returns the EXIF (or XMP) orientation of a loaded image, 1 (upright) if it cannot be read."""
+    try:
+        return image.getexif().get(ExifTag.Orientation, 1)
+    except Exception:  # a hostile tag raises as many types as a hostile image
+        return 1
+
+
+def _reason(error: Exception, file_format: str) -> str:
+    """Returns Pillow's `error` as a reason for a person."""
+    broken, text = f"broken {file_format}", str(error) or type(error).__name__
+    if isinstance(error, SyntaxError) and isinstance(error.__cause__, struct.error | IndexError):
+        return "truncated: the file ends within its header"
+    if text == "not identified by this driver":
+        return f"{broken}: its header has no usable size or colour type"
+    if text.startswith(broken):
+        return text
+    return f"truncated: {text}" if "truncated" in text.lower() else f"{broken}: {text}"

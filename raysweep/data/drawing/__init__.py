@@ -1,0 +1,1 @@
+"""Procedural pictures of cars: bodies, a camera, a brush and the scenes around them."""

@@ -1,0 +1,102 @@
+"""Decoded images on disk, memory-mapped: every process of a node shares the same pages."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep import fields
+
+
+class ImageSet:
+    """The decoded images and labels of one split, by reference: only the folder's path is sent around.
+
+    `images.npy` has a row for each file, `rows.npy` names those that could be decoded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[type["ImageSet"], tuple[Path]]:
+        return ImageSet, (self.folder,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def _images(self) -> npt.NDArray[np.uint8]:
+        images: npt.NDArray[np.uint8] = np.load(self.folder / "images.npy", mmap_mode="r")
+        return images
+
+    @cached_property
+    def _rows(self) -> npt.NDArray[np.int64]:
+        rows: npt.NDArray[np.int64] = np.load(self.folder / "rows.npy")
+        return rows
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class numbers, (N,) int64."""
+        labels: npt.NDArray[np.int64] = np.load(self.folder / "labels.npy")
+        return labels
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Where each image came from: a path, with `#index` for a member of an idx file; length N."""
+        names: list[str] = json.loads((self.folder / "names.json").read_text())
+        return names
+
+    def gather(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Copies of some images, (len(indices), H, W, C) uint8."""
+        return np.asarray(self._images[self._rows[indices]])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkippedFile:
+    """A file that could not be decoded."""
+
+    path: str
+    split: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataInfo:
+    """What is known of a prepared data set: the facts that models and reports need."""
+
+    source: str
+    synthetic: bool
+    digest: str
+    """SHA-256 over names, labels and contents of all decoded files, split by split."""
+    classes: tuple[str, ...]
+    num_train: int
+    num_val: int
+    num_test: int
+    skipped: tuple[SkippedFile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedData:
+    """Training and validation images, decoded; nothing in it leads to the test split."""
+
+    folder: Path
+    info: DataInfo
+
+    @property
+    def train(self) -> ImageSet:
+        """The training images."""
+        return ImageSet(self.folder / "train")
+
+    @property
+    def val(self) -> ImageSet:
+        """The validation images."""
+        return ImageSet(self.folder / "val")
+
+    @staticmethod
+    def load(folder: Path) -> "PreparedData":
+        """What `save` left in the cache's `folder`."""
+        values: dict[str, Any] = json.loads((folder / "info.json").read_text())
+        return PreparedData(folder=folder, info=fields.from_json(DataInfo, values))

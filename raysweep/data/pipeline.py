@@ -1,0 +1,215 @@
+"""Ray Data reads, decodes and resizes every image once; the result is cached on disk by files and settings."""
+
+import hashlib
+import json
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import ray
+from PIL import Image
+
+from raysweep import fields, files
+from raysweep.config import DataConfig
+from raysweep.data.decode import UndecodableImage, decode_image
+from raysweep.data.idx import load_idx
+from raysweep.data.images import DataInfo, PreparedData, SkippedFile
+from raysweep.data.records import SPLITS, WHOLE_FILE, Source, Split
+from raysweep.errors import DataError
+
+BLOCK_BYTES = 16 * 1024**2
+CACHE_VERSION = 1
+
+
+def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedData, Path]:
+    """Training and validation data, and apart from them the folder of the sealed test split.
+
+    Everything is decoded by the first run on these files and settings, and found in `cache` by the next.
+    Needs a Ray connection for the first.
+
+    Raises:
+        DataError: more files than `config.max_bad_fraction` cannot be decoded.
+    """
+    settings = [CACHE_VERSION, source.fingerprint(), config.decoded_size, config.channels, config.max_pixels]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+    folder, test_folder = cache / key, cache / f"{key}-test"
+    if not (folder / "info.json").is_file():
+        _decode(source, config, folder, test_folder)
+    prepared = PreparedData.load(folder)
+    _check_skipped(prepared.info, config.max_bad_fraction)
+    return prepared, test_folder
+
+
+def _decode(source: Source, config: DataConfig, folder: Path, test_folder: Path) -> None:
+    """Decodes all splits into temporary folders beside their places and renames them when whole."""
+    marker = uuid.uuid4().hex[:8]
+    temporary = {place: place.with_name(f".{place.name}.{marker}") for place in (folder, test_folder)}
+    into: dict[Split, Path] = {
+        "train": temporary[folder] / "train",
+        "val": temporary[folder] / "val",
+        "test": temporary[test_folder],
+    }
+    try:
+        info = _decode_splits(source, config, into)
+        files.write_json(temporary[folder] / "info.json", fields.to_json(info))
+        for place in (test_folder, folder):
+            _rename(temporary[place], place)
+    finally:
+        for path in temporary.values():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _rename(temporary: Path, place: Path) -> None:
+    """Renames a folder; where another run was first with the same content, its folder stays."""
+    try:
+        temporary.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+
+
+def _decode_splits(source: Source, config: DataConfig, into: dict[Split, Path]) -> DataInfo:
+    side = config.decoded_size
+    rows_per_block = max(1, BLOCK_BYTES // (side * side * config.channels))
+    tables = []
+    for split in SPLITS:
+        records = source.records[split]
+        into[split].mkdir(parents=True)
+        shape = (len(records), side, side, config.channels)
+        np.lib.format.open_memmap(into[split] / "images.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
+        for start in range(0, len(records), rows_per_block):
+            stop = min(start + rows_per_block, len(records))
+            tables.append(
+                pa.table(
+                    {
+                        "split": [split] * (stop - start),
+                        "row": np.arange(start, stop),
+                        "path": records.paths[start:stop],
+                        "member": records.members[start:stop],
+                    }
+                )
+            )
+    reasons: dict[Split, list[str]] = {split: [""] * len(source.records[split]) for split in SPLITS}
+    digests: dict[Split, list[str]] = {split: [""] * len(source.records[split]) for split in SPLITS}
+    for row in _run(tables, config, into):
+        reasons[row["split"]][row["row"]] = row["reason"]
+        digests[row["split"]][row["row"]] = row["digest"]
+    return _summarise(source, into, reasons, digests)
+
+
+def _run(tables: list[pa.Table], config: DataConfig, into: dict[Split, Path]) -> Iterator[dict[str, Any]]:
+    """Streams the blocks of records through Ray Data; yields a row for each record."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    dataset = ray.data.from_arrow(tables).map_batches(
+        decode_block,  # type: ignore[arg-type]
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_kwargs={
+            "into": into,
+            "side": config.decoded_size,
+            "channels": config.channels,
+            "max_pixels": config.max_pixels,
+        },
+    )
+    yield from dataset.iter_rows()
+
+
+def decode_block(
+    block: pa.Table, *, into: dict[Split, Path], side: int, channels: Literal[1, 3], max_pixels: int
+) -> pa.Table:
+    """Reads and decodes the records of a block, which is a run of rows of one split, into its images.npy.
+
+    Returns a row for each record: split, row, reason ("" when decoded), digest of the raw bytes.
+    """
+    records = block.to_pylist()
+    decoded = np.zeros((len(records), side, side, channels), dtype=np.uint8)
+    reasons, digests = [], []
+    for position, record in enumerate(records):
+        reason = ""
+        raw = b""
+        try:
+            if record["member"] == WHOLE_FILE:
+                raw = Path(record["path"]).read_bytes()
+                decoded[position] = decode_image(raw, size=side, channels=channels, max_pixels=max_pixels)
+            else:
+                image = load_idx(Path(record["path"]))[record["member"]]
+                raw = image.tobytes()
+                decoded[position] = _resize_grey(image, side)
+        except (UndecodableImage, OSError) as error:
+            reason = str(error)
+        reasons.append(reason)
+        digests.append(hashlib.sha256(raw).hexdigest())
+    images = np.load(into[records[0]["split"]] / "images.npy", mmap_mode="r+")
+    images[records[0]["row"] : records[-1]["row"] + 1] = decoded
+    images.flush()
+    return pa.table({"split": block["split"], "row": block["row"], "reason": reasons, "digest": digests})
+
+
+def _resize_grey(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """A grey image (H, W) stretched to (side, side, 1); it broadcasts to three channels."""
+    if image.shape != (side, side):
+        image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+    return image[:, :, None]
+
+
+def _summarise(
+    source: Source,
+    into: dict[Split, Path],
+    reasons: dict[Split, list[str]],
+    digests: dict[Split, list[str]],
+) -> DataInfo:
+    """Writes rows, labels and names of what could be decoded, and returns the facts of the whole set."""
+    digest = hashlib.sha256()
+    skipped: list[SkippedFile] = []
+    counts: dict[Split, int] = {}
+    for split in SPLITS:
+        records = source.records[split]
+        bad = np.array([bool(reason) for reason in reasons[split]], dtype=bool)
+        rows: npt.NDArray[np.int64] = np.flatnonzero(~bad)
+        counts[split] = len(rows)
+        skipped += [
+            SkippedFile(path=records.paths[row], split=split, reason=reasons[split][row]) for row in np.flatnonzero(bad)
+        ]
+        names = [
+            records.paths[row] if records.members[row] == WHOLE_FILE else f"{records.paths[row]}#{records.members[row]}"
+            for row in rows
+        ]
+        np.save(into[split] / "rows.npy", rows)
+        np.save(into[split] / "labels.npy", records.labels[rows])
+        files.write_text(into[split] / "names.json", json.dumps(names))
+        digest.update(split.encode())
+        for row in rows:
+            digest.update(f"{digests[split][row]} {source.classes[records.labels[row]]}\n".encode())
+    return DataInfo(
+        source=source.name,
+        synthetic=source.synthetic,
+        digest=digest.hexdigest(),
+        classes=source.classes,
+        num_train=counts["train"],
+        num_val=counts["val"],
+        num_test=counts["test"],
+        skipped=tuple(skipped),
+    )
+
+
+def _check_skipped(info: DataInfo, max_bad_fraction: float) -> None:
+    total = info.num_train + info.num_val + info.num_test + len(info.skipped)
+    share = len(info.skipped) / total
+    if share > max_bad_fraction or min(info.num_train, info.num_val, info.num_test) == 0:
+        shown = "".join(f"\n  {skipped.path}: {skipped.reason}" for skipped in info.skipped[:10])
+        more = f"\n  and {len(info.skipped) - 10} more" if len(info.skipped) > 10 else ""
+        raise DataError(
+            f"{len(info.skipped)} of {total} files cannot be decoded ({share:.1%}), the limit is "
+            f"{max_bad_fraction:.1%}; mend or remove them, or raise the limit with "
+            f"--set data.max_bad_fraction={min(1.0, share * 1.1):.3f}:{shown}{more}"
+        )

@@ -1,0 +1,56 @@
+"""The final evaluation of a run: the best model and the baseline meet the sealed test split."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raysweep import files
+from raysweep.evaluate.sealed import open_test
+from raysweep.evaluate.stored import StoredModel, load_model
+from raysweep.train import checkpoint
+from raysweep.train.precision import prepare_process
+
+BASELINE = 0
+
+
+def evaluate_final(run: Path, test_folder: Path, *, reason: str, num_threads: int) -> dict[str, Any]:
+    """Evaluates `best/` and the baseline of a run on its test images; writes `test/` and returns its figures.
+
+    Raises:
+        UsageError: the run has no best model.
+        CorruptFileError: weights do not match their digest.
+    """
+    prepare_process(num_threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    best = load_model(run / "best" / checkpoint.WEIGHTS, run / "best" / "config.json", device)
+    baseline = load_baseline(run, best, device)
+    images, opening = open_test(test_folder, run, reason)
+    histories = {
+        f"best (trial {best.number})": _history(run, best.number),
+        f"baseline (trial {baseline.number})": _history(run, baseline.number),
+    }
+    note = "synthetic data: drawn by raysweep, not photographs" if best.info.synthetic else ""
+    if opening > 1:
+        note = f"{note}; " * bool(note) + f"the test split was opened for the {opening}th time in this run"
+    module = importlib.import_module(f"raysweep.evaluate.{best.config.task.kind}")
+    figures: dict[str, Any] = module.EVALUATE(best, baseline, images, run / "test", histories=histories, note=note)
+    return {**figures, "openings": opening, "synthetic": best.info.synthetic}
+
+
+def load_baseline(run: Path, best: StoredModel, device: torch.device) -> StoredModel:
+    """The baseline's model; where the baseline trial failed, the best model stands in for it."""
+    folder = trial_folder(run, BASELINE)
+    if best.number == BASELINE or not (folder / "best" / checkpoint.WEIGHTS).is_file():
+        return best
+    return load_model(folder / "best" / checkpoint.WEIGHTS, folder / "config.json", device)
+
+
+def trial_folder(run: Path, number: int) -> Path:
+    """Where a trial's files are."""
+    return run / "trials" / f"{number:04d}"
+
+
+def _history(run: Path, number: int) -> list[dict[str, float]]:
+    return files.read_json_lines(trial_folder(run, number) / "metrics.jsonl")

@@ -1,0 +1,120 @@
+"""Image classifiers: a backbone that gives features and a head that gives logits."""
+
+from typing import Literal
+
+import timm
+import torch
+from torch import nn
+
+from raysweep.errors import UsageError
+from raysweep.fields import unknown_name
+
+FASHION_CNN = "fashion_cnn"
+IMAGENET_CLASSES = 1000
+
+HeadName = Literal["linear", "report"]
+
+
+class Classifier(nn.Module):
+    """Images (B, C, H, W) to logits (B, num_classes)."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_classes) of normalised images (B, C, H, W)."""
+        logits: torch.Tensor = self.head(self.backbone(images))
+        return logits
+
+
+def build_classifier(
+    model: str,
+    *,
+    pretrained: bool,
+    head: HeadName,
+    dropout: float,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+) -> Classifier:
+    """`fashion_cnn`, or any timm model under a `linear` head or the car report's (1000-16-64-classes).
+
+    Raises:
+        UsageError: timm knows no such model, or its pretrained weights cannot be had.
+    """
+    if model == FASHION_CNN:
+        return build_fashion_cnn(dropout=dropout, num_classes=num_classes, channels=channels, image_size=image_size)
+    backbone = _build_backbone(model, pretrained, channels, num_classes=IMAGENET_CLASSES if head == "report" else 0)
+    if head == "report":
+        layers = [nn.Linear(IMAGENET_CLASSES, 16), nn.Linear(16, 64), nn.Linear(64, num_classes)]
+    else:
+        layers = [nn.Linear(backbone.num_features, num_classes)]  # type: ignore[arg-type]
+    return Classifier(backbone, nn.Sequential(nn.Dropout(dropout), *layers))
+
+
+def build_fashion_cnn(*, dropout: float, num_classes: int, channels: int, image_size: int) -> Classifier:
+    """The Fashion-MNIST report's kind of CNN: conv + pool blocks, dropout, a dense layer of 128.
+
+    `dropout` is the dense layer's; the convolutions have half of it.
+    """
+    side = image_size // 4
+    backbone = nn.Sequential(
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(dropout / 2),
+        nn.Conv2d(64, 128, 3, padding=1),
+        nn.ReLU(),
+        nn.Dropout(dropout / 2),
+        nn.Flatten(),
+    )
+    head = nn.Sequential(nn.Linear(128 * side * side, 128), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, num_classes))
+    return Classifier(backbone, head)
+
+
+def check_model(model: str, *, pretrained: bool) -> None:
+    """Fails early on what would fail every trial: an unknown model, or weights that cannot be had.
+
+    Raises:
+        UsageError: timm knows no such model, or its pretrained weights cannot be had.
+    """
+    if model == FASHION_CNN:
+        if pretrained:
+            raise UsageError("fashion_cnn has no pretrained weights: use --set task.pretrained=false")
+    elif pretrained:
+        _build_backbone(model, True, 3, num_classes=0)
+    elif not timm.is_model(model):
+        raise UsageError(unknown_name("model", model, [FASHION_CNN, *timm.list_models(f"*{model[:4]}*")[:30]]))
+
+
+def set_batch_norm_frozen(model: nn.Module) -> None:
+    """Keeps the statistics and the scale of all batch-norm layers of a model in training mode as they are."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)
+
+
+def _build_backbone(model: str, pretrained: bool, channels: int, num_classes: int) -> nn.Module:
+    if not timm.is_model(model):
+        raise UsageError(unknown_name("model", model, [FASHION_CNN, *timm.list_models(f"*{model[:4]}*")[:30]]))
+    try:
+        backbone: nn.Module = timm.create_model(
+            model, pretrained=pretrained, in_chans=channels, num_classes=num_classes
+        )
+    except Exception as error:
+        if not pretrained:
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UsageError(
+            f"the pretrained weights of {model} cannot be had: {reason}\n"
+            "timm fetches them from the Hugging Face hub once and keeps them in its cache (HF_HOME). "
+            "Run once with network, copy that cache here, or train from scratch with --set task.pretrained=false"
+        ) from error
+    return backbone

@@ -1,0 +1,44 @@
+"""The test evaluation of a finished run, once more."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raysweep import fields, files
+from raysweep.config import DataConfig
+from raysweep.data import pipeline
+from raysweep.data.source import load_source
+from raysweep.errors import DataError, UsageError
+from raysweep.evaluate.final import evaluate_final
+from raysweep.search.run import connect
+
+
+def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
+    """Evaluates the best model of a run again, on the same test images, and updates results.json.
+
+    The decoded images come from the cache beside the run; where it is gone they are decoded again.
+
+    Raises:
+        UsageError: the folder is not that of a finished run.
+        DataError: the images cannot be had, or are no longer the same.
+    """
+    if not (run / "results.json").is_file():
+        raise UsageError(f"{run} is not the folder of a finished run: it has no results.json")
+    stored = json.loads((run / "study.json").read_text(encoding="utf-8"))
+    config = fields.from_json(DataConfig, stored["data"])
+    source = load_source(config.source, split_seed=config.split_seed, storage=run.parent, data_root=data_root)
+    if not ray.is_initialized():
+        connect("local", with_dashboard=False)
+    data, test_folder = pipeline.prepare(source, config, run.parent / ".cache")
+    if data.info.digest != stored["data_digest"]:
+        raise DataError(
+            f"the images of {config.source} are not those of the run: digest {data.info.digest[:12]}, "
+            f"the run's {stored['data_digest'][:12]}; evaluate on the same files, or run the study again"
+        )
+    test = evaluate_final(run, test_folder, reason="evaluated again", num_threads=os.cpu_count() or 1)
+    record = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    files.write_json(run / "results.json", {**record, "test": test})
+    return test

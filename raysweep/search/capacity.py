@@ -1,0 +1,74 @@
+"""How many trials fit on a cluster at once: pure functions of its nodes and of one trial's request."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from raysweep.config import require
+from raysweep.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """The resources of a node."""
+
+    num_cpus: float
+    num_gpus: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What one trial asks for."""
+
+    num_workers: int = 1
+    """DDP workers; 1 trains in the trial's own process."""
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.num_workers >= 1, "--workers must be at least 1", self.num_workers)
+        require(self.cpus_per_worker > 0, "--cpus-per-worker must be above 0", self.cpus_per_worker)
+        require(self.gpus_per_worker >= 0, "--gpus-per-worker must be 0 or more", self.gpus_per_worker)
+
+
+def default_request(
+    nodes: Sequence[Node], *, num_workers: int, cpus_per_worker: float | None, gpus_per_worker: float | None
+) -> Request:
+    """The request with what was left open filled in: a GPU for each worker where there are any, and then the
+    CPUs that fall to it on the node with the fewest for each GPU; without GPUs one CPU."""
+    gpu_nodes = [node for node in nodes if node.num_gpus >= 1]
+    gpus = gpus_per_worker if gpus_per_worker is not None else (1.0 if gpu_nodes else 0.0)
+    cpus = cpus_per_worker
+    if cpus is None:
+        cpus = 1.0
+        if gpus and gpu_nodes:
+            cpus = max(1.0, math.floor(min(node.num_cpus / node.num_gpus for node in gpu_nodes) * gpus))
+    return Request(num_workers=num_workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
+
+
+def count_workers(node: Node, request: Request) -> int:
+    """How many workers of the request fit on a node."""
+    by_cpu = math.floor(node.num_cpus / request.cpus_per_worker + 1e-9)
+    if not request.gpus_per_worker:
+        return by_cpu
+    return min(by_cpu, math.floor(node.num_gpus / request.gpus_per_worker + 1e-9))
+
+
+def plan_concurrency(nodes: Sequence[Node], request: Request) -> int:
+    """How many trials run side by side. Decoding is done before they start, so that they may have all CPUs.
+
+    Raises:
+        UsageError: not even one trial fits; the message shows the arithmetic.
+    """
+    workers = sum(count_workers(node, request) for node in nodes)
+    concurrency = workers // request.num_workers
+    if concurrency == 0:
+        have = "; ".join(
+            f"{node.num_cpus:g} CPUs and {node.num_gpus:g} GPUs hold {count_workers(node, request)}" for node in nodes
+        )
+        raise UsageError(
+            f"a trial asks for {request.num_workers} worker(s) of {request.cpus_per_worker:g} CPU and "
+            f"{request.gpus_per_worker:g} GPU, the cluster's {len(nodes)} node(s) hold {workers} ({have}); "
+            "lower --workers, --cpus-per-worker or --gpus-per-worker, or add nodes"
+        )
+    return concurrency

@@ -1,0 +1,301 @@
+"""A study from start to end: data, trials on Ray Tune, the final evaluation, results.json."""
+
+import contextlib
+import logging
+import os
+import platform
+import shutil
+import tempfile
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+import ray
+import torch
+from ray import tune
+
+from raysweep import __version__, fields, files
+from raysweep.data import pipeline
+from raysweep.data.images import PreparedData
+from raysweep.data.source import load_source
+from raysweep.errors import StudyFailedError, UsageError
+from raysweep.evaluate.final import evaluate_final, trial_folder
+from raysweep.evaluate.stored import save_config
+from raysweep.search.capacity import Node, Request, default_request, plan_concurrency
+from raysweep.search.progress import LiveTable
+from raysweep.search.ray_tune import ENVIRONMENT, SearchDriver, run_trials
+from raysweep.search.retention import Retention
+from raysweep.search.strategy import BASELINE, TrialResult, create_strategy
+from raysweep.study import Study
+from raysweep.tracking import Mode, Tracker
+from raysweep.train import checkpoint
+from raysweep.train.trial import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """Where and how a study runs."""
+
+    storage: Path
+    name: str
+    address: str | None = None
+    """A Ray cluster; none: the one running here, else a local one; `local`: a local one."""
+    num_workers: int = 1
+    cpus_per_worker: float | None = None
+    gpus_per_worker: float | None = None
+    wandb: Mode = "offline"
+    data_root: Path | None = None
+    """A folder that may hold mnist/ and fashion-mnist/."""
+    max_epochs: int | None = None
+    """What the ranges of epochs were clipped to, for the record."""
+
+    @property
+    def run(self) -> Path:
+        """The run's folder."""
+        return self.storage / self.name
+
+
+def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
+    """Runs a study and returns what results.json holds, with `sync_command` for offline W&B runs.
+
+    Raises:
+        UsageError: the run's folder exists, a model or its weights cannot be had, or no trial fits the cluster.
+        DataError: the images cannot be had, or too many of them are bad.
+        StudyFailedError: no trial completed.
+    """
+    began = time.monotonic()
+    run = options.run
+    if run.exists():
+        raise UsageError(f"{run} exists; give another --name or --storage, or remove that folder")
+    study.task.check_available()
+    source = load_source(
+        study.data.source,
+        split_seed=study.data.split_seed,
+        storage=options.storage,
+        data_root=options.data_root,
+    )
+    connect(options.address, with_dashboard=options.num_workers > 1)
+    request = default_request(
+        list_nodes(),
+        num_workers=options.num_workers,
+        cpus_per_worker=options.cpus_per_worker,
+        gpus_per_worker=options.gpus_per_worker,
+    )
+    concurrency = min(plan_concurrency(list_nodes(), request), study.budget.trials)
+    data, test_folder = pipeline.prepare(source, study.data, options.storage / ".cache")
+    run.mkdir(parents=True)
+    run_id = uuid.uuid4().hex[:12]
+    _write_study(study, options, data, run_id)
+    tracker = Tracker(
+        options.wandb,
+        run_folder=run,
+        run_id=run_id,
+        group=options.name,
+        tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
+    )
+    results = _search(study, options, data, request, concurrency, tracker)
+    best = _keep_best(run, study, results)
+    test = _evaluate(run, test_folder, request)
+    record = _record(study, options, data, results, best, test, time.monotonic() - began)
+    files.write_json(run / "results.json", record)
+    _track(tracker, run, record, results)
+    return {**record, "sync_command": tracker.sync_command}
+
+
+def connect(address: str | None, *, with_dashboard: bool) -> None:
+    """Connects to a Ray cluster: `address`, else the one running here, else a local one is started.
+
+    Raises:
+        UsageError: nothing answers at the address.
+    """
+    os.environ.update(ENVIRONMENT)
+    runtime_env = {"env_vars": ENVIRONMENT}
+    quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address != "local":
+        try:
+            ray.init(address or "auto", runtime_env=runtime_env, **quiet)
+            return
+        except ConnectionError as error:
+            if address is not None or "RAY_ADDRESS" in os.environ:
+                raise UsageError(f"no Ray cluster answers at {address or os.environ['RAY_ADDRESS']}: {error}") from None
+    ray.init("local", include_dashboard=with_dashboard, **quiet)
+
+
+def list_nodes() -> list[Node]:
+    """The cluster's living nodes."""
+    return [
+        Node(num_cpus=node["Resources"].get("CPU", 0.0), num_gpus=node["Resources"].get("GPU", 0.0))
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+def _search(
+    study: Study,
+    options: RunOptions,
+    data: PreparedData,
+    request: Request,
+    concurrency: int,
+    tracker: Tracker,
+) -> list[TrialResult]:
+    """Runs all trials.
+
+    Raises:
+        StudyFailedError: none completed; the message is a table of causes.
+    """
+    run = options.run
+    deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
+    strategy = create_strategy(study, run / "optuna.journal")
+    table = LiveTable(study.objective, study.budget.trials, deadline)
+    with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
+        scratch = Path(local_scratch) if len(list_nodes()) == 1 else run / ".ray"
+
+        def make_spec(number: int, params: dict[str, Any]) -> TrialSpec:
+            config = study.trial_config(params, number)
+            save_config(trial_folder(run, number) / "config.json", number, config, data.info, params)
+            return TrialSpec(
+                number=number,
+                config=config,
+                data=data,
+                objective=study.objective,
+                folder=trial_folder(run, number),
+                request=request,
+                scratch=scratch / "train",
+            )
+
+        driver = SearchDriver(strategy, make_spec, [tracker, table, Retention(run, study.objective)], deadline)
+        with table, _quiet_tune():
+            run_trials(
+                driver,
+                resources=tune_resources(request),
+                concurrency=concurrency,
+                reuse=request.num_workers == 1,
+                scratch=str(scratch),
+            )
+        shutil.rmtree(run / ".ray", ignore_errors=True)
+    results = sorted(driver.results, key=lambda result: result.number)
+    if not any(result.state == "COMPLETE" for result in results):
+        causes = "\n".join(f"  trial {result.number}: {result.error or result.state}" for result in results)
+        raise StudyFailedError(
+            f"no trial of {study.name} completed; tracebacks are in {run}/trials/*/error.txt\n{causes}"
+        )
+    return results
+
+
+def tune_resources(request: Request) -> tune.PlacementGroupFactory:
+    """What Ray Tune reserves for a trial: one worker's share, or next to nothing for the driver of several."""
+    if request.num_workers > 1:
+        return tune.PlacementGroupFactory([{"memory": 1}])
+    bundle = {"CPU": request.cpus_per_worker}
+    return tune.PlacementGroupFactory(
+        [{**bundle, "GPU": request.gpus_per_worker} if request.gpus_per_worker else bundle]
+    )
+
+
+@contextlib.contextmanager
+def _quiet_tune() -> Any:
+    """Ray Tune's own messages off: the live table and results.json say it."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray._private", "ray.air")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _keep_best(run: Path, study: Study, results: list[TrialResult]) -> TrialResult:
+    """Copies the best trial's model to `best/`. The earliest of equals is the best."""
+    complete = [result for result in results if result.state == "COMPLETE" and result.value is not None]
+    best = complete[0]
+    for result in complete[1:]:
+        assert result.value is not None
+        if study.objective.is_better(result.value, best.value):
+            best = result
+    folder = trial_folder(run, best.number)
+    weights = folder / "best" / checkpoint.WEIGHTS
+    files.write_atomically(run / "best" / checkpoint.WEIGHTS, lambda path: _copy(weights, path))
+    files.write_atomically(run / "best" / "config.json", lambda path: _copy(folder / "config.json", path))
+    return best
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def _evaluate(run: Path, test_folder: Path, request: Request) -> dict[str, Any]:
+    """The final evaluation, here, or on a node with a GPU where the driver has none."""
+    if request.gpus_per_worker and not torch.cuda.is_available():
+        remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(evaluate_final)  # type: ignore[arg-type]
+        figures: dict[str, Any] = ray.get(
+            remote.remote(run, test_folder, reason="final evaluation", num_threads=int(request.cpus_per_worker))
+        )
+        return figures
+    return evaluate_final(run, test_folder, reason="final evaluation", num_threads=os.cpu_count() or 1)
+
+
+def _write_study(study: Study, options: RunOptions, data: PreparedData, run_id: str) -> None:
+    versions = {"raysweep": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    versions |= {"ray": ray.__version__, "optuna": optuna.__version__}
+    files.write_json(
+        options.run / "study.json",
+        {
+            **study.to_json(),
+            "run_id": run_id,
+            "max_epochs": options.max_epochs,
+            "versions": versions,
+            "data_digest": data.info.digest,
+        },
+    )
+
+
+def _record(
+    study: Study,
+    options: RunOptions,
+    data: PreparedData,
+    results: list[TrialResult],
+    best: TrialResult,
+    test: dict[str, Any],
+    duration_s: float,
+) -> dict[str, Any]:
+    """What results.json holds."""
+    baseline = next((result for result in results if result.number == BASELINE), None)
+    nodes = list_nodes()
+    return {
+        "study": study.name,
+        "objective": fields.to_json(study.objective),
+        "max_epochs": options.max_epochs,
+        "trials": [asdict(result) for result in results],
+        "best": asdict(best),
+        "baseline": asdict(baseline) if baseline else None,
+        "test": test,
+        "data": fields.to_json(data.info),
+        "machine": {
+            "processor": platform.machine(),
+            "num_nodes": len(nodes),
+            "num_cpus": sum(node.num_cpus for node in nodes),
+            "num_gpus": sum(node.num_gpus for node in nodes),
+        },
+        "duration_s": round(duration_s, 3),
+    }
+
+
+def _track(tracker: Tracker, run: Path, record: dict[str, Any], results: list[TrialResult]) -> None:
+    test: dict[Literal["accuracy"] | str, Any] = record["test"]
+    tracker.finish(
+        results,
+        {
+            "study": record["study"],
+            "best": record["best"],
+            "data": {key: record["data"][key] for key in ("source", "synthetic", "digest")},
+            "test": {key: value for key, value in test.items() if isinstance(value, int | float)},
+        },
+        figures={path.stem: path for path in sorted((run / "test").glob("*.png"))},
+        reports={path.stem: path.read_text() for path in sorted((run / "test").glob("*.txt"))},
+        best=run / "best",
+    )

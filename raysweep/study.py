@@ -1,0 +1,256 @@
+"""A study: a task, its data, a search space, an objective and a budget; and how one is loaded."""
+
+import dataclasses
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from raysweep import fields
+from raysweep.config import (
+    Budget,
+    DataConfig,
+    Objective,
+    TaskConfig,
+    TrainingConfig,
+    TrialConfig,
+    check_config,
+)
+from raysweep.errors import UsageError
+
+Distributions = Mapping[str, BaseDistribution]
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Further choices that exist only where the categorical choice `key` took one of `values`."""
+
+    key: str
+    values: str | tuple[str, ...]
+    space: Distributions
+
+    def holds(self, params: Mapping[str, Any]) -> bool:
+        """Whether these choices exist at the point `params`."""
+        values = (self.values,) if isinstance(self.values, str) else self.values
+        return params.get(self.key) in values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """One file of search_spaces/: plain data. Its own task, data and training are the baseline."""
+
+    name: str
+    task: TaskConfig
+    data: DataConfig
+    training: TrainingConfig
+    space: Distributions
+    conditions: tuple[When, ...] = ()
+    objective: Objective
+    budget: Budget = dataclasses.field(default_factory=Budget)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective.metric not in self.task.reported_metrics:
+            raise ValueError(fields.unknown_name("objective", self.objective.metric, self.task.reported_metrics))
+        known = self.fields()
+        for key, distribution in self.all_distributions():
+            if key not in known:
+                raise ValueError(fields.unknown_name("search space key", key, known))
+            for value in _extremes(distribution):
+                check_config(lambda k=key, v=value: self._with({k: v}), f"search space of {key}, value {value!r}")
+        for condition in self.conditions:
+            if not isinstance(self.space.get(condition.key), CategoricalDistribution):
+                raise ValueError(f"a condition needs a categorical key of the space, got {condition.key!r}")
+        for key, value in self.baseline.items():
+            distribution = self.space_at(self.baseline)[key]
+            if not distribution._contains(distribution.to_internal_repr(value)):
+                raise ValueError(f"the baseline must be a point of the space: {key}={value!r} is not in {distribution}")
+
+    def fields(self) -> dict[str, Any]:
+        """Every field that a space or `--set` can name, dotted, with the baseline's value."""
+        return {
+            f"{part}.{name}": value
+            for part in ("task", "data", "training")
+            for name, value in fields.list_fields(getattr(self, part)).items()
+        }
+
+    def all_distributions(self) -> Iterator[tuple[str, BaseDistribution]]:
+        """Every key of the space, conditional ones included."""
+        yield from self.space.items()
+        for condition in self.conditions:
+            yield from condition.space.items()
+
+    def space_at(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """The choices that exist at the point `params`."""
+        space = dict(self.space)
+        for condition in self.conditions:
+            if condition.holds(params):
+                space |= condition.space
+        return space
+
+    @property
+    def baseline(self) -> dict[str, Any]:
+        """The source report's configuration as a point of the space: what trial 0 runs."""
+        values = self.fields()
+        return {key: values[key] for key in self.space_at(values)}
+
+    def trial_config(self, params: Mapping[str, Any], number: int) -> TrialConfig:
+        """The configuration of trial `number` at the point `params`."""
+        digest = hashlib.sha256(f"{self.seed}/{number}".encode()).digest()
+        study = self._with(params)
+        return TrialConfig(
+            task=study["task"],
+            data=study["data"],
+            training=study["training"],
+            seed=int.from_bytes(digest[:4], "big"),
+        )
+
+    def with_settings(self, settings: Iterable[str]) -> "Study":
+        """The study with KEY=VALUE settings applied; a key that is set leaves the search space.
+
+        Raises:
+            UsageError: a setting is not KEY=VALUE, names no field, or has an illegal value.
+        """
+        values: dict[str, Any] = {}
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            if not equals:
+                raise UsageError(f"--set takes KEY=VALUE, got {setting!r}; for example training.epochs=3")
+            if key not in self.fields():
+                raise UsageError(fields.unknown_name("field", key, self.fields()))
+            values[key] = fields.parse_field(self, key, text)
+
+        def without(space: Distributions) -> Distributions:
+            return {key: distribution for key, distribution in space.items() if key not in values}
+
+        def changed() -> Study:
+            conditions = []
+            for condition in self.conditions:
+                if condition.key in values and condition.holds(values):
+                    opened.update(without(condition.space))
+                elif condition.key not in values:
+                    conditions.append(dataclasses.replace(condition, space=without(condition.space)))
+            return dataclasses.replace(
+                self,
+                **self._with(values),
+                space={**without(self.space), **opened},
+                conditions=tuple(conditions),
+            )
+
+        opened: dict[str, BaseDistribution] = {}
+        study: Study = check_config(changed, "--set")
+        return study
+
+    def with_max_epochs(self, max_epochs: int) -> "Study":
+        """The study with the range of epochs, and the baseline's, clipped to `max_epochs`."""
+        if max_epochs < 1:
+            raise UsageError(f"--max-epochs must be at least 1, got {max_epochs}")
+        space = dict(self.space)
+        epochs = space.get("training.epochs")
+        if isinstance(epochs, IntDistribution):
+            high = min(epochs.high, max_epochs)
+            space["training.epochs"] = IntDistribution(min(epochs.low, high), high, log=epochs.log)
+        training = dataclasses.replace(self.training, epochs=min(self.training.epochs, max_epochs))
+        return dataclasses.replace(self, training=training, space=space)
+
+    def to_json(self) -> dict[str, Any]:
+        """The study as resolved, for study.json."""
+        parts = self.trial_config({}, 0).to_json()
+        return {
+            "name": self.name,
+            **{part: parts[part] for part in ("task", "data", "training")},
+            "space": {key: _distribution_json(d) for key, d in self.space.items()},
+            "conditions": [
+                {
+                    "key": c.key,
+                    "values": c.values,
+                    "space": {k: _distribution_json(d) for k, d in c.space.items()},
+                }
+                for c in self.conditions
+            ],
+            "objective": fields.to_json(self.objective),
+            "budget": fields.to_json(self.budget),
+            "baseline": self.baseline,
+            "seed": self.seed,
+        }
+
+    def _with(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Task, data and training with dotted fields replaced."""
+        parts: dict[str, dict[str, Any]] = {"task": {}, "data": {}, "training": {}}
+        for key, value in params.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = value
+        return {part: fields.replace_fields(getattr(self, part), values) for part, values in parts.items()}
+
+
+def _extremes(distribution: BaseDistribution) -> tuple[Any, ...]:
+    if isinstance(distribution, CategoricalDistribution):
+        return tuple(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.low, distribution.high
+
+
+def _distribution_json(distribution: BaseDistribution) -> Any:
+    import json
+
+    return json.loads(distribution_to_json(distribution))
+
+
+def study_folders() -> list[Path]:
+    """Where studies are looked for: ./search_spaces, then the studies installed with the package."""
+    folders = [Path.cwd() / "search_spaces"]
+    installed = importlib.util.find_spec("search_spaces")
+    folders += [Path(folder) for folder in (installed and installed.submodule_search_locations) or ()]
+    return list(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir()))
+
+
+def list_studies() -> dict[str, Path]:
+    """The file of each study that can be named, by name."""
+    found: dict[str, Path] = {}
+    for folder in study_folders():
+        for path in sorted(folder.glob("*.py")):
+            if not path.name.startswith("_"):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def load_study(name: str) -> Study:
+    """The study in the file `name`, or the one that `name` names.
+
+    Raises:
+        UsageError: there is no such study, or its file is not a valid one.
+    """
+    if name.endswith(".py") or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(
+                f"no study file {name}; give a file that defines STUDY, or one of: {', '.join(list_studies())}"
+            )
+    else:
+        studies = list_studies()
+        if name not in studies:
+            looked = ", ".join(str(folder) for folder in study_folders()) or "nowhere: no ./search_spaces here"
+            raise UsageError(f"{fields.unknown_name('study', name, studies)} Looked in: {looked}.")
+        path = studies[name]
+    spec = importlib.util.spec_from_file_location(f"_study_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises is shown as that file's error
+        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        raise UsageError(f"{path} must define STUDY, a raysweep.study.Study; got {type(study).__name__}")
+    return study

@@ -1,0 +1,169 @@
+"""Weights & Biases, from the driver only: a run for each trial, and one for the study.
+
+All calls happen on a thread of their own, so that a slow or unreachable server holds up no trial.
+"""
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import wandb
+
+from raysweep.search.strategy import TrialResult
+
+Mode = Literal["online", "offline", "disabled"]
+
+PROJECT = "raysweep"
+INIT_TIMEOUT_S = 20.0
+FINISH_TIMEOUT_S = 60.0
+
+
+def default_mode() -> Mode:
+    """`online` where a key is known (WANDB_API_KEY or `wandb login`), else `offline`; WANDB_MODE decides first."""
+    chosen = os.environ.get("WANDB_MODE")
+    for mode in get_args(Mode):
+        if chosen == mode:
+            return mode  # type: ignore[no-any-return]
+    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+
+
+class Tracker:
+    """Follows a search as an observer; `finish` logs the study itself."""
+
+    def __init__(self, mode: Mode, *, run_folder: Path, run_id: str, group: str, tags: list[str]) -> None:
+        self.mode: Mode = mode
+        self.folder = run_folder
+        self.run_id = run_id
+        self.group = group
+        self.tags = tags
+        self.problem: str | None = None
+        self._runs: dict[int, Any] = {}
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
+        if mode != "disabled":
+            self._thread.start()
+
+    def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+        """Opens the trial's run with its whole configuration."""
+        self._do(lambda: self._open_trial(number, dict(config)))
+
+    def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Logs an epoch on the `epoch` axis."""
+        self._do(lambda: self._runs[number].log(dict(metrics)))
+
+    def trial_ended(self, result: TrialResult) -> None:
+        """Closes the trial's run with its state and best value."""
+        self._do(lambda: self._close_trial(result))
+
+    def finish(
+        self,
+        results: list[TrialResult],
+        summary: Mapping[str, Any],
+        figures: Mapping[str, Path],
+        reports: Mapping[str, str],
+        best: Path,
+    ) -> None:
+        """Logs the study's run: the table of trials, test figures, pictures, reports and the best checkpoint."""
+        if self.mode == "disabled":
+            return
+        self._do(lambda: self._log_study(results, summary, figures, reports, best))
+        self._queue.put(None)
+        self._thread.join(FINISH_TIMEOUT_S * 2)
+        if self._thread.is_alive():
+            self.problem = self.problem or "W&B did not finish in time"
+        if self.problem:
+            print(f"W&B: {self.problem}; the results in {self.folder} are whole all the same", file=sys.stderr)
+
+    @property
+    def sync_command(self) -> str | None:
+        """What uploads the runs of an offline study."""
+        return f"wandb sync {self.folder}/wandb/offline-run-*" if self.mode == "offline" else None
+
+    def _do(self, action: Callable[[], None]) -> None:
+        if self.mode != "disabled":
+            self._queue.put(action)
+
+    def _work(self) -> None:
+        while (action := self._queue.get()) is not None:
+            if self.problem and self.mode == "online":
+                continue
+            try:
+                action()
+            except Exception as error:  # tracking never ends a study
+                self.problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+    def _init(self, name: str, run_id: str, job_type: str, config: dict[str, Any]) -> Any:
+        return wandb.init(
+            project=PROJECT,
+            group=self.group,
+            job_type=job_type,
+            name=name,
+            id=run_id,
+            config=config,
+            tags=self.tags,
+            dir=str(self.folder),
+            mode=self.mode,
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                x_disable_stats=True,
+                init_timeout=INIT_TIMEOUT_S,
+                finish_timeout=FINISH_TIMEOUT_S,
+            ),
+        )
+
+    def _open_trial(self, number: int, config: dict[str, Any]) -> None:
+        run = self._init(f"{self.group}-{number:04d}", f"{self.run_id}-{number:04d}", "trial", config)
+        run.define_metric("epoch")
+        run.define_metric("*", step_metric="epoch")
+        self._runs[number] = run
+
+    def _close_trial(self, result: TrialResult) -> None:
+        run = self._runs.pop(result.number)
+        run.summary.update(
+            {
+                "state": result.state,
+                "best_value": result.value,
+                "best_epoch": result.best_epoch,
+                "duration_s": result.duration_s,
+                "error": result.error,
+            }
+        )
+        run.finish(exit_code=1 if result.state == "FAIL" else 0)
+
+    def _log_study(
+        self,
+        results: list[TrialResult],
+        summary: Mapping[str, Any],
+        figures: Mapping[str, Path],
+        reports: Mapping[str, str],
+        best: Path,
+    ) -> None:
+        for run in self._runs.values():
+            run.finish(exit_code=1)
+        run = self._init(f"{self.group}-study", f"{self.run_id}-study", "study", dict(summary))
+        keys = sorted({key for result in results for key in result.params})
+        table = wandb.Table(columns=["number", "state", "value", "best_epoch", "duration_s", *keys])
+        for result in results:
+            table.add_data(
+                result.number,
+                result.state,
+                result.value,
+                result.best_epoch,
+                result.duration_s,
+                *(None if key not in result.params else str(result.params[key]) for key in keys),
+            )
+        run.log({"trials": table, **{name: wandb.Image(str(path)) for name, path in figures.items()}})
+        run.log({name: wandb.Html(f"<pre>{text}</pre>", inject=False) for name, text in reports.items()})
+        run.summary.update({f"test/{key}": value for key, value in summary.get("test", {}).items()})
+        artifact = wandb.Artifact(f"{self.run_id}-best", type="model", metadata=dict(summary))
+        artifact.add_dir(str(best))
+        run.log_artifact(artifact)
+        run.finish()

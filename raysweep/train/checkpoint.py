@@ -1,0 +1,94 @@
+"""Checkpoints: one safetensors file each, with a digest of its content; nothing is pickled.
+
+`best/model.safetensors` has the modules to use; `last/checkpoint.safetensors` the whole state of training.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from raysweep import files
+from raysweep.errors import CorruptFileError
+from raysweep.train.state import TrainState, from_tensors, to_tensors
+
+WEIGHTS = "model.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def save_checkpoint(folder: Path, state: TrainState) -> None:
+    """Writes the whole state of training to `folder`, atomically."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain = to_tensors(state.state_dict(), tensors)
+    save_tensors(folder / CHECKPOINT, tensors, plain)
+
+
+def load_checkpoint(folder: Path, state: TrainState) -> None:
+    """Brings a freshly built state to where the one in `folder` stood.
+
+    Raises:
+        CorruptFileError: the file does not match its digest.
+    """
+    tensors, plain = load_tensors(folder / CHECKPOINT)
+    state.load_state_dict(from_tensors(plain, tensors))
+
+
+def save_weights(path: Path, modules: dict[str, nn.Module], facts: dict[str, Any]) -> None:
+    """Writes the parameters and buffers of some modules, with JSON facts such as the epoch, atomically."""
+    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    save_tensors(path, tensors, facts)
+
+
+def load_weights(path: Path, modules: dict[str, nn.Module]) -> dict[str, Any]:
+    """Fills the modules from a file of `save_weights` and returns its facts.
+
+    Raises:
+        CorruptFileError: the file does not match its digest.
+    """
+    tensors, facts = load_tensors(path)
+    for name, module in modules.items():
+        prefix = f"{name}/"
+        module.load_state_dict(
+            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        )
+    assert isinstance(facts, dict)
+    return facts
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: Any) -> None:
+    """Writes tensors and JSON facts to one safetensors file with a digest over both, atomically."""
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(facts)
+    metadata = {"facts": text, "digest": digest_tensors(own, text)}
+    files.write_atomically(path, lambda temporary: save_file(own, temporary, metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """The tensors and facts of a file of `save_tensors`.
+
+    Raises:
+        CorruptFileError: the file is damaged or does not match its digest.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise CorruptFileError(f"{path} is damaged: {error}; remove it, or take a copy of it from a backup") from None
+    if digest_tensors(tensors, metadata.get("facts", "")) != metadata.get("digest"):
+        raise CorruptFileError(f"{path} does not match its digest; remove it, or take a copy of it from a backup")
+    return tensors, json.loads(metadata["facts"])
+
+
+def digest_tensors(tensors: dict[str, torch.Tensor], text: str) -> str:
+    """SHA-256 over names, types, shapes and contents of tensors and a text."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+    return digest.hexdigest()

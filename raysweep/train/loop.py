@@ -1,0 +1,170 @@
+"""The training loop: epochs, metrics, checkpoints, early stopping. Knows nothing of Ray.
+
+The same function runs in a trial's own process, in each DDP worker and in unit tests.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed
+
+from raysweep import files
+from raysweep.config import Objective, TrialConfig
+from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training
+from raysweep.data.images import ImageSet, PreparedData
+from raysweep.errors import TrialError
+from raysweep.tasks.base import Task, build_task
+from raysweep.train import checkpoint
+from raysweep.train.state import Prepare, TrainState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochReport:
+    """What is known after an epoch; checkpoints and history are on disk by then."""
+
+    metrics: dict[str, float]
+    """`epoch` (from 1), `train/...`, `val/...`, `learning_rate`, `train/images_per_s`."""
+    value: float
+    """The objective after this epoch."""
+    best_value: float
+    best_epoch: int
+    finished: bool
+    """No epoch follows: all are done, or early stopping ended the trial."""
+
+
+Report = Callable[[EpochReport], None]
+
+
+def fit(
+    config: TrialConfig,
+    data: PreparedData,
+    objective: Objective,
+    *,
+    report: Report,
+    folder: Path | None = None,
+    worker: Worker = Worker(),  # noqa: B008 - immutable
+    prepare: Prepare = lambda module: module,
+    resume: bool = False,
+) -> TrainState:
+    """Trains one trial and calls `report` after each epoch, on every worker.
+
+    With a `folder`, rank 0 writes `last/` each epoch, `best/model.safetensors` whenever the objective is
+    better than before and `metrics.jsonl`; with `resume` the trial goes on from `last/`.
+
+    Raises:
+        TrialError: a metric is not finite.
+    """
+    torch.manual_seed(derive_seed(config.seed))
+    task = build_task(config, data.info, worker.num_workers)
+    task.metrics.to(worker.device)
+    state = task.init_state(worker, prepare)
+    if resume and folder is not None and (folder / "last" / checkpoint.CHECKPOINT).is_file():
+        checkpoint.load_checkpoint(folder / "last", state)
+    while not is_finished(state, config):
+        metrics = _train_epoch(task, state, config, data.train, worker)
+        metrics |= _evaluate(task, state, config, data.val, worker)
+        _check_finite(metrics)
+        task.end_epoch(state, metrics)
+        state.epoch += 1
+        state.history.append(metrics)
+        value = metrics[objective.metric]
+        improved = objective.is_better(value, state.best_value)
+        if improved:
+            state.best_value, state.best_epoch, state.epochs_since_best = value, state.epoch, 0
+        else:
+            state.epochs_since_best += 1
+        if folder is not None and worker.rank == 0:
+            _save(folder, state, improved)
+        assert state.best_value is not None
+        report(
+            EpochReport(
+                metrics=metrics,
+                value=value,
+                best_value=state.best_value,
+                best_epoch=state.best_epoch,
+                finished=is_finished(state, config),
+            )
+        )
+    return state
+
+
+def is_finished(state: TrainState, config: TrialConfig) -> bool:
+    """Whether all epochs are done, or early stopping has run out of patience."""
+    patience = config.training.early_stopping_patience
+    return state.epoch >= config.training.epochs or (patience is not None and state.epochs_since_best >= patience)
+
+
+def _train_epoch(
+    task: Task, state: TrainState, config: TrialConfig, images: ImageSet, worker: Worker
+) -> dict[str, float]:
+    """One pass over the training images; means over all images of all workers."""
+    began = time.perf_counter()
+    sums: dict[str, torch.Tensor] = {}
+    count = torch.zeros((), device=worker.device)
+    learning_rate = next(iter(state.optimizers.values())).param_groups[-1]["lr"]
+    batches = iterate_training(
+        images,
+        config.data,
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        epoch=state.epoch,
+        worker=worker,
+    )
+    for step, batch in enumerate(batches):
+        torch.manual_seed(derive_seed(config.seed, state.epoch, step, worker.rank))
+        for name, value in task.train_step(state, batch).items():
+            sums[name] = sums.get(name, 0) + value * len(batch.labels)
+        count += len(batch.labels)
+        state.step += 1
+    names = sorted(sums)
+    totals = torch.stack([count, *(sums[name] for name in names)]).double()
+    if worker.num_workers > 1:
+        torch.distributed.all_reduce(totals)
+    seen, *values = totals.tolist()
+    metrics = {f"train/{name}": value / seen for name, value in zip(names, values, strict=True)}
+    return {
+        "epoch": float(state.epoch + 1),
+        **metrics,
+        "learning_rate": float(learning_rate),
+        "train/images_per_s": seen / (time.perf_counter() - began),
+    }
+
+
+def _evaluate(task: Task, state: TrainState, config: TrialConfig, images: ImageSet, worker: Worker) -> dict[str, float]:
+    """The task's metrics on the validation images, merged over workers."""
+    if worker.num_workers > 1:
+        _share_buffers(state)
+    task.metrics.reset()
+    with torch.inference_mode():
+        for batch in iterate_evaluation(images, config.data, batch_size=config.training.eval_batch_size, worker=worker):
+            task.eval_step(state, batch)
+    return {f"val/{name}": float(value) for name, value in task.metrics.compute().items()}
+
+
+def _share_buffers(state: TrainState) -> None:
+    """Gives every worker rank 0's batch-norm statistics, so that all evaluate the same model."""
+    for module in (*state.modules.values(), *state.averages.values()):
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
+def _check_finite(metrics: dict[str, float]) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise TrialError(
+                f"{name} is {value} in epoch {metrics['epoch']:.0f}: training diverged; a lower learning rate or "
+                "task.gradient_clip_norm may help"
+            )
+
+
+def _save(folder: Path, state: TrainState, improved: bool) -> None:
+    """The checkpoint with its metric history first; only then is the epoch reported."""
+    if improved:
+        facts = {"epoch": state.best_epoch, "value": state.best_value}
+        checkpoint.save_weights(folder / "best" / checkpoint.WEIGHTS, state.best_modules(), facts)
+    checkpoint.save_checkpoint(folder / "last", state)
+    files.write_json_lines(folder / "metrics.jsonl", list(state.history))

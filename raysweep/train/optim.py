@@ -1,0 +1,133 @@
+"""Optimizers and learning-rate schedules by name, from torch.optim."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
+
+OptimizerName = Literal["adam", "adamw", "sgd"]
+ScheduleName = Literal["none", "cosine", "plateau", "one_cycle"]
+
+PLATEAU_FACTOR = 0.5
+PLATEAU_PATIENCE = 2
+
+
+def build_optimizer(
+    name: OptimizerName, groups: Iterable[dict[str, Any]], *, weight_decay: float, momentum: float
+) -> Optimizer:
+    """Adam (L2 as weight decay), AdamW (decoupled) or SGD with Nesterov momentum; each group has its `lr`.
+
+    `momentum` is SGD's momentum and Adam's beta1.
+    """
+    if name == "sgd":
+        return SGD(groups, weight_decay=weight_decay, momentum=momentum, nesterov=momentum > 0)
+    kind = Adam if name == "adam" else AdamW
+    return kind(groups, weight_decay=weight_decay, betas=(momentum, 0.999))
+
+
+class Schedule:
+    """A learning-rate schedule over a trial's own length; steps after each optimizer step, plateau after an epoch."""
+
+    def __init__(
+        self,
+        name: ScheduleName,
+        optimizer: Optimizer,
+        *,
+        num_epochs: int,
+        steps_per_epoch: int,
+        warmup_epochs: float,
+    ) -> None:
+        total = max(1, num_epochs * steps_per_epoch)
+        warmup = min(round(warmup_epochs * steps_per_epoch), total - 1)
+        self.plateau: ReduceLROnPlateau | None = None
+        self.by_step: LRScheduler | None = None
+        if name == "one_cycle":
+            self.by_step = OneCycleLR(
+                optimizer,
+                max_lr=[group["lr"] for group in optimizer.param_groups],
+                total_steps=total + 1,
+                pct_start=max(warmup, 1) / (total + 1),
+                cycle_momentum=False,
+            )
+            return
+        if name == "plateau":
+            self.plateau = ReduceLROnPlateau(optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE)
+        main = CosineAnnealingLR(optimizer, T_max=total - warmup) if name == "cosine" else None
+        ramp = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup) if warmup else None
+        if main and ramp:
+            self.by_step = SequentialLR(optimizer, [ramp, main], milestones=[warmup])
+        else:
+            self.by_step = main or ramp
+
+    def end_step(self) -> None:
+        """Call after each optimizer step."""
+        if self.by_step is not None:
+            self.by_step.step()
+
+    def end_epoch(self, val_loss: float) -> None:
+        """Call after each evaluation."""
+        if self.plateau is not None:
+            self.plateau.step(val_loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values from which `load_state_dict` goes on."""
+        return {
+            name: _plain_state(schedule)
+            for name, schedule in (("plateau", self.plateau), ("by_step", self.by_step))
+            if schedule is not None
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the schedule that gave `state` stood."""
+        if self.plateau is not None:
+            self.plateau.load_state_dict(state["plateau"])
+        if isinstance(self.by_step, SequentialLR):
+            for schedule, inner in zip(self.by_step._schedulers, state["by_step"]["inner"], strict=True):
+                schedule.__dict__.update(inner)
+            self.by_step.last_epoch = state["by_step"]["last_epoch"]
+        elif self.by_step is not None:
+            self.by_step.__dict__.update(state["by_step"])
+
+
+def _plain_state(schedule: LRScheduler) -> dict[str, Any]:
+    """The counters of a torch schedule without its optimizer, closures and settings that are built anew."""
+    if isinstance(schedule, SequentialLR):
+        inner = [_plain_state(part) for part in schedule._schedulers]
+        return {"last_epoch": schedule.last_epoch, "inner": inner}
+    if isinstance(schedule, ReduceLROnPlateau):
+        return dict(schedule.state_dict())
+    return {
+        key: value
+        for key, value in schedule.__dict__.items()
+        if key in ("last_epoch", "_step_count", "_last_lr", "base_lrs")
+    }
+
+
+def build_groups(
+    backbone: nn.Module, head: nn.Module, *, learning_rate: float, backbone_factor: float
+) -> list[dict[str, Any]]:
+    """Parameter groups: the head at `learning_rate`, the backbone at `backbone_factor` times it."""
+    groups = [
+        {
+            "params": [p for p in backbone.parameters() if p.requires_grad],
+            "lr": learning_rate * backbone_factor,
+        },
+        {"params": [p for p in head.parameters() if p.requires_grad], "lr": learning_rate},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def clip_gradients(parameters: Iterable[torch.Tensor], max_norm: float | None) -> None:
+    """Scales gradients down to a total L2 norm of `max_norm`; none leaves them."""
+    if max_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, max_norm)

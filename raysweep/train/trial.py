@@ -1,0 +1,109 @@
+"""One trial on Ray: in the trial's own process, or as DDP through Ray Train. The loop is the same."""
+
+import gc
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray import tune
+from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from raysweep import files
+from raysweep.config import Objective, TrialConfig
+from raysweep.data.batches import Worker
+from raysweep.data.images import PreparedData
+from raysweep.errors import TrialError
+from raysweep.search.capacity import Request
+from raysweep.train.loop import EpochReport, fit
+from raysweep.train.precision import prepare_process
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialSpec:
+    """All that is sent to a trial."""
+
+    number: int
+    config: TrialConfig
+    data: PreparedData
+    objective: Objective
+    folder: Path
+    """The trial's folder in the run's."""
+    request: Request
+    scratch: Path
+    """Where Ray Train may keep its own files."""
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Ray Tune's trainable: trains `config["spec"]` and reports each epoch, or the cause of its failure."""
+    spec: TrialSpec = config["spec"]
+    try:
+        if spec.request.num_workers == 1:
+            device = torch.device("cuda" if spec.request.gpus_per_worker and torch.cuda.is_available() else "cpu")
+            _train(spec, Worker(device=device), tune.report)
+        else:
+            _train_distributed(spec)
+    except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
+        files.write_text(spec.folder / "error.txt", traceback.format_exc())
+        tune.report({"error": describe_error(error)})
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def describe_error(error: BaseException) -> str:
+    """One line: the type and the first line of the message; a failed worker's own error for Ray Train's."""
+    if isinstance(error, WorkerGroupError) and error.worker_failures:
+        error = next(iter(error.worker_failures.values()))
+    lines = str(error).strip().splitlines() or [""]
+    if isinstance(error, TrialError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}"[:500]
+
+
+def _train(spec: TrialSpec, worker: Worker, report: Any, **options: Any) -> None:
+    prepare_process(int(spec.request.cpus_per_worker))
+
+    def send(epoch: EpochReport) -> None:
+        report({"report": epoch})
+
+    fit(spec.config, spec.data, spec.objective, report=send, folder=spec.folder, worker=worker, **options)
+
+
+def _train_distributed(spec: TrialSpec) -> None:
+    """Runs the loop in a TorchTrainer; workers are spread over nodes where that costs nothing."""
+    request = spec.request
+    resources = {"CPU": request.cpus_per_worker}
+    if request.gpus_per_worker:
+        resources["GPU"] = request.gpus_per_worker
+    callback: Any = TuneReportCallback()  # type: ignore[no-untyped-call]
+    trainer = ray.train.torch.TorchTrainer(
+        _train_worker,
+        train_loop_config={"spec": spec},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=request.num_workers,
+            use_gpu=request.gpus_per_worker > 0,
+            resources_per_worker=resources,
+            placement_strategy="SPREAD",
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"trial-{spec.number:04d}", storage_path=str(spec.scratch), callbacks=[callback]
+        ),
+    )
+    trainer.fit()
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    """What each DDP worker runs."""
+    context = ray.train.get_context()
+    worker = Worker(
+        rank=context.get_world_rank(),
+        num_workers=context.get_world_size(),
+        device=ray.train.torch.get_device(),
+    )
+    _train(config["spec"], worker, ray.train.report, prepare=ray.train.torch.prepare_model)
