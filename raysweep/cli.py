@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -90,6 +89,7 @@ def tune(
 
     from raysweep.config import Budget, check_config
     from raysweep.search.run import RunOptions, run_study
+    from raysweep.search.summary import describe_results
     from raysweep.study import load_study
     from raysweep.tracking import default_mode
 
@@ -185,28 +185,6 @@ def data_root() -> Path | None:
     """The folder in RAYSWEEP_DATA, which may hold mnist/ and fashion-mnist/."""
     value = os.environ.get("RAYSWEEP_DATA")
     return Path(value).expanduser().resolve() if value else None
-
-
-def describe_results(record: dict[str, Any], run: Path) -> str:
-    """What a finished study prints."""
-    test, best, data = record["test"], record["best"], record["data"]
-    counts = {state: sum(t["state"] == state for t in record["trials"]) for state in ("COMPLETE", "PRUNED", "FAIL")}
-    lines = [
-        (run / "test" / "classification_report.txt").read_text().rstrip(),
-        "",
-        f"{record['study']}: {len(record['trials'])} trials, {counts['COMPLETE']} complete, {counts['PRUNED']} stopped "
-        f"early, {counts['FAIL']} failed, in {record['duration_s']:.0f} s",
-        f"best: trial {best['number']}, {record['objective']['metric']} {best['value']:.4f} at epoch {best['best_epoch']}",
-        *(f"  {key} = {value}" for key, value in best["params"].items()),
-        f"test accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}, {test['num_images']} images of {data['source']}",
-        f"lift: {test['lift']['text']}",
-        *([f"skipped {len(data['skipped'])} files that could not be decoded:"] if data["skipped"] else []),
-        *(f"  {skipped['path']}: {skipped['reason']}" for skipped in data["skipped"]),
-        *([f"epochs were limited to {record['max_epochs']} by --max-epochs"] if record["max_epochs"] else []),
-        f"results: {run}",
-        *([f"W&B runs are offline; to upload: {record['sync_command']}"] if record["sync_command"] else []),
-    ]
-    return "\n".join(lines)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -19,6 +19,9 @@ STATISTICS = {
 }
 
 
+CPU = torch.device("cpu")
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Images (B, C, H, W) float32, normalised; labels (B,) int64; the loss weight of this worker's share.
@@ -38,7 +41,7 @@ class Worker:
 
     rank: int = 0
     num_workers: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
 
 def derive_seed(seed: int, *parts: int) -> int:

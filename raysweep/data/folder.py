@@ -18,6 +18,7 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
     Raises:
         DataError: no images, no test split beside train, a class that only the test split has.
     """
+    found: dict[Split, Records]
     splits: dict[Split, Path] = {split: folder / split for split in SPLITS if (folder / split).is_dir()}
     if not splits:
         classes = _class_names(folder)
@@ -38,7 +39,7 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
                 "and test (val is optional), or no split folders at all, and is then split 70/15/15"
             )
         classes = _class_names(splits["train"])
-        for split, path in splits.items():
+        for path in splits.values():
             if unknown := sorted(set(_class_names(path)) - set(classes)):
                 raise DataError(f"{path} has classes that train/ has no images of: {', '.join(unknown)}")
         found = {split: _list_images(path, classes) for split, path in splits.items()}
@@ -50,7 +51,7 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
     for split, records in found.items():
         if not len(records):
             raise DataError(f"{folder}/{split} has no images; add some, or remove the folder")
-    return Source(name=name, classes=classes, records=found, synthetic=synthetic)  # type: ignore[arg-type]
+    return Source(name=name, classes=classes, records=found, synthetic=synthetic)
 
 
 def find_class_folder(folder: Path) -> Path:

@@ -46,9 +46,12 @@ def evaluate(
 
     figures_of_best = _summarise(images.labels, predicted, classes)
     title = f"trial {best.number}, epoch {best.facts['epoch']}"
+    lift_text = (
+        f"the best trial is the baseline: no lift (n = {len(images)} test images)" if same else describe_lift(lift)
+    )
     lines = [
         f"{title}: {len(images)} test images, accuracy {figures_of_best['accuracy']:.4f}",
-        describe_lift(lift),
+        lift_text,
         *([note] if note else []),
         "",
         _report_text(images.labels, predicted, classes),
@@ -107,7 +110,7 @@ def evaluate(
         **figures_of_best,
         "num_images": len(images),
         "baseline": _summarise(images.labels, baseline_predicted, classes),
-        "lift": {**asdict(lift), "includes_zero": lift.includes_zero, "text": describe_lift(lift)},
+        "lift": {**asdict(lift), "includes_zero": lift.includes_zero, "text": lift_text},
         "most_confused": confused.to_dict(orient="records"),
     }
 

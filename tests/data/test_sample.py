@@ -93,8 +93,8 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pyte
             raise KeyboardInterrupt
         return draw_car(model, seed)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sample, "draw_car", interrupt)
+    monkeypatch.setattr(sample, "draw_car", interrupt)
+    with pytest.raises(KeyboardInterrupt):
         draw_sample(tmp_path / "cars", images_per_class=1)
     assert not list(tmp_path.iterdir())
 
@@ -109,10 +109,10 @@ def test_pixels_alone_carry_some_signal_but_not_the_answer() -> None:
     pictures = [
         np.asarray(draw_car(model, seed).resize((16, 16), Image.Resampling.BILINEAR), dtype=np.float32)
         for model in CLASSES
-        for seed in range(40)
+        for seed in range(60)
     ]
-    pixels, labels = np.stack(pictures).reshape(len(pictures), -1), np.repeat(np.arange(13), 40)
+    pixels, labels = np.stack(pictures).reshape(len(pictures), -1), np.repeat(np.arange(13), 60)
     train_x, test_x, train_y, test_y = train_test_split(pixels, labels, test_size=0.3, stratify=labels, random_state=0)
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=40, tol=0.1))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     accuracy = classifier.fit(train_x, train_y).score(test_x, test_y)
-    assert 1.5 / 13 < accuracy < 0.6
+    assert 2 / 13 < accuracy < 0.6

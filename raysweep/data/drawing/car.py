@@ -114,7 +114,7 @@ def _paint_shoulder(brush: Brush, surface: Surface, look: Look) -> None:
     brush.polygon(surface.flank(band), shade(look.paint, 1.0 + 0.35 * look.gloss))
     if shape.crease:
         ends = [surface.axles[0] + 0.2, surface.axles[1] + 0.1]
-        height = 0.58 * surface.belt(ends[0]) + 0.12
+        height = 0.58 * float(surface.belt(ends[0])) + 0.12
         line = [(ends[0], height), (ends[1], height + shape.crease)]
         brush.line(surface.flank(line), shade(look.paint, 1.0 + 0.3 * look.gloss), 2)
         brush.line(surface.flank(np.array(line) - (0.0, 0.03)), shade(look.paint, 0.6), 1)
@@ -125,9 +125,9 @@ def _paint_bumper_sides(brush: Brush, surface: Surface) -> None:
     gap = 1.3 * surface.shape.wheel_radius
     low, high = surface.bumper
     for front, reach in ((True, surface.axles[0] - gap), (False, surface.axles[1] + gap)):
-        heights: list[float] = np.linspace(low, high, 4).tolist()
-        edge = [(surface.end_x(y, front=front), y) for y in heights]
-        brush.polygon(surface.flank([*edge, (reach, high), (reach, low)], 0.01), RUBBER)
+        edge = surface.end(np.zeros(4), np.linspace(low, high, 4), front=front)[:, :2]
+        corners = np.concatenate([edge, np.array([(reach, high), (reach, low)])])
+        brush.polygon(surface.flank(corners, 0.01), RUBBER)
 
 
 def _paint_doors(brush: Brush, surface: Surface, look: Look) -> None:

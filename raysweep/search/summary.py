@@ -1,0 +1,30 @@
+"""What a finished study prints on stdout."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+
+def describe_results(record: dict[str, Any], run: Path) -> str:
+    """The test report, and the content of results.json in a few lines for a person."""
+    test, best, data = record["test"], record["best"], record["data"]
+    counts = Counter(trial["state"] for trial in record["trials"])
+    metric = record["objective"]["metric"]
+    lines = [
+        (run / "test" / "classification_report.txt").read_text(encoding="utf-8").rstrip(),
+        "",
+        f"{record['study']}: {len(record['trials'])} trials, {counts['COMPLETE']} complete, {counts['PRUNED']} "
+        f"stopped early, {counts['FAIL']} failed, in {record['duration_s']:.0f} s",
+        *(f"  trial {trial['number']} failed: {trial['error']}" for trial in record["trials"] if trial["error"]),
+        f"best: trial {best['number']}, {metric} {best['value']:.4f} at epoch {best['best_epoch']}",
+        *(f"  {key} = {value}" for key, value in best["params"].items()),
+        f"test accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}, "
+        f"{test['num_images']} images of {data['source']}",
+        f"baseline: test accuracy {test['baseline']['accuracy']:.4f}; lift: {test['lift']['text']}",
+        *([f"skipped {len(data['skipped'])} files that could not be decoded:"] if data["skipped"] else []),
+        *(f"  {skipped['path']}: {skipped['reason']}" for skipped in data["skipped"]),
+        *([f"epochs were limited to {record['max_epochs']} by --max-epochs"] if record["max_epochs"] else []),
+        f"results: {run}",
+        *([f"W&B runs are offline; to upload: {record['sync_command']}"] if record["sync_command"] else []),
+    ]
+    return "\n".join(lines)
