@@ -28,6 +28,7 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
                 "or idx files; give another folder with --data, or --data sample"
             )
         pool = _list_images(folder, classes)
+        _check_counts(folder, pool, classes, 3)
         rest, test = split_stratified(pool.labels, TEST_SHARE, split_seed)
         remaining = pool.take(rest)
         train, val = split_stratified(remaining.labels, VAL_SHARE / (1 - TEST_SHARE), split_seed)
@@ -44,6 +45,7 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
                 raise DataError(f"{path} has classes that train/ has no images of: {', '.join(unknown)}")
         found = {split: _list_images(path, classes) for split, path in splits.items()}
         if "val" not in found:
+            _check_counts(splits["train"], found["train"], classes, 2)
             train, val = split_stratified(found["train"].labels, VAL_SHARE_OF_TRAIN, split_seed)
             found |= {"val": found["train"].take(val), "train": found["train"].take(train)}
     if len(classes) < 2:
@@ -62,6 +64,12 @@ def find_class_folder(folder: Path) -> Path:
             break
         folder = inside[0]
     return folder
+
+
+def _check_counts(folder: Path, pool: Records, classes: tuple[str, ...], least: int) -> None:
+    for label, count in zip(*np.unique(pool.labels, return_counts=True), strict=True):
+        if count < least:
+            raise DataError(f"each class of {folder} needs at least {least} images, {classes[label]} has {count}")
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

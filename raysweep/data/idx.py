@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 import struct
 import zlib
 from functools import lru_cache
@@ -42,13 +43,22 @@ def find_idx_file(folder: Path, name: str) -> Path | None:
     return None
 
 
-@lru_cache(maxsize=4)
 def load_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """The array in an idx file of unsigned bytes: images (N, H, W) or labels (N,), uint8.
+    """The array in an idx file of unsigned bytes: images (N, H, W) or labels (N,), uint8, read-only.
 
     Raises:
         DataError: the file is truncated, or is no idx file of unsigned bytes.
     """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as an idx file: {error}") from None
+    return _read_idx(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _read_idx(path: Path, size_bytes: int, mtime_ns: int) -> npt.NDArray[np.uint8]:
+    """The array in the idx file that has this size and time: one that is written again is read again."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         zeros, kind, num_dimensions = struct.unpack(">HBB", data[:4])
@@ -58,8 +68,10 @@ def load_idx(path: Path) -> npt.NDArray[np.uint8]:
     if zeros != 0 or kind != 8:
         raise DataError(f"{path} is no idx file of unsigned bytes: it starts with {data[:4]!r}")
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * num_dimensions)
-    if len(values) != np.prod(shape):
-        raise DataError(f"{path} is truncated: its header names {np.prod(shape)} values, it has {len(values)}")
+    expected = math.prod(shape)
+    if len(values) != expected:
+        fault = "truncated" if len(values) < expected else "too long"
+        raise DataError(f"{path} is {fault}: its header names {expected} values, it has {len(values)}")
     return values.reshape(shape)
 
 

@@ -30,20 +30,30 @@ CACHE_VERSION = 1
 def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedData, Path]:
     """Training and validation data, and apart from them the folder of the sealed test split.
 
-    Everything is decoded by the first run on these files and settings, and found in `cache` by the next.
-    Needs a Ray connection for the first.
+    Everything is decoded by the first run on these files and settings, which needs a Ray connection, and
+    found in `cache` by the next.
 
     Raises:
         DataError: more files than `config.max_bad_fraction` cannot be decoded.
     """
-    settings = [CACHE_VERSION, source.fingerprint(), config.decoded_size, config.channels, config.max_pixels]
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
-    folder, test_folder = cache / key, cache / f"{key}-test"
-    if not (folder / "info.json").is_file():
+    folder, test_folder = _folders(source, config, cache)
+    if not is_prepared(source, config, cache):
         _decode(source, config, folder, test_folder)
     prepared = PreparedData.load(folder)
     _check_skipped(prepared.info, config.max_bad_fraction)
     return prepared, test_folder
+
+
+def is_prepared(source: Source, config: DataConfig, cache: Path) -> bool:
+    """Whether `prepare` would find everything decoded."""
+    folder, test_folder = _folders(source, config, cache)
+    return (folder / "info.json").is_file() and (test_folder / "rows.npy").is_file()
+
+
+def _folders(source: Source, config: DataConfig, cache: Path) -> tuple[Path, Path]:
+    settings = [CACHE_VERSION, source.fingerprint(), config.decoded_size, config.channels, config.max_pixels]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+    return cache / key, cache / f"{key}-test"
 
 
 def _decode(source: Source, config: DataConfig, folder: Path, test_folder: Path) -> None:

@@ -1,9 +1,9 @@
 """A built-in sample data set: thirteen classes of cars, drawn by program and marked as synthetic.
 
-The classes carry the names of car models common in Iran, but every picture is a drawing. With the
-defaults and a 70/30 split, logistic regression on 16 x 16 pixels gets about 0.38 of the test pictures
-right, a resnet10t from scratch at 64 x 64 pixels about 0.2 after 3 epochs and 0.9 after 12 (Adam 1e-3,
-batch 32).
+The classes carry the names of car models common in Iran, but every picture is a drawing. How hard it is,
+measured at the defaults with a 70/30 split (546 test pictures, seeds 0 and 5): logistic regression on
+16 x 16 pixels gets 0.40 and 0.35 right; a resnet10t from scratch at 64 x 64 pixels (Adam 1e-3, batch 32)
+0.25 and 0.21 after 3 epochs, 0.93 and 0.86 after 12. Drawing takes about 5 ms a picture on one core.
 """
 
 import shutil

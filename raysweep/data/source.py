@@ -69,10 +69,16 @@ def load_idx_source(folder: Path, *, name: str, split_seed: int) -> Source:
         images, labels = paths[f"{prefix}-images-idx3-ubyte"], load_idx(paths[f"{prefix}-labels-idx1-ubyte"])
         if load_idx(images).shape[:1] != labels.shape or load_idx(images).ndim != 3:
             raise DataError(f"{images} has shape {load_idx(images).shape} for {len(labels)} labels; they must match")
+        if not len(labels):
+            raise DataError(f"{images} has no images")
         pools[prefix] = Records(
             paths=[str(images)] * len(labels), members=np.arange(len(labels)), labels=labels.astype(np.int64)
         )
     pool = pools["train"]
+    if len(np.unique(pool.labels)) < 2:
+        raise DataError(f"{folder} has one class in train, {pool.labels[0]}: classification needs at least 2")
+    if unknown := sorted(set(pools["t10k"].labels.tolist()) - set(pool.labels.tolist())):
+        raise DataError(f"{folder} has classes in t10k that train has no images of: {', '.join(map(str, unknown))}")
     train, val = split_stratified(pool.labels, IDX_VAL_SHARE, split_seed)
     return Source(
         name=name,
@@ -98,7 +104,7 @@ def load_kaggle(handle: str, *, split_seed: int, download: Callable[[str], str] 
     except Exception as error:  # kagglehub raises requests', its own and plain exceptions
         raise DataError(
             f"Kaggle's {handle} cannot be had here: tried kagglehub.dataset_download({handle!r}), "
-            f"which said: {_first_line(error)}\n"
+            f"which said: {_one_line(error)}\n"
             "With network and, where it asks for one, a Kaggle account (KAGGLE_USERNAME, KAGGLE_KEY) it works as is.\n"
             f"{WAYS_ON}"
         ) from error
@@ -109,13 +115,12 @@ def _load_named_idx(name: str, split_seed: int, storage: Path, data_root: Path |
     downloads = storage / ".cache" / "torchvision"
     folders = [data_root / name] if data_root else []
     folders += [DEBIAN_FOLDERS[name]] if name in DEBIAN_FOLDERS else []
-    folders += [downloads / TORCHVISION_NAMES[name] / "raw"]
     for folder in folders:
         if folder.is_dir() and find_idx_file(folder, "train-images-idx3-ubyte"):
             return load_idx_source(folder, name=name, split_seed=split_seed)
     import torchvision
 
-    try:
+    try:  # does nothing where all its files are there, and goes on where an earlier download stopped
         dataset = getattr(torchvision.datasets, TORCHVISION_NAMES[name])
         _with_timeout(lambda: dataset(downloads, download=True))
     except Exception as error:  # urllib's, torchvision's and the socket's exceptions alike: no data
@@ -123,7 +128,7 @@ def _load_named_idx(name: str, split_seed: int, storage: Path, data_root: Path |
         unset = "" if data_root else "\n  RAYSWEEP_DATA is not set"
         raise DataError(
             f"{name} cannot be had here. Tried:{unset}{tried}\n"
-            f"  torchvision's download: {_first_line(error)}\n{WAYS_ON}"
+            f"  torchvision's download: {_one_line(error)}\n{WAYS_ON}"
         ) from error
     return load_idx_source(downloads / TORCHVISION_NAMES[name] / "raw", name=name, split_seed=split_seed)
 
@@ -138,5 +143,6 @@ def _with_timeout(connect: Callable[[], str]) -> str:
         socket.setdefaulttimeout(before)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,9 +1,13 @@
 """Image classifiers: a backbone that gives features and a head that gives logits."""
 
+import contextlib
+import difflib
 from typing import Literal
 
 import timm
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 
 from raysweep.errors import UsageError
@@ -50,7 +54,7 @@ def build_classifier(
     if head == "report":
         layers = [nn.Linear(IMAGENET_CLASSES, 16), nn.Linear(16, 64), nn.Linear(64, num_classes)]
     else:
-        layers = [nn.Linear(backbone.num_features, num_classes)]  # type: ignore[arg-type]
+        layers = [nn.Linear(_count_features(backbone), num_classes)]
     return Classifier(backbone, nn.Sequential(nn.Dropout(dropout), *layers))
 
 
@@ -89,7 +93,7 @@ def check_model(model: str, *, pretrained: bool) -> None:
     elif pretrained:
         _build_backbone(model, True, 3, num_classes=0)
     elif not timm.is_model(model):
-        raise UsageError(unknown_name("model", model, [FASHION_CNN, *timm.list_models(f"*{model[:4]}*")[:30]]))
+        raise _unknown_model(model)
 
 
 def set_batch_norm_frozen(model: nn.Module) -> None:
@@ -101,10 +105,44 @@ def set_batch_norm_frozen(model: nn.Module) -> None:
                 parameter.requires_grad_(False)
 
 
+def _count_features(backbone: nn.Module) -> int:
+    """Width of what a timm model without its classifier returns: some have a dense layer after the pooling."""
+    features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
+    return features
+
+
+def _unknown_model(model: str) -> UsageError:
+    names = [FASHION_CNN, *timm.list_models()]
+    close = difflib.get_close_matches(model.lower(), names, n=10)
+    return UsageError(
+        f"{unknown_name('model', model, {FASHION_CNN, *close})} "
+        f"These are the closest of {len(names)}: fashion_cnn and all models of timm {timm.__version__}."
+    )
+
+
+def _check_connection(model: str) -> None:
+    """Raises what the hub's client raises where there is no connection and no cached copy.
+
+    It does so at once: a download without a connection is tried again for most of a minute.
+    """
+    config = timm.get_pretrained_cfg(model)
+    if config is None or not config.hf_hub_id:
+        return
+    repository, _, revision = config.hf_hub_id.partition("@")
+    names = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+    for name in names:
+        if isinstance(try_to_load_from_cache(repository, name, revision=revision or None), str):
+            return
+    with contextlib.suppress(HfHubHTTPError):
+        get_hf_file_metadata(hf_hub_url(repository, names[0], revision=revision or None))
+
+
 def _build_backbone(model: str, pretrained: bool, channels: int, num_classes: int) -> nn.Module:
     if not timm.is_model(model):
-        raise UsageError(unknown_name("model", model, [FASHION_CNN, *timm.list_models(f"*{model[:4]}*")[:30]]))
+        raise _unknown_model(model)
     try:
+        if pretrained:
+            _check_connection(model)
         backbone: nn.Module = timm.create_model(
             model, pretrained=pretrained, in_chans=channels, num_classes=num_classes
         )

@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from raysweep import fields, files
 from raysweep.config import DataConfig
 from raysweep.data import pipeline
@@ -30,9 +28,10 @@ def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
     stored = json.loads((run / "study.json").read_text(encoding="utf-8"))
     config = fields.from_json(DataConfig, stored["data"])
     source = load_source(config.source, split_seed=config.split_seed, storage=run.parent, data_root=data_root)
-    if not ray.is_initialized():
+    cache = run.parent / ".cache"
+    if not pipeline.is_prepared(source, config, cache):
         connect("local", with_dashboard=False)
-    data, test_folder = pipeline.prepare(source, config, run.parent / ".cache")
+    data, test_folder = pipeline.prepare(source, config, cache)
     if data.info.digest != stored["data_digest"]:
         raise DataError(
             f"the images of {config.source} are not those of the run: digest {data.info.digest[:12]}, "

@@ -111,6 +111,8 @@ def connect(address: str | None, *, with_dashboard: bool) -> None:
     Raises:
         UsageError: nothing answers at the address.
     """
+    if ray.is_initialized():
+        return
     os.environ.update(ENVIRONMENT)
     runtime_env = {"env_vars": ENVIRONMENT}
     quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}

@@ -58,7 +58,7 @@ class Strategy:
         """Takes a trial's objective after an epoch; returns whether to stop it. The baseline is never stopped."""
         trial = self._running[number]
         trial.report(value, epoch)
-        return number != BASELINE and trial.should_prune()
+        return number != BASELINE and bool(trial.should_prune())
 
     def tell(self, result: TrialResult) -> None:
         """Records how a trial ended."""
@@ -90,7 +90,7 @@ def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> An
 def create_strategy(study: Study, journal: Path) -> Strategy:
     """A strategy over a new Optuna study in the journal file: TPE, and a median rule that stops weak trials.
 
-    The rule needs 3 finished trials and looks at no trial before its epoch 4: a trial stops when its best
+    The rule needs 3 finished trials and stops none before its third epoch is done: a trial stops when its best
     value so far is worse than the median of the finished trials at the same epoch.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)

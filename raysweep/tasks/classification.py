@@ -63,7 +63,7 @@ class ClassificationConfig:
     schedule: ScheduleName = "none"
     """Of the learning rate over the trial's own epochs."""
     warmup_epochs: float = 0.0
-    """Epochs of linear warm-up (one_cycle: of its rise); 0 or more."""
+    """Epochs of linear warm-up (one_cycle: of its rise, one step at least); 0 or more."""
     gradient_clip_norm: float | None = None
     """Largest L2 norm of the gradient; none: no limit."""
     ema_decay: float | None = None
@@ -112,7 +112,7 @@ class ClassificationTask:
         self.steps_per_epoch = count_steps(info.num_train, config.training.batch_size, num_workers)
         self.metrics = MetricCollection(
             {
-                "loss": MeanMetric(),
+                "loss": MeanMetric(nan_strategy="disable"),  # a NaN has to show
                 "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
                 "mean_class_accuracy": MulticlassAccuracy(self.num_classes, average="macro"),
                 "macro_f1": MulticlassF1Score(self.num_classes, average="macro"),

@@ -64,6 +64,8 @@ def fit(
     state = task.init_state(worker, prepare)
     if resume and folder is not None and (folder / "last" / checkpoint.CHECKPOINT).is_file():
         checkpoint.load_checkpoint(folder / "last", state)
+        if worker.rank == 0:  # the process may have ended between the two files
+            _save_history(folder, state)
     while not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
         metrics |= _evaluate(task, state, config, data.val, worker)
@@ -167,4 +169,8 @@ def _save(folder: Path, state: TrainState, improved: bool) -> None:
         facts = {"epoch": state.best_epoch, "value": state.best_value}
         checkpoint.save_weights(folder / "best" / checkpoint.WEIGHTS, state.best_modules(), facts)
     checkpoint.save_checkpoint(folder / "last", state)
+    _save_history(folder, state)
+
+
+def _save_history(folder: Path, state: TrainState) -> None:
     files.write_json_lines(folder / "metrics.jsonl", list(state.history))

@@ -52,11 +52,12 @@ class Schedule:
         self.plateau: ReduceLROnPlateau | None = None
         self.by_step: LRScheduler | None = None
         if name == "one_cycle":
+            rise = max(warmup, 1)
             self.by_step = OneCycleLR(
                 optimizer,
                 max_lr=[group["lr"] for group in optimizer.param_groups],
                 total_steps=total + 1,
-                pct_start=max(warmup, 1) / (total + 1),
+                pct_start=(rise + 1) / (total + 1),  # torch's rise ends at pct_start * total_steps - 1
                 cycle_momentum=False,
             )
             return

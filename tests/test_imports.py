@@ -1,0 +1,54 @@
+"""Ray is imported only where it is driven, wandb only in tracking; studies import neither."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED = {
+    "ray": {"data/pipeline.py", "search/run.py", "search/ray_tune.py", "train/trial.py"},
+    "wandb": {"tracking.py"},
+    "optuna": {"study.py", "search/strategy.py", "search/run.py"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("library", ALLOWED)
+def test_a_library_is_imported_only_in_its_places(library):
+    package = ROOT / "raysweep"
+    places = {str(path.relative_to(package)) for path in package.rglob("*.py") if library in imported(path)}
+    assert places == ALLOWED[library]
+
+
+def test_studies_import_neither_ray_nor_wandb():
+    for path in (ROOT / "search_spaces").glob("*.py"):
+        assert imported(path) <= {"optuna", "raysweep"}, path
+
+
+def test_the_environment_is_read_in_cli_and_tracking_only():
+    package = ROOT / "raysweep"
+    readers = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if "os.environ.get" in path.read_text() or "os.getenv" in path.read_text() or 'os.environ["' in path.read_text()
+    }
+    assert readers <= {"cli.py", "tracking.py"}
+
+
+def test_nothing_that_searches_or_trains_can_open_the_test_split():
+    for part in ("search/strategy.py", "search/ray_tune.py", "train", "tasks", "models"):
+        place = ROOT / "raysweep" / part
+        for path in [place] if place.is_file() else place.rglob("*.py"):
+            text = path.read_text()
+            assert "open_test" not in text, path
+            assert "test_folder" not in text, path
