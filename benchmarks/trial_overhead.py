@@ -46,7 +46,7 @@ from raysweep.tasks.classification import ClassificationConfig
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.precision import prepare_process
 
-NUM_TRAIN, NUM_TEST, SIDE, EPOCHS = 1280, 128, 28, 2
+NUM_TRAIN, NUM_TEST, SIDE, EPOCHS = 640, 128, 28, 2
 GOAL_S = 1.0
 
 
@@ -134,7 +134,7 @@ def time_nested(study: Study, data: PreparedData, threads: int, trials: int) -> 
     """Seconds of a Tune run over trials with a TorchTrainer each; the driver of a trial holds no CPU."""
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
-        connect("local", with_dashboard=True)
+        connect("local")
         trainable = functools.partial(train_nested, study=study, data=data, threads=threads, scratch=scratch)
         tuner = tune.Tuner(
             tune.with_resources(trainable, tune.PlacementGroupFactory([{"memory": 1}])),
@@ -145,7 +145,7 @@ def time_nested(study: Study, data: PreparedData, threads: int, trials: int) -> 
         results = tuner.fit()
         duration = time.perf_counter() - began
         ray.shutdown()
-    assert results.num_errors == 0 and len(results) == trials, results.errors
+    assert results.num_errors == 0, results.errors
     return duration
 
 
@@ -171,9 +171,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs=2, default=(3, 13), metavar=("FEW", "MANY"))
     parser.add_argument("--nested-trials", type=int, nargs=2, default=(1, 4), metavar=("FEW", "MANY"))
     parser.add_argument("--repeats", type=int, default=3, help="of each slope; default %(default)s")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of a trial; default: all")
     args = parser.parse_args()
     warn_if_busy()
-    threads = len(os.sched_getaffinity(0))
+    threads = args.threads
     prepare_process(threads)
     with tempfile.TemporaryDirectory(prefix="raysweep-bench-") as temporary:
         folder, storage = Path(temporary) / "idx", Path(temporary) / "runs"
@@ -207,6 +208,7 @@ def main() -> None:
         n=len(runs),
         values={
             **{f"{name}_overhead_s": dataclasses.asdict(overhead) for name, overhead in overheads.items()},
+            "threads": threads,
             "fit_s": statistics.median(run["fit"] for run in runs),
             "goal_s": GOAL_S,
         },

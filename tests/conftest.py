@@ -21,7 +21,7 @@ def ray_local() -> Iterator[None]:
     ray = pytest.importorskip("ray")
     from raysweep.search.run import connect
 
-    connect("local", with_dashboard=True)
+    connect("local")
     yield
     ray.shutdown()
 

@@ -29,7 +29,7 @@ def _augment_one(image: torch.Tensor, config: AugmentationConfig, size: int, dra
         window_height,
         window_width,
     ]
-    if window != [0, 0, size, size]:
+    if window != [0, 0, height, width] or (height, width) != (size, size):
         image = transforms.resized_crop(image, *window, size=[size, size], antialias=True)
     if config.rotation_degrees:
         degrees = (2 * angle - 1) * strength * config.rotation_degrees

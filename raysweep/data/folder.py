@@ -1,5 +1,6 @@
 """Image folders: `train|val|test/<class>/*.jpg|png`, or `<class>/*.jpg|png` without splits."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,11 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _list_images(folder: Path, classes: tuple[str, ...]) -> Records:
     files = [(str(path.resolve()), label) for label, name in enumerate(classes) for path in _image_files(folder / name)]
+    for path, _ in files:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"file names must be UTF-8, got {os.fsencode(path)!r}; rename it") from None
     return Records(
         paths=[path for path, _ in files],
         members=np.full(len(files), WHOLE_FILE, dtype=np.int64),

@@ -1,8 +1,10 @@
 """Ray Data reads, decodes and resizes every image once; the result is cached on disk by files and settings."""
 
+import dataclasses
 import hashlib
 import json
 import logging
+import math
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -39,9 +41,11 @@ def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedDa
     folder, test_folder = _folders(source, config, cache)
     if not is_prepared(source, config, cache):
         _decode(source, config, folder, test_folder)
-    prepared = PreparedData.load(folder)
-    _check_skipped(prepared.info, config.max_bad_fraction)
-    return prepared, test_folder
+    info = PreparedData.load(folder).info
+    # The same files may have been decoded under another name, the drawn sample as a plain folder for one.
+    info = dataclasses.replace(info, source=source.name, synthetic=source.synthetic)
+    _check_skipped(info, config.max_bad_fraction)
+    return PreparedData(folder=folder, info=info), test_folder
 
 
 def is_prepared(source: Source, config: DataConfig, cache: Path) -> bool:
@@ -213,13 +217,22 @@ def _summarise(
 
 
 def _check_skipped(info: DataInfo, max_bad_fraction: float) -> None:
-    total = info.num_train + info.num_val + info.num_test + len(info.skipped)
+    counts = {"train": info.num_train, "val": info.num_val, "test": info.num_test}
+    total = sum(counts.values()) + len(info.skipped)
     share = len(info.skipped) / total
-    if share > max_bad_fraction or min(info.num_train, info.num_val, info.num_test) == 0:
-        shown = "".join(f"\n  {skipped.path}: {skipped.reason}" for skipped in info.skipped[:10])
-        more = f"\n  and {len(info.skipped) - 10} more" if len(info.skipped) > 10 else ""
+    shown = "".join(f"\n  {skipped.path}: {skipped.reason}" for skipped in info.skipped[:10])
+    more = f"\n  and {len(info.skipped) - 10} more" if len(info.skipped) > 10 else ""
+    if share > max_bad_fraction:
         raise DataError(
             f"{len(info.skipped)} of {total} files cannot be decoded ({share:.1%}), the limit is "
             f"{max_bad_fraction:.1%}; mend or remove them, or raise the limit with "
-            f"--set data.max_bad_fraction={min(1.0, share * 1.1):.3f}:{shown}{more}"
+            f"--set data.max_bad_fraction={_round_up(share)}:{shown}{more}"
         )
+    if empty := [split for split, count in counts.items() if not count]:
+        raise DataError(f"no file of {' and '.join(empty)} can be decoded; mend them:{shown}{more}")
+
+
+def _round_up(share: float) -> str:
+    """A share in (0, 1] as a decimal number with two significant digits, never below it."""
+    digits = max(2, 1 - math.floor(math.log10(share)))
+    return f"{math.ceil(share * 10**digits) / 10**digits:.{digits}f}"

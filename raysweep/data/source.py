@@ -127,8 +127,7 @@ def _load_named_idx(name: str, split_seed: int, storage: Path, data_root: Path |
         tried = "".join(f"\n  {folder}: no idx files" for folder in folders)
         unset = "" if data_root else "\n  RAYSWEEP_DATA is not set"
         raise DataError(
-            f"{name} cannot be had here. Tried:{unset}{tried}\n"
-            f"  torchvision's download: {_one_line(error)}\n{WAYS_ON}"
+            f"{name} cannot be had here. Tried:{unset}{tried}\n  torchvision's download: {_one_line(error)}\n{WAYS_ON}"
         ) from error
     return load_idx_source(downloads / TORCHVISION_NAMES[name] / "raw", name=name, split_seed=split_seed)
 

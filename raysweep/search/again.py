@@ -30,7 +30,7 @@ def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
     source = load_source(config.source, split_seed=config.split_seed, storage=run.parent, data_root=data_root)
     cache = run.parent / ".cache"
     if not pipeline.is_prepared(source, config, cache):
-        connect("local", with_dashboard=False)
+        connect("local")
     data, test_folder = pipeline.prepare(source, config, cache)
     if data.info.digest != stored["data_digest"]:
         raise DataError(

@@ -45,6 +45,7 @@ class SearchDriver:
         self._numbers: dict[str, int] = {}
         self._params: dict[int, dict[str, Any]] = {}
         self._began: dict[int, float] = {}
+        self._specs: dict[int, TrialSpec] = {}
         self._last: dict[int, EpochReport] = {}
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
@@ -60,14 +61,20 @@ class SearchDriver:
             return None
         number, params = proposal
         self._numbers[trial_id], self._params[number], self._began[number] = number, params, time.monotonic()
-        spec = self.make_spec(number, params)
+        spec = self._specs[number] = self.make_spec(number, params)
         for observer in self.observers:
             observer.trial_started(number, spec.config.to_json(), params)
         return spec
 
     def take(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Takes a report; returns whether the trial is to stop."""
+        """Takes a report; returns whether Ray Tune is to stop the trial now.
+
+        A DDP trial is never stopped from outside, which would leave its workers and their placement group
+        behind: it ends by itself, on a word in its folder where it is weak.
+        """
         number = self._numbers[trial_id]
+        if number not in self._began:
+            return False
         if "error" in result:
             self._end(number, "FAIL", result["error"])
             return True
@@ -76,11 +83,13 @@ class SearchDriver:
         stop = self.strategy.report(number, int(report.metrics["epoch"]), report.value)
         for observer in self.observers:
             observer.epoch_ended(number, report.metrics)
+        spec = self._specs[number]
         if report.finished:
             self._end(number, "COMPLETE")
         elif stop:
+            spec.stop_file.touch()
             self._end(number, "PRUNED")
-        return report.finished or stop
+        return (report.finished or stop) and spec.request.num_workers == 1
 
     def fail(self, trial_id: str, error: str) -> None:
         """Takes note that a trial ended without a word of its own: its process died, for one."""

@@ -77,7 +77,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
         storage=options.storage,
         data_root=options.data_root,
     )
-    connect(options.address, with_dashboard=options.num_workers > 1)
+    connect(options.address)
     request = default_request(
         list_nodes(),
         num_workers=options.num_workers,
@@ -105,8 +105,8 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     return {**record, "sync_command": tracker.sync_command}
 
 
-def connect(address: str | None, *, with_dashboard: bool) -> None:
-    """Connects to a Ray cluster: `address`, else the one running here, else a local one is started.
+def connect(address: str | None) -> None:
+    """Connects to a Ray cluster: `address`, else RAY_ADDRESS or the one `ray start` began here, else a local one.
 
     Raises:
         UsageError: nothing answers at the address.
@@ -114,16 +114,16 @@ def connect(address: str | None, *, with_dashboard: bool) -> None:
     if ray.is_initialized():
         return
     os.environ.update(ENVIRONMENT)
-    runtime_env = {"env_vars": ENVIRONMENT}
-    quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if address != "local":
-        try:
-            ray.init(address or "auto", runtime_env=runtime_env, **quiet)
-            return
-        except ConnectionError as error:
-            if address is not None or "RAY_ADDRESS" in os.environ:
-                raise UsageError(f"no Ray cluster answers at {address or os.environ['RAY_ADDRESS']}: {error}") from None
-    ray.init("local", include_dashboard=with_dashboard, **quiet)
+    try:
+        ray.init(
+            address,
+            include_dashboard=False,
+            runtime_env={"env_vars": ENVIRONMENT} if address != "local" else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS')}: {error}") from None
 
 
 def list_nodes() -> list[Node]:

@@ -1,5 +1,6 @@
 """One trial on Ray: in the trial's own process, or as DDP through Ray Train. The loop is the same."""
 
+import contextlib
 import gc
 import traceback
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
+import torch.distributed
 from ray import tune
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -21,6 +23,10 @@ from raysweep.errors import TrialError
 from raysweep.search.capacity import Request
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.precision import prepare_process
+
+
+class StopTrial(Exception):  # noqa: N818 - a decision, not an error
+    """Ends the loop of a DDP trial that is to stop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +42,11 @@ class TrialSpec:
     request: Request
     scratch: Path
     """Where Ray Train may keep its own files."""
+
+    @property
+    def stop_file(self) -> Path:
+        """A DDP trial ends after the epoch in which this file appears."""
+        return self.folder / "stop"
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -100,10 +111,20 @@ def _train_distributed(spec: TrialSpec) -> None:
 
 def _train_worker(config: dict[str, Any]) -> None:
     """What each DDP worker runs."""
+    spec: TrialSpec = config["spec"]
     context = ray.train.get_context()
     worker = Worker(
         rank=context.get_world_rank(),
         num_workers=context.get_world_size(),
         device=ray.train.torch.get_device(),
     )
-    _train(config["spec"], worker, ray.train.report, prepare=ray.train.torch.prepare_model)
+
+    def report(metrics: dict[str, Any]) -> None:
+        ray.train.report(metrics)
+        stop = torch.tensor(int(spec.stop_file.exists()), device=worker.device)
+        torch.distributed.broadcast(stop, 0)
+        if stop:
+            raise StopTrial
+
+    with contextlib.suppress(StopTrial):
+        _train(spec, worker, report, prepare=ray.train.torch.prepare_model)

@@ -1,5 +1,6 @@
 """Image folders: every layout gives the right splits, sizes and labels; what cannot be used is refused by name."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +185,22 @@ def test_what_cannot_be_used_is_refused(
     with pytest.raises(DataError, match=message) as caught:
         load(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, make_image_folder: Make) -> None:
+    make_image_folder(tmp_path, 2, 5)
+    try:
+        (tmp_path / "class0/0000.jpg").rename(tmp_path / os.fsdecode(b"class0/caf\xe9.jpg"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(DataError, match=r"must be UTF-8, got .*caf\\xe9\.jpg"):
+        load(tmp_path)
+
+
+def test_names_in_any_language_are_fine(tmp_path: Path, make_image_folder: Make) -> None:
+    source = load(make_image_folder(tmp_path, ("پراید", "Škoda"), 5))
+    assert source.classes == ("Škoda", "پراید")
+    assert len(source.fingerprint()) == 64
 
 
 def test_the_class_folder_is_found_under_single_folders(tmp_path: Path, make_image_folder: Make) -> None:

@@ -1,5 +1,6 @@
 """idx files: plain, .gz and in torchvision's layout are read exactly; damage is a DataError that says what."""
 
+import contextlib
 import gzip
 import os
 import struct
@@ -90,10 +91,8 @@ def test_any_bytes_are_an_array_or_a_data_error(
 ) -> None:
     path = tmp_path_factory.mktemp("bytes") / ("file.gz" if zipped else "file")
     path.write_bytes(data)
-    try:
+    with contextlib.suppress(DataError):
         assert load_idx(path).dtype == np.uint8
-    except DataError:
-        pass
 
 
 def test_class_names_are_numbers_unless_the_labels_are_known() -> None:

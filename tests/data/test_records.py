@@ -40,7 +40,7 @@ def test_a_split_is_decided_by_its_seed() -> None:
 
 
 def test_a_class_with_one_image_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="at least 2 images.*class number 1 has 1"):
+    with pytest.raises(DataError, match=r"at least 2 images.*class number 1 has 1"):
         split_stratified(np.array([0, 0, 0, 1]), 0.2, 0)
 
 

@@ -76,11 +76,18 @@ def test_a_missing_folder_names_the_ways_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        pytest.param("train-labels-idx1-ubyte", np.arange(2, dtype=np.uint8), "100, 28, 28.*2 labels", id="fewer labels"),
+        pytest.param(
+            "train-labels-idx1-ubyte", np.arange(2, dtype=np.uint8), "100, 28, 28.*2 labels", id="fewer labels"
+        ),
         pytest.param("t10k-labels-idx1-ubyte", np.zeros(21, np.uint8), "20, 28, 28.*21 labels", id="more labels"),
         pytest.param("train-images-idx3-ubyte", np.zeros((100, 784), np.uint8), "100, 784", id="flat images"),
         pytest.param("train-labels-idx1-ubyte", np.zeros((100, 1), np.uint8), "must match", id="labels in columns"),
-        pytest.param("t10k-labels-idx1-ubyte", np.full(20, 5, np.uint8), "t10k that train has no images of: 5", id="class only in test"),
+        pytest.param(
+            "t10k-labels-idx1-ubyte",
+            np.full(20, 5, np.uint8),
+            "t10k that train has no images of: 5",
+            id="class only in test",
+        ),
         pytest.param("train-labels-idx1-ubyte", np.zeros(100, np.uint8), "at least 2", id="one class"),
     ],
 )

@@ -1,0 +1,142 @@
+"""Two DDP workers and one worker: the same metrics from the same weights, the same weights after an epoch.
+
+Run as a script, this file is one worker: `test_distributed.py RANK NUM_WORKERS PORT FOLDER`. No Ray.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from raysweep.config import Objective, TrialConfig
+from raysweep.data.batches import Worker, iterate_evaluation
+from raysweep.data.images import PreparedData
+from raysweep.tasks.base import build_task
+from raysweep.train import checkpoint
+from raysweep.train.loop import fit
+
+OBJECTIVE = Objective(metric="val/loss", direction="minimize")
+NUM_TRAIN, NUM_VAL, BATCH_SIZE = 21, 25, 8
+"""Odd: the last batch has 5 images, shares of 3 and 2; the validation shares are 13 and 12."""
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {"epochs": 1},
+    "plain-sgd": {"epochs": 1, "optimizer": "sgd", "learning_rate": 0.05, "label_smoothing": 0.1, "ema_decay": 0.5},
+    "clipped": {"epochs": 1, "optimizer": "sgd", "learning_rate": 0.05, "gradient_clip_norm": 0.1},
+    "frozen": {"epochs": 1, "backbone_factor": 0.0},
+    "batch-norm": {"epochs": 2, "model": "test_resnet", "size": 32, "dropout": 0.2, "strength": 0.5},
+    "average": {"epochs": 2, "model": "test_resnet", "size": 32, "ema_decay": 0.5, "schedule": "one_cycle"},
+}
+
+
+def run_worker(rank: int, num_workers: int, port: str, folder: Path) -> None:
+    """Trains every case in `folder` and writes its history."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=num_workers
+    )
+    for name in CASES:
+        values = json.loads((folder / f"{name}.json").read_text())
+        state = fit(
+            TrialConfig.from_json(values["config"]),
+            PreparedData.load(Path(values["data"])),
+            OBJECTIVE,
+            report=lambda epoch: None,
+            folder=folder / name,
+            worker=Worker(rank=rank, num_workers=num_workers),
+            prepare=DistributedDataParallel,
+        )
+        (folder / f"{name}-{rank}.json").write_text(json.dumps(state.history))
+    torch.distributed.destroy_process_group()
+
+
+def build_config(name: str, make_config: Callable[..., TrialConfig]) -> TrialConfig:
+    return make_config(**{"batch_size": BATCH_SIZE, **CASES[name]})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("distributed")
+
+
+@pytest.fixture
+def trained(folder: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]) -> Path:
+    """The folder in which two workers have trained all cases, once for this file."""
+    if (folder / "done").exists():
+        return folder
+    for name, case in CASES.items():
+        data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL, size=case.get("size", 12))
+        values = {"config": build_config(name, make_config).to_json(), "data": str(data.folder)}
+        (folder / f"{name}.json").write_text(json.dumps(values))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), "2", port, str(folder)], stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [worker.communicate(timeout=240)[1] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
+    (folder / "done").touch()
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_metrics_from_the_same_weights(
+    name: str, trained: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
+) -> None:
+    """What two workers reported is what one process finds with the weights that rank 0 stored."""
+    histories = [json.loads((trained / f"{name}-{rank}.json").read_text()) for rank in range(2)]
+    for first, second in zip(*histories, strict=True):
+        for key in first.keys() - {"train/images_per_s"}:
+            assert first[key] == second[key], key
+    config = build_config(name, make_config)
+    data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL, size=config.data.image_size)
+    task = build_task(config, data.info)
+    state = task.init_state(Worker(), lambda module: module)
+    facts = checkpoint.load_weights(trained / name / "best" / checkpoint.WEIGHTS, state.best_modules())
+    for batch in iterate_evaluation(data.val, config.data, batch_size=4, worker=Worker()):
+        task.eval_step(state, batch)
+    reported = histories[0][facts["epoch"] - 1]
+    found = {f"val/{key}": float(value) for key, value in task.metrics.compute().items()}
+    assert found.keys() <= reported.keys()
+    assert round(reported["val/accuracy"] * NUM_VAL, 3) == round(found["val/accuracy"] * NUM_VAL, 3)
+    for key in ("val/accuracy", "val/mean_class_accuracy", "val/macro_f1"):
+        assert reported[key] == found[key], key
+    assert reported["val/loss"] == pytest.approx(found["val/loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if "model" not in case])
+def test_an_epoch_of_two_workers_gives_the_weights_of_one(
+    name: str, trained: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
+) -> None:
+    """Without batch norm and dropout, which see a worker's share only; the last partial batch included."""
+    config = build_config(name, make_config)
+    data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL)
+    alone = fit(config, data, OBJECTIVE, report=lambda epoch: None)
+    (history,) = [json.loads((trained / f"{name}-0.json").read_text())]
+    assert alone.step == 3
+    assert alone.history[0]["train/loss"] == pytest.approx(history[0]["train/loss"], abs=1e-6)
+    start = build_task(config, data.info).init_state(Worker(), lambda module: module)
+    checkpoint.load_weights(trained / name / "best" / checkpoint.WEIGHTS, start.best_modules())
+    expected, found = (state.best_modules()["model"].state_dict() for state in (alone, start))
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=0, atol=1e-5)
+
+
+if __name__ == "__main__":
+    run_worker(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
