@@ -21,59 +21,28 @@ import dataclasses
 import functools
 import os
 import statistics
-import struct
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import optuna
 import ray
 import ray.train.torch
 from _report import alternate, bootstrap_median, finish, warn_if_busy
-from optuna.distributions import FloatDistribution
+from _small_study import build_study, write_idx
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.source import load_source
 from raysweep.search.run import RunOptions, connect, run_study
 from raysweep.study import Study
-from raysweep.tasks.classification import ClassificationConfig
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.precision import prepare_process
 
-NUM_TRAIN, NUM_TEST, SIDE, EPOCHS = 640, 128, 28, 2
 GOAL_S = 1.0
-
-
-def write_idx(folder: Path) -> None:
-    """Random images with a bright square at a place for each of four classes, as plain idx files."""
-    random = np.random.default_rng(0)
-    for prefix, count in (("train", NUM_TRAIN), ("t10k", NUM_TEST)):
-        labels = (np.arange(count) % 4).astype(np.uint8)
-        images = random.integers(0, 100, (count, SIDE, SIDE), dtype=np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[4 + 5 * label : 9 + 5 * label, 8:20] += 120
-        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
-            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-            (folder / f"{prefix}-{name}-ubyte").write_bytes(header + array.tobytes())
-
-
-def build_study(folder: Path, trials: int) -> Study:
-    """Two epochs of the Fashion CNN (0.8 million weights) on the small set, all trials of equal length."""
-    return Study(
-        name="overhead",
-        task=ClassificationConfig(model="fashion_cnn", dropout=0.5),
-        data=DataConfig(source=str(folder), image_size=SIDE, channels=1, normalization="unit"),
-        training=TrainingConfig(epochs=EPOCHS, batch_size=64, precision="fp32"),
-        space={"task.learning_rate": FloatDistribution(2e-4, 2e-3, log=True)},
-        objective=Objective(metric="val/accuracy"),
-        budget=Budget(trials=trials),
-    )
 
 
 def train_here(study: Study, data: PreparedData, number: int, learning_rate: float) -> float:
@@ -171,10 +140,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs=2, default=(3, 13), metavar=("FEW", "MANY"))
     parser.add_argument("--nested-trials", type=int, nargs=2, default=(1, 4), metavar=("FEW", "MANY"))
     parser.add_argument("--repeats", type=int, default=3, help="of each slope; default %(default)s")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of a trial; default: all")
     args = parser.parse_args()
     warn_if_busy()
-    threads = args.threads
+    threads = len(os.sched_getaffinity(0))  # all cores, so that one trial runs at a time
     prepare_process(threads)
     with tempfile.TemporaryDirectory(prefix="raysweep-bench-") as temporary:
         folder, storage = Path(temporary) / "idx", Path(temporary) / "runs"

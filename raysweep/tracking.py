@@ -7,6 +7,8 @@ import os
 import queue
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,12 +20,14 @@ from raysweep.search.strategy import TrialResult
 Mode = Literal["online", "offline", "disabled"]
 
 PROJECT = "raysweep"
-INIT_TIMEOUT_S = 20.0
+CHECK_TIMEOUT_S = 10
+INIT_TIMEOUT_S = 30.0
 FINISH_TIMEOUT_S = 60.0
 
 
 def default_mode() -> Mode:
     """`online` where a key is known (WANDB_API_KEY or `wandb login`), else `offline`; WANDB_MODE decides first."""
+    os.environ.setdefault("WANDB_SILENT", "true")
     chosen = os.environ.get("WANDB_MODE")
     for mode in get_args(Mode):
         if chosen == mode:
@@ -35,6 +39,7 @@ class Tracker:
     """Follows a search as an observer; `finish` logs the study itself."""
 
     def __init__(self, mode: Mode, *, run_folder: Path, run_id: str, group: str, tags: list[str]) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")
         self.mode: Mode = mode
         self.folder = run_folder
         self.run_id = run_id
@@ -46,6 +51,8 @@ class Tracker:
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         if mode != "disabled":
             self._thread.start()
+        if mode == "online":
+            self._do(self._check_server)
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Opens the trial's run with its whole configuration."""
@@ -89,12 +96,21 @@ class Tracker:
 
     def _work(self) -> None:
         while (action := self._queue.get()) is not None:
-            if self.problem and self.mode == "online":
-                continue
             try:
                 action()
             except Exception as error:  # tracking never ends a study
                 self.problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+    def _check_server(self) -> None:
+        """Keeps all runs offline where the server does not answer."""
+        server = wandb.Settings().base_url
+        try:
+            urllib.request.urlopen(server, timeout=CHECK_TIMEOUT_S).close()
+        except urllib.error.HTTPError:
+            return  # it answers
+        except OSError as error:
+            self.mode = "offline"
+            self.problem = f"runs are kept offline: {server} does not answer: {error}"
 
     def _init(self, name: str, run_id: str, job_type: str, config: dict[str, Any]) -> Any:
         return wandb.init(

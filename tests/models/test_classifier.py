@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +123,7 @@ def test_known_models_pass() -> None:
 
 
 def test_fashion_cnn_has_no_pretrained_weights() -> None:
-    with pytest.raises(UsageError, match="task.pretrained=false"):
+    with pytest.raises(UsageError, match=r"task\.pretrained=false"):
         check_model("fashion_cnn", pretrained=True)
 
 
@@ -182,8 +181,10 @@ def test_weights_that_cannot_be_had() -> None:
 
 @pytest.mark.usefixtures("hub")
 def test_a_model_that_was_never_pretrained() -> None:
-    with pytest.raises(UsageError, match="pretrained weights of resnet50c cannot be had: No pretrained weights exist"):
-        check_model("resnet50c", pretrained=True)
+    with pytest.raises(
+        UsageError, match="pretrained weights of cspresnet50d cannot be had: No pretrained weights exist"
+    ):
+        check_model("cspresnet50d", pretrained=True)
 
 
 def test_without_a_connection_the_answer_comes_in_seconds(tmp_path: Path) -> None:
@@ -199,9 +200,7 @@ except UsageError as error:
     print("UsageError" if "resnet10t cannot be had" in str(error) else error, time.perf_counter() - began)
 """
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     kind, duration_s = done.stdout.split()
     assert kind == "UsageError"
     assert float(duration_s) < 10
-    assert time.perf_counter() - began < 120

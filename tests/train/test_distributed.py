@@ -128,7 +128,7 @@ def test_an_epoch_of_two_workers_gives_the_weights_of_one(
     config = build_config(name, make_config)
     data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL)
     alone = fit(config, data, OBJECTIVE, report=lambda epoch: None)
-    (history,) = [json.loads((trained / f"{name}-0.json").read_text())]
+    history = json.loads((trained / f"{name}-0.json").read_text())
     assert alone.step == 3
     assert alone.history[0]["train/loss"] == pytest.approx(history[0]["train/loss"], abs=1e-6)
     start = build_task(config, data.info).init_state(Worker(), lambda module: module)

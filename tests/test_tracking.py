@@ -1,0 +1,68 @@
+"""Weights & Biases without network: offline runs are whole, an unreachable server stops nothing, no key is stored."""
+
+from pathlib import Path
+
+import pytest
+
+from raysweep.search.strategy import TrialResult
+from raysweep.tracking import Tracker, default_mode
+
+KEY = "0123456789abcdef" * 2 + "01234567"
+
+
+def follow(tracker: Tracker, folder: Path) -> None:
+    (folder / "best").mkdir()
+    (folder / "best" / "model.safetensors").write_bytes(b"weights")
+    results = []
+    for number, state in enumerate(["COMPLETE", "FAIL"]):
+        tracker.trial_started(number, {"training": {"epochs": 2}}, {"task.learning_rate": 0.1})
+        tracker.epoch_ended(number, {"epoch": 1.0, "val/accuracy": 0.5})
+        results.append(
+            TrialResult(
+                number=number,
+                state=state,
+                value=0.5 if state == "COMPLETE" else None,
+                best_epoch=1,
+                params={"task.learning_rate": 0.1},
+                duration_s=1.0,
+                error=None if state == "COMPLETE" else "TrialError: NaN",
+            )
+        )
+        tracker.trial_ended(results[-1])
+    tracker.finish(results, {"test": {"accuracy": 0.5}}, {}, {"report": "text"}, folder / "best")
+
+
+def test_offline_leaves_a_run_for_each_trial_and_one_for_the_study(tmp_path):
+    tracker = Tracker("offline", run_folder=tmp_path, run_id="abc", group="small", tags=["synthetic"])
+    follow(tracker, tmp_path)
+    assert tracker.problem is None
+    names = sorted(path.name for path in (tmp_path / "wandb").glob("offline-run-*"))
+    assert [name.split("-", 3)[3] for name in names] == ["abc-0000", "abc-0001", "abc-study"]
+    for name in names:
+        assert list((tmp_path / "wandb" / name).glob("*.wandb")), name
+    assert tracker.sync_command == f"wandb sync {tmp_path}/wandb/offline-run-*"
+
+
+def test_an_unreachable_server_ends_in_offline_runs_and_the_key_is_in_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr("raysweep.tracking.CHECK_TIMEOUT_S", 2)
+    assert default_mode() == "online"
+    tracker = Tracker("online", run_folder=tmp_path, run_id="abc", group="small", tags=[])
+    follow(tracker, tmp_path)
+    assert "runs are kept offline" in capsys.readouterr().err
+    assert tracker.sync_command is not None
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 3
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+def test_disabled_writes_nothing(tmp_path):
+    follow(Tracker("disabled", run_folder=tmp_path, run_id="abc", group="small", tags=[]), tmp_path)
+    assert not (tmp_path / "wandb").exists()
+
+
+@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
+def test_wandb_mode_decides_first(mode, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    assert default_mode() == mode
