@@ -5,7 +5,7 @@ times as fast as a torch DataLoader over the same files, and a pass over the tra
 times: no later epoch or trial decodes anything.
 Peer: torch DataLoader, one worker a core, batch 64; Pillow, `Resize((224, 224))`, `PILToTensor`; no augmentation.
 A second peer, `draft`, has Pillow's scaled JPEG decoding added by hand, as ours has: what is left is the machinery.
-Data: 3,000 JPEG files of about 900x700 pixels and 115 KB, drawn by this script once and kept in the temporary folder.
+Data: 3,000 JPEG files of about 900x700 pixels and 125 KB, drawn by this script once and kept in the temporary folder.
 Every measurement is a fresh process with the files in the page cache; its imports and Ray's start are not counted,
 listing the files, starting loader workers and Ray Data's own start are. Every first pass has an empty cache folder and
 decodes all files. The pass from the cache opens it and gathers the training split, shuffled, in batches of 64.

@@ -9,6 +9,7 @@ from raysweep.data.records import SPLITS, WHOLE_FILE, Records, Source, Split, sp
 from raysweep.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
+OTHER_SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 VAL_SHARE_OF_TRAIN = 0.20
 VAL_SHARE = TEST_SHARE = 0.15
 
@@ -21,6 +22,7 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
     """
     found: dict[Split, Records]
     splits: dict[Split, Path] = {split: folder / split for split in SPLITS if (folder / split).is_dir()}
+    _check_split_names(folder)
     if not splits:
         classes = _class_names(folder)
         if not classes:
@@ -55,6 +57,17 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
         if not len(records):
             raise DataError(f"{folder}/{split} has no images; add some, or remove the folder")
     return Source(name=name, classes=classes, records=found, synthetic=synthetic)
+
+
+def _check_split_names(folder: Path) -> None:
+    """Refuses `Train`, `validation` and the like, which would pass for classes or be left out."""
+    for path in sorted(folder.iterdir()):
+        lower = path.name.lower()
+        split = lower if lower in SPLITS else OTHER_SPLIT_NAMES.get(lower, path.name)
+        if split != path.name and path.is_dir():
+            raise DataError(
+                f"{path} looks like a split: split folders are named train, val and test; rename it to {split}"
+            )
 
 
 def find_class_folder(folder: Path) -> Path:

@@ -26,6 +26,8 @@ from raysweep.data.records import SPLITS, WHOLE_FILE, Source, Split
 from raysweep.errors import DataError
 
 BLOCK_BYTES = 16 * 1024**2
+MIN_BLOCKS = 16
+"""Blocks of a split at least, so that small sets too are decoded on many CPUs."""
 CACHE_VERSION = 1
 
 
@@ -90,10 +92,11 @@ def _rename(temporary: Path, place: Path) -> None:
 
 def _decode_splits(source: Source, config: DataConfig, into: dict[Split, Path]) -> DataInfo:
     side = config.decoded_size
-    rows_per_block = max(1, BLOCK_BYTES // (side * side * config.channels))
     tables = []
     for split in SPLITS:
         records = source.records[split]
+        fitting = BLOCK_BYTES // (side * side * config.channels)
+        rows_per_block = max(1, min(fitting, math.ceil(len(records) / MIN_BLOCKS)))
         into[split].mkdir(parents=True)
         shape = (len(records), side, side, config.channels)
         np.lib.format.open_memmap(into[split] / "images.npy", mode="w+", dtype=np.uint8, shape=shape).flush()

@@ -44,7 +44,7 @@ def load_source(spec: str, *, split_seed: int, storage: Path, data_root: Path | 
         raise DataError(f"no folder {spec}.\n{WAYS_ON}")
     if find_idx_file(folder, "train-images-idx3-ubyte"):
         return load_idx_source(folder, name=str(folder), split_seed=split_seed)
-    return load_folder(folder, name=str(folder), split_seed=split_seed)
+    return load_folder(find_class_folder(folder), name=str(folder), split_seed=split_seed)
 
 
 def load_idx_source(folder: Path, *, name: str, split_seed: int) -> Source:

@@ -33,7 +33,7 @@ def evaluate_final(run: Path, test_folder: Path, *, reason: str, num_threads: in
     }
     note = "synthetic data: drawn by raysweep, not photographs" if best.info.synthetic else ""
     if opening > 1:
-        note = f"{note}; " * bool(note) + f"the test split was opened for the {opening}th time in this run"
+        note = f"{note}; " * bool(note) + f"the test split of this run has been opened {opening} times"
     module = importlib.import_module(f"raysweep.evaluate.{best.config.task.kind}")
     figures: dict[str, Any] = module.EVALUATE(best, baseline, images, run / "test", histories=histories, note=note)
     return {**figures, "openings": opening, "synthetic": best.info.synthetic}

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import optuna
 import ray
 import torch
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from ray import tune
 
 from raysweep import __version__, fields, files
@@ -70,7 +71,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     run = options.run
     if run.exists():
         raise UsageError(f"{run} exists; give another --name or --storage, or remove that folder")
-    study.task.check_available()
+    _check_study(study, options.num_workers)
     source = load_source(
         study.data.source,
         split_seed=study.data.split_seed,
@@ -103,6 +104,31 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     files.write_json(run / "results.json", record)
     _track(tracker, run, record, results)
     return {**record, "sync_command": tracker.sync_command}
+
+
+def _check_study(study: Study, num_workers: int) -> None:
+    """Fails on what would fail trials: models that cannot be had, batches too small for the workers.
+
+    Raises:
+        UsageError: one of these.
+    """
+    space = dict(study.all_distributions())
+    models = space.get("task.model")
+    study.task.check_available()
+    for model in models.choices if isinstance(models, CategoricalDistribution) else ():
+        study.trial_config({"task.model": model}, 0).task.check_available()
+    sizes = space.get("training.batch_size")
+    smallest = study.training.batch_size
+    if isinstance(sizes, CategoricalDistribution):
+        smallest = min(smallest, *(int(str(size)) for size in sizes.choices))
+    elif isinstance(sizes, IntDistribution):
+        smallest = min(smallest, sizes.low)
+    if smallest < 2 * num_workers:
+        raise UsageError(
+            f"a batch is divided over the workers and needs at least 2 images for each: the smallest batch size of "
+            f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
+            f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
+        )
 
 
 def connect(address: str | None) -> None:

@@ -62,7 +62,7 @@ def test_conditional_keys_are_proposed_only_where_they_exist(study, tmp_path):
 def test_every_report_and_end_is_in_the_journal(study, tmp_path):
     strategy = create_strategy(study, tmp_path / "journal")
     runs = [strategy.propose() for _ in range(3)]
-    for number, params in runs:
+    for number, _ in runs:
         strategy.report(number, 1, 0.3)
         strategy.report(number, 2, 0.6 + number / 10)
     end(strategy, *runs[0], value=0.6)

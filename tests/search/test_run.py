@@ -1,0 +1,258 @@
+"""Whole studies on a real local Ray cluster: results, failures, early stopping, DDP, and the commands after a run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from PIL import Image
+
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.errors import StudyFailedError, UsageError
+from raysweep.files import read_json_lines
+from raysweep.search.run import RunOptions, run_study
+from raysweep.search.strategy import Strategy
+from raysweep.study import Study
+from raysweep.tasks.classification import ClassificationConfig
+
+pytestmark = pytest.mark.ray
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "0123456789abcdef" * 2 + "01234567"
+
+
+def make_study(source: Path, **changes) -> Study:
+    values = {
+        "name": "small",
+        "task": ClassificationConfig(model="fashion_cnn", dropout=0.2, learning_rate=1e-4),
+        "data": DataConfig(source=str(source), image_size=32, max_bad_fraction=0.1),
+        "training": TrainingConfig(epochs=1, batch_size=16, precision="fp32"),
+        "space": {
+            "task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+            "training.epochs": IntDistribution(1, 3),
+        },
+        "objective": Objective(metric="val/accuracy"),
+        "budget": Budget(trials=4),
+        "seed": 1,
+    }
+    return Study(**{**values, **changes})
+
+
+def run_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def images(make_image_folder, tmp_path_factory) -> Path:
+    """Four classes, sizes that vary, and three files that are no images."""
+    folder = make_image_folder(tmp_path_factory.mktemp("images"), 4, 25, varied=True)
+    whole = next((folder / "class1").glob("*.jpg"))
+    (folder / "class0" / "empty.jpg").write_bytes(b"")
+    (folder / "class1" / "text.jpg").write_text("no image")
+    (folder / "class2" / "truncated.jpg").write_bytes(whole.read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(ray_local, images, tmp_path_factory) -> tuple[dict, Path]:
+    """A finished run with its record."""
+    os.environ["WANDB_API_KEY"] = KEY
+    try:
+        options = RunOptions(storage=tmp_path_factory.mktemp("results"), name="finished", wandb="offline")
+        return run_study(make_study(images), options), options.run
+    finally:
+        del os.environ["WANDB_API_KEY"]
+
+
+def test_results_hold_the_contract(finished, images):
+    record, run = finished
+    stored = json.loads((run / "results.json").read_text())
+    assert {key: record[key] for key in stored} == stored
+    assert [trial["number"] for trial in stored["trials"]] == [0, 1, 2, 3]
+    for trial in stored["trials"]:
+        assert set(trial) == {"number", "state", "value", "best_epoch", "params", "duration_s", "error"}
+        assert trial["state"] in ("COMPLETE", "PRUNED")
+    assert stored["trials"][0]["params"] == {"task.learning_rate": 1e-4, "training.epochs": 1}
+    assert stored["baseline"] == stored["trials"][0]
+    assert stored["best"]["value"] == max(trial["value"] for trial in stored["trials"] if trial["state"] == "COMPLETE")
+    data = stored["data"]
+    assert data["num_train"] + data["num_val"] + data["num_test"] == 100
+    assert data["source"] == str(images)
+    assert {Path(skipped["path"]).name for skipped in data["skipped"]} == {"empty.jpg", "text.jpg", "truncated.jpg"}
+    assert stored["test"]["num_images"] == data["num_test"]
+    assert 0 <= stored["test"]["accuracy"] <= 1
+    assert stored["test"]["openings"] == 1
+    assert stored["machine"]["num_cpus"] >= 1
+
+
+def test_the_run_folder_has_what_the_contract_names(finished):
+    _, run = finished
+    for name in (
+        "study.json",
+        "optuna.journal",
+        "best/model.safetensors",
+        "best/config.json",
+        "test/classification_report.txt",
+        "test/classification_report.json",
+        "test/confusion_matrix.png",
+        "test/predictions.png",
+        "test/curves.png",
+        "trials/0000/config.json",
+        "trials/0000/metrics.jsonl",
+        "trials/0000/best/model.safetensors",
+    ):
+        assert (run / name).is_file(), name
+    assert not list(run.glob("trials/*/last")), "state to go on with is of no use to a finished trial"
+    assert not list(run.rglob("*.pkl"))
+    assert len(list(run.glob("trials/*/best"))) <= 4
+
+
+def test_the_journal_is_the_same_story(finished):
+    record, run = finished
+    storage = JournalStorage(JournalFileBackend(str(run / "optuna.journal")))
+    trials = optuna.load_study(study_name="small", storage=storage).trials
+    assert [trial.state.name for trial in trials] == [trial["state"] for trial in record["trials"]]
+    for trial, told in zip(trials, record["trials"], strict=True):
+        history = read_json_lines(run / f"trials/{trial.number:04d}/metrics.jsonl")
+        assert trial.intermediate_values == {int(row["epoch"]): row["val/accuracy"] for row in history}
+        assert told["value"] == max(trial.intermediate_values.values())
+        assert told["params"] == trial.params
+
+
+def test_there_is_a_wandb_run_for_each_trial_and_the_study_and_the_key_is_in_no_file(finished):
+    record, run = finished
+    names = sorted(path.name.rsplit("-", 1)[1] for path in (run / "wandb").glob("offline-run-*"))
+    assert names == ["0000", "0001", "0002", "0003", "study"]
+    assert record["sync_command"].startswith("wandb sync ")
+    for path in run.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+def test_evaluating_again_in_a_new_process_gives_identical_predictions_and_is_recorded(finished):
+    _, run = finished
+    before = pd.read_csv(run / "test" / "predictions.csv")
+    process = run_command("platform.evaluate", run)
+    assert process.returncode == 0, process.stderr
+    pd.testing.assert_frame_equal(before, pd.read_csv(run / "test" / "predictions.csv"))
+    openings = read_json_lines(run / "test" / "openings.jsonl")
+    assert [opening["reason"] for opening in openings] == ["final evaluation", "evaluated again"]
+    assert "opened 2 times" in process.stdout
+    assert "opened 2 times" in (run / "test" / "classification_report.txt").read_text()
+
+
+def test_predict_gives_label_and_confidence_and_says_what_it_cannot_read(finished, images):
+    _, run = finished
+    good, bad = sorted((images / "class3").glob("*.jpg"))[0], images / "class0" / "empty.jpg"
+    process = run_command("platform.predict", run, good)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(f"{good}: class")
+    process = run_command("platform.predict", run, good, bad, "--json")
+    rows = json.loads(process.stdout)
+    assert process.returncode == 1
+    assert set(rows[0]) == {"image", "label", "confidence"}
+    assert 0.25 <= rows[0]["confidence"] <= 1
+    assert rows[1]["error"] == "empty file"
+
+
+def test_predictions_do_not_depend_on_the_batch(finished):
+    _, run = finished
+    table = pd.read_csv(run / "test" / "predictions.csv")
+    rows = json.loads(run_command("platform.predict", run, *table["image"][:5], "--json").stdout)
+    assert [row["label"] for row in rows] == list(table["predicted"][:5])
+    assert [row["confidence"] for row in rows] == pytest.approx(list(table["confidence"][:5]), abs=1e-4)
+
+
+def test_a_run_that_exists_is_refused(finished, images):
+    _, run = finished
+    with pytest.raises(UsageError, match="exists; give another --name"):
+        run_study(make_study(images), RunOptions(storage=run.parent, name=run.name))
+
+
+def test_a_diverging_trial_fails_with_its_cause_and_the_study_goes_on(ray_local, images, tmp_path):
+    study = make_study(
+        images, space={"task.learning_rate": CategoricalDistribution((1e-4, 1e30))}, budget=Budget(trials=6)
+    )
+    record = run_study(study, RunOptions(storage=tmp_path, name="some-fail", wandb="disabled"))
+    states = {trial["params"]["task.learning_rate"]: trial["state"] for trial in record["trials"]}
+    assert states == {1e-4: "COMPLETE", 1e30: "FAIL"}
+    failed = [trial for trial in record["trials"] if trial["state"] == "FAIL"]
+    for trial in failed:
+        assert "training diverged" in trial["error"]
+        assert "Traceback" in (tmp_path / f"some-fail/trials/{trial['number']:04d}/error.txt").read_text()
+    assert record["best"]["state"] == "COMPLETE"
+
+
+def test_when_all_trials_fail_the_causes_are_listed(ray_local, images, tmp_path):
+    study = make_study(images, task=ClassificationConfig(model="fashion_cnn", learning_rate=1e30), space={})
+    with pytest.raises(
+        StudyFailedError, match=r"(?s)no trial of small completed.*trial 0: .*diverged.*trial 1: "
+    ) as caught:
+        run_study(study, RunOptions(storage=tmp_path, name="all-fail", wandb="disabled"))
+    assert caught.value.exit_code == 1
+
+
+def test_a_killed_trial_process_is_a_failed_trial(ray_local, images, tmp_path):
+    killed = []
+
+    def kill_first() -> None:
+        while not killed:
+            time.sleep(0.1)
+            if (tmp_path / "killed" / "trials" / "0000" / "metrics.jsonl").is_file():
+                for line in subprocess.run(
+                    ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+                ).stdout.splitlines():
+                    if "run_trial" in line or "ImplicitFunc" in line:
+                        os.kill(int(line.split()[0]), signal.SIGKILL)
+                        killed.append(line)
+                        break
+
+    thread = threading.Thread(target=kill_first, daemon=True)
+    thread.start()
+    study = make_study(
+        images, space={}, training=TrainingConfig(epochs=40, batch_size=16), budget=Budget(trials=3)
+    ).with_settings(["training.epochs=40"])
+    record = run_study(study, RunOptions(storage=tmp_path, name="killed", wandb="disabled"))
+    assert killed
+    assert sorted(trial["state"] for trial in record["trials"]) == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert next(trial["error"] for trial in record["trials"] if trial["state"] == "FAIL")
+
+
+def test_ddp_trials_run_and_stop_early_and_give_their_resources_back(ray_local, images, tmp_path, monkeypatch):
+    original = Strategy.report
+    monkeypatch.setattr(
+        Strategy,
+        "report",
+        lambda self, number, epoch, value: original(self, number, epoch, value) or (number == 1 and epoch >= 1),
+    )
+    study = make_study(images, space={}, budget=Budget(trials=3)).with_settings(["training.epochs=6"])
+    record = run_study(study, RunOptions(storage=tmp_path, name="ddp", wandb="disabled", num_workers=2))
+    assert [trial["state"] for trial in record["trials"]] == ["COMPLETE", "PRUNED", "COMPLETE"]
+    histories = [read_json_lines(tmp_path / f"ddp/trials/{number:04d}/metrics.jsonl") for number in range(3)]
+    assert [len(history) for history in (histories[0], histories[2])] == [6, 6]
+    assert record["test"]["num_images"] == record["data"]["num_test"]
+
+
+def test_sixteen_bit_and_cmyk_images_are_used(ray_local, make_image_folder, tmp_path):
+    folder = make_image_folder(tmp_path / "images", 2, 20)
+    for index, path in enumerate(sorted(folder.rglob("*.jpg"))[::4]):
+        image = Image.open(path)
+        path.unlink()
+        if index % 2:
+            image.convert("CMYK").save(path)
+        else:
+            image.convert("I;16").save(path.with_suffix(".png"))
+    study = make_study(folder, budget=Budget(trials=1))
+    record = run_study(study, RunOptions(storage=tmp_path / "results", name="modes", wandb="disabled"))
+    assert record["data"]["skipped"] == []
+    assert sum(record["data"][f"num_{split}"] for split in ("train", "val", "test")) == 40

@@ -1,0 +1,86 @@
+"""The command line: what is printed where, and exit code 2 with one clear message before any training."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from raysweep.cli import check_name, parse_duration
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def tune(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "platform.tune", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=env,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["car_resnt"], "did you mean 'car_resnet'"),
+        (["car_resnet", "--data", "/no/such/folder"], "Three ways to go on"),
+        (["fashion_cnn", "--set", "task.lr=1"], "unknown field 'task.lr'"),
+        (["fashion_cnn", "--set", "training.epochs=0"], "training.epochs must be at least 1"),
+        (["fashion_cnn", "--trials", "0"], "the number of trials must be at least 1, got 0"),
+        (["fashion_cnn", "--max-epochs", "0"], "--max-epochs must be at least 1"),
+        (["fashion_cnn", "--time-budget", "soon"], "such as 90s or 2h"),
+        (["fashion_cnn", "--name", "../x"], "--name is a folder's name"),
+        (["fashion_cnn", "--workers", "0"], "--workers must be at least 1"),
+        (["fashion_cnn", "--workers", "400"], "lower --workers"),
+        (
+            ["car_resnet", "--data", "sample", "--set", "task.pretrained=false", "--set", "task.model=resnet10tt"],
+            "resnet10t",
+        ),
+        (["fashion_cnn", "--set", "task.pretrained=true"], "no pretrained weights"),
+    ],
+)
+def test_wrong_usage_is_one_message_and_exit_2_before_any_training(arguments, message, tmp_path):
+    began = time.monotonic()
+    process = tune(*arguments, "--storage", tmp_path)
+    assert process.returncode == 2, process.stderr
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.stdout == ""
+    assert time.monotonic() - began < 60
+    assert not list(tmp_path.glob("*/trials"))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2700), ("2h", 7200), ("1.5h", 5400), ("1d", 86400)])
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "-1h", "0s", "2 h", "1h30m"])
+def test_durations_that_are_none(text):
+    with pytest.raises(click.BadParameter, match="such as 90s or 2h"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("name", ["a", "run_1", "2024-01-01.b"])
+def test_names(name):
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b"])
+def test_names_that_are_no_folders(name):
+    with pytest.raises(click.BadParameter):
+        check_name(name)
+
+
+def test_studies_shows_task_data_space_and_baseline():
+    process = subprocess.run(
+        [sys.executable, "-m", "platform.studies"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for text in ("car_resnet", "fashion_cnn", "classification", "training.epochs", "baseline 0.001"):
+        assert text in process.stdout
