@@ -18,8 +18,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 # The main job on the built-in sample: synthetic cars, a small network from scratch.
 demo: install
 	rm -rf results/demo
-	$(BIN)/python -m platform.tune car_resnet --data sample --name demo --trials 6 --max-epochs 15 \
-		--set task.model=resnet10t --set task.pretrained=false --set data.image_size=64
+	$(BIN)/python -m platform.tune car_resnet --data sample --name demo --trials 6 --max-epochs 16 \
+		--set task.model=resnet10t --set task.pretrained=false --set data.image_size=64 \
+		--set task.head=linear --set task.backbone_factor=1 --set task.optimizer=adam
 
 test: install
 	$(BIN)/python -m pytest
@@ -32,7 +33,7 @@ check: install
 	$(BIN)/python -m pytest -m "not ray"
 
 bench: install
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 lock:
 	uv pip compile --universal --python-version 3.11 --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock

@@ -32,7 +32,7 @@ import numpy.typing as npt
 from _report import alternate, bootstrap_median, finish, warn_if_busy
 from PIL import Image
 
-NUM_IMAGES, NUM_CLASSES, NUM_BASES, BATCH, SIDE = 3000, 6, 60, 64, 224
+NUM_IMAGES, NUM_CLASSES, NUM_BASES, BATCH, SIDE = 9737, 6, 60, 64, 224
 GOALS = {"first_pass_over_dataloader": 1.5, "cache_over_dataloader": 30.0}
 
 
