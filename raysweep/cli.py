@@ -10,8 +10,10 @@ import click
 
 from raysweep.errors import RaysweepError
 
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+@click.group(context_settings=CONTEXT)
 @click.version_option(package_name="raysweep")
 def cli() -> None:
     """Hyperparameter search for image models on a Ray cluster."""
@@ -29,7 +31,7 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
-@cli.command()
+@cli.command(context_settings=CONTEXT)
 @click.argument("study")
 @click.option("--data", metavar="PATH|sample", help="A folder of images or idx files, or the built-in sample.")
 @click.option("--trials", type=int, metavar="N", help="Trials in all, the baseline and failed ones included.")
@@ -48,7 +50,9 @@ def parse_duration(text: str) -> float:
     metavar="ADDR",
     help="A Ray cluster; default: the one running here or in RAY_ADDRESS, else a local one; `local` forces that.",
 )
-@click.option("--workers", type=int, default=1, show_default=True, help="Workers of one trial; above 1: DDP.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Workers of one trial; above 1: DDP."
+)
 @click.option("--cpus-per-worker", type=float, metavar="F", help="Default: 1, or the share of a GPU.")
 @click.option("--gpus-per-worker", type=float, metavar="F", help="Default: 1 where there are any.")
 @click.option(
@@ -88,12 +92,12 @@ def tune(
     import dataclasses
 
     from raysweep.config import Budget, check_config
-    from raysweep.search.run import RunOptions, run_study
-    from raysweep.search.summary import describe_results
     from raysweep.study import load_study
-    from raysweep.tracking import default_mode
 
+    time_s = parse_duration(time_budget) if time_budget else None
+    check_name(name or "default")
     resolved = load_study(study).with_settings(settings)
+    name = name or resolved.name
     if data is not None:
         source = data if data == "sample" else str(Path(data).expanduser().resolve())
         resolved = dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, source=source))
@@ -102,14 +106,18 @@ def tune(
     budget: Budget = check_config(
         lambda: Budget(
             trials=resolved.budget.trials if trials is None else trials,
-            time_s=parse_duration(time_budget) if time_budget else resolved.budget.time_s,
+            time_s=time_s or resolved.budget.time_s,
         ),
         "budget",
     )
     resolved = dataclasses.replace(resolved, budget=budget, seed=seed)
+    from raysweep.search.run import RunOptions, run_study  # slow: after what can be refused without it
+    from raysweep.search.summary import describe_results
+    from raysweep.tracking import default_mode
+
     options = RunOptions(
         storage=storage.resolve(),
-        name=check_name(name or resolved.name),
+        name=name,
         address=address,
         num_workers=workers,
         cpus_per_worker=cpus_per_worker,
@@ -121,7 +129,7 @@ def tune(
     click.echo(describe_results(run_study(resolved, options), options.run))
 
 
-@cli.command()
+@cli.command(context_settings=CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 def evaluate(run: Path) -> None:
     """The test evaluation of a RUN's folder again; recorded as a further opening of the test split."""
@@ -132,7 +140,7 @@ def evaluate(run: Path) -> None:
     click.echo(f"The test split of this run has been opened {test['openings']} times.")
 
 
-@cli.command()
+@cli.command(context_settings=CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a line for each image.")
@@ -154,7 +162,7 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
         sys.exit(1)
 
 
-@cli.command()
+@cli.command(context_settings=CONTEXT)
 def studies() -> None:
     """The studies there are: task, data, space and baseline."""
     from raysweep.study import list_studies, load_study

@@ -29,14 +29,14 @@ def tune(*arguments: str | Path, env: dict[str, str] | None = None) -> subproces
     ("arguments", "message"),
     [
         (["car_resnt"], "did you mean 'car_resnet'"),
-        (["car_resnet", "--data", "/no/such/folder"], "Three ways to go on"),
+        (["fashion_cnn", "--data", "/no/such/folder"], "Three ways to go on"),
         (["fashion_cnn", "--set", "task.lr=1"], "unknown field 'task.lr'"),
         (["fashion_cnn", "--set", "training.epochs=0"], "training.epochs must be at least 1"),
         (["fashion_cnn", "--trials", "0"], "the number of trials must be at least 1, got 0"),
         (["fashion_cnn", "--max-epochs", "0"], "--max-epochs must be at least 1"),
         (["fashion_cnn", "--time-budget", "soon"], "such as 90s or 2h"),
         (["fashion_cnn", "--name", "../x"], "--name is a folder's name"),
-        (["fashion_cnn", "--workers", "0"], "--workers must be at least 1"),
+        (["fashion_cnn", "--workers", "0"], "x>=1"),
         (["fashion_cnn", "--workers", "400"], "lower --workers"),
         (
             ["car_resnet", "--data", "sample", "--set", "task.pretrained=false", "--set", "task.model=resnet10tt"],

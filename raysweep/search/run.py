@@ -19,6 +19,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from ray import tune
 
 from raysweep import __version__, fields, files
+from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.source import load_source
@@ -79,11 +80,14 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
         data_root=options.data_root,
     )
     connect(options.address)
-    request = default_request(
-        list_nodes(),
-        num_workers=options.num_workers,
-        cpus_per_worker=options.cpus_per_worker,
-        gpus_per_worker=options.gpus_per_worker,
+    request: Request = check_config(
+        lambda: default_request(
+            list_nodes(),
+            num_workers=options.num_workers,
+            cpus_per_worker=options.cpus_per_worker,
+            gpus_per_worker=options.gpus_per_worker,
+        ),
+        "a trial's size",
     )
     concurrency = min(plan_concurrency(list_nodes(), request), study.budget.trials)
     data, test_folder = pipeline.prepare(source, study.data, options.storage / ".cache")
@@ -149,7 +153,7 @@ def connect(address: str | None) -> None:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, ValueError) as error:
-        raise UsageError(f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS')}: {error}") from None
+        raise UsageError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from None
 
 
 def list_nodes() -> list[Node]:
