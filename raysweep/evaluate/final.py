@@ -10,7 +10,6 @@ from raysweep import files
 from raysweep.evaluate.sealed import open_test
 from raysweep.evaluate.stored import StoredModel, load_model
 from raysweep.train import checkpoint
-from raysweep.train.precision import prepare_process
 
 BASELINE = 0
 
@@ -22,7 +21,7 @@ def evaluate_final(run: Path, test_folder: Path, *, reason: str, num_threads: in
         UsageError: the run has no best model.
         CorruptFileError: weights do not match their digest.
     """
-    prepare_process(num_threads)
+    torch.set_num_threads(max(1, num_threads))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     best = load_model(run / "best" / checkpoint.WEIGHTS, run / "best" / "config.json", device)
     baseline = load_baseline(run, best, device)
