@@ -157,7 +157,7 @@ def decode_block(
     records = block.to_pylist()
     path = into[records[0]["split"]] / "images.npy"
     offset = np.load(path, mmap_mode="r").offset
-    reasons, digests = [], []
+    reasons, digests, synced = [], [], []
     # Written bytes are synced beside the decoding: waiting for the disk at the end would leave the CPU idle.
     with path.open("r+b") as file, ThreadPoolExecutor(max_workers=1) as syncing:
         for start in range(0, len(records), SYNC_ROWS):
@@ -170,7 +170,9 @@ def decode_block(
             file.seek(offset + part[0]["row"] * decoded[0].nbytes)
             file.write(decoded.data)
             file.flush()
-            syncing.submit(os.fdatasync, file.fileno())
+            synced.append(syncing.submit(os.fdatasync, file.fileno()))
+        for future in synced:
+            future.result()  # a full or failing disk is an error of this block
     return pa.table({"split": block["split"], "row": block["row"], "reason": reasons, "digest": digests})
 
 
