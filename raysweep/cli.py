@@ -136,7 +136,7 @@ def evaluate(run: Path) -> None:
     from raysweep.search.again import evaluate_again
 
     test = evaluate_again(run.resolve(), data_root())
-    click.echo((run / "test" / "classification_report.txt").read_text(), nl=False)
+    click.echo((run / "test" / test["report"]).read_text(), nl=False)
     click.echo(f"The test split of this run has been opened {test['openings']} times.")
 
 

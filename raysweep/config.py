@@ -2,10 +2,13 @@
 
 import importlib
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from raysweep import fields
 from raysweep.errors import UsageError
+
+if TYPE_CHECKING:
+    from raysweep.data.images import PreparedData
 
 
 def require(condition: bool, rule: str, value: object) -> None:
@@ -122,6 +125,10 @@ class TaskConfig(Protocol):
 
     def check_available(self) -> None:
         """Fails in the driver, with a UsageError, on what would fail every trial."""
+        ...
+
+    def prepare(self, data: "PreparedData") -> None:
+        """Makes, once in the driver, what all trials share beside their images."""
         ...
 
     __dataclass_fields__: ClassVar[dict[str, Any]]

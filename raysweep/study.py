@@ -55,6 +55,8 @@ class Study:
     training: TrainingConfig
     space: Distributions
     conditions: tuple[When, ...] = ()
+    points: tuple[Mapping[str, Any], ...] = ()
+    """Tried right after the baseline: each the baseline with some of its values changed."""
     objective: Objective
     budget: Budget = dataclasses.field(default_factory=Budget)
     seed: int = 0
@@ -71,10 +73,15 @@ class Study:
         for condition in self.conditions:
             if not isinstance(self.space.get(condition.key), CategoricalDistribution):
                 raise ValueError(f"a condition needs a categorical key of the space, got {condition.key!r}")
-        for key, value in self.baseline.items():
-            distribution = self.space_at(self.baseline)[key]
-            if not distribution._contains(distribution.to_internal_repr(value)):
-                raise ValueError(f"the baseline must be a point of the space: {key}={value!r} is not in {distribution}")
+        for name, changes in (("the baseline", {}), *((f"point {changes}", changes) for changes in self.points)):
+            point = self._point(changes)
+            if unknown := sorted(set(changes) - set(point)):
+                raise ValueError(f"{name} must be a point of the space, which has no {', '.join(unknown)} there")
+            for key, distribution in self.space_at(point).items():
+                if not distribution._contains(distribution.to_internal_repr(point[key])):
+                    raise ValueError(
+                        f"{name} must be a point of the space: {key}={point[key]!r} is not in {distribution}"
+                    )
 
     def fields(self) -> dict[str, Any]:
         """Every field that a space or `--set` can name, dotted, with the baseline's value."""
@@ -101,7 +108,17 @@ class Study:
     @property
     def baseline(self) -> dict[str, Any]:
         """The source report's configuration as a point of the space: what trial 0 runs."""
-        values = self.fields()
+        return self._point({})
+
+    @property
+    def starting_points(self) -> list[dict[str, Any]]:
+        """What the first trials run: the baseline, and the points that the study's author would try next."""
+        points = [self._point(changes) for changes in ({}, *self.points)]
+        return [point for index, point in enumerate(points) if point not in points[:index]]
+
+    def _point(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The study's own values with some changed, where the space has a choice."""
+        values = {**self.fields(), **changes}
         return {key: values[key] for key in self.space_at(values)}
 
     def trial_config(self, params: Mapping[str, Any], number: int) -> TrialConfig:
@@ -145,6 +162,7 @@ class Study:
                 **self._with(values),
                 space={**without(self.space), **opened},
                 conditions=tuple(conditions),
+                points=tuple({k: v for k, v in point.items() if k not in values} for point in self.points),
             )
 
         opened: dict[str, BaseDistribution] = {}
@@ -161,7 +179,11 @@ class Study:
             high = min(epochs.high, max_epochs)
             space["training.epochs"] = IntDistribution(min(epochs.low, high), high, log=epochs.log)
         training = dataclasses.replace(self.training, epochs=min(self.training.epochs, max_epochs))
-        return dataclasses.replace(self, training=training, space=space)
+        points = tuple(
+            {key: min(value, max_epochs) if key == "training.epochs" else value for key, value in point.items()}
+            for point in self.points
+        )
+        return dataclasses.replace(self, training=training, space=space, points=points)
 
     def to_json(self) -> dict[str, Any]:
         """The study as resolved, for study.json."""
@@ -181,6 +203,7 @@ class Study:
             "objective": fields.to_json(self.objective),
             "budget": fields.to_json(self.budget),
             "baseline": self.baseline,
+            "points": [dict(point) for point in self.points],
             "seed": self.seed,
         }
 

@@ -97,6 +97,28 @@ def test_max_epochs_clips_the_range_and_the_baseline():
         make_study().with_max_epochs(0)
 
 
+def test_points_start_after_the_baseline_with_some_of_its_values_changed():
+    study = make_study(points=({"task.learning_rate": 0.004, "training.epochs": 9}, {}))
+    baseline, point = study.starting_points  # the empty change is the baseline again
+    assert baseline == study.baseline
+    assert point == {**baseline, "task.learning_rate": 0.004, "training.epochs": 9}
+    assert study.with_max_epochs(2).starting_points[1]["training.epochs"] == 2
+    fixed = study.with_settings(["task.learning_rate=0.002"])
+    assert fixed.starting_points[1] == {k: v for k, v in point.items() if k != "task.learning_rate"}
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ({"task.learning_rate": 9.0}, "must be a point of the space: task.learning_rate=9.0 is not in"),
+        ({"task.optimizer": "adam", "task.momentum": 0.9}, "has no task.momentum there"),
+    ],
+)
+def test_a_point_outside_the_space_is_refused(point, message):
+    with pytest.raises(ValueError, match=message):
+        make_study(points=(point,))
+
+
 def test_a_trials_configuration_has_the_point_applied_and_survives_json():
     study = make_study()
     config = study.trial_config({"task.learning_rate": 0.004, "training.epochs": 7}, 3)

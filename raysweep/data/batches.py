@@ -24,7 +24,10 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images (B, C, H, W) float32, normalised; labels (B,) int64; the loss weight of this worker's share.
+    """Images (B, C, H, W) float32, normalised; labels (B,) int64; where they stand; the weight of this worker's share.
+
+    `indices` (B,) int64 are the images' positions in their split: what is drawn by them is the same under any
+    batch size and number of workers.
 
     The mean loss over the batch times `weight`, averaged over all workers, is the mean loss over the
     global batch, also where the workers' shares differ by an image.
@@ -32,6 +35,7 @@ class Batch:
 
     images: torch.Tensor
     labels: torch.Tensor
+    indices: npt.NDArray[np.int64]
     weight: float = 1.0
 
 
@@ -68,7 +72,7 @@ def iterate_training(
             generator = torch.Generator().manual_seed(derive_seed(seed, epoch, step, worker.rank, 1))
             pixels = augment(pixels, config.augmentation, config.image_size, generator)
         labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
-        yield Batch(_normalise(pixels, config), labels, weight=len(share) * worker.num_workers / len(whole))
+        yield Batch(_normalise(pixels, config), labels, share, weight=len(share) * worker.num_workers / len(whole))
 
 
 def iterate_evaluation(
@@ -85,7 +89,7 @@ def iterate_evaluation(
         share = mine[start : start + batch_size]
         pixels = _to_device(images.gather(share), worker.device)
         labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
-        yield Batch(_normalise(pixels, config), labels)
+        yield Batch(_normalise(pixels, config), labels, share)
 
 
 def normalise_images(pixels: npt.NDArray[np.uint8], config: DataConfig, device: torch.device) -> torch.Tensor:

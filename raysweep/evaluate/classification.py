@@ -1,6 +1,5 @@
 """A classifier on the test images: reports, figures, and the lift over the baseline."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,43 +13,37 @@ from sklearn.metrics import classification_report, confusion_matrix
 from raysweep import files
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import ImageSet
-from raysweep.evaluate import figures
+from raysweep.evaluate.base import FinalRun
+from raysweep.evaluate.figures.classification import save_confusion_matrix, save_predictions
+from raysweep.evaluate.figures.curves import save_curves
+from raysweep.evaluate.rejection.detector import DETECTOR, ensure_detector
+from raysweep.evaluate.rejection.report import evaluate_rejection, find_digits
 from raysweep.evaluate.statistics import describe_lift, mean_class_accuracy, most_confused, paired_bootstrap
-from raysweep.evaluate.stored import StoredModel
+from raysweep.evaluate.stored import StoredModel, describe_model
 from raysweep.tasks.classification import ClassificationTask
 
 GRID_IMAGES = 16
+REPORT = "classification_report.txt"
 
 
-def evaluate(
-    best: StoredModel,
-    baseline: StoredModel,
-    images: ImageSet,
-    folder: Path,
-    *,
-    histories: Mapping[str, list[dict[str, float]]],
-    note: str,
-) -> dict[str, Any]:
-    """Evaluates the best model and, beside it, the baseline's; writes everything to `folder`.
-
-    `note` stands at the foot of every text and figure. Returns the figures for results.json.
-    """
-    classes = best.info.classes
+def evaluate(run: FinalRun) -> dict[str, Any]:
+    """Evaluates the best model and, beside it, the baseline's; see FinalRun."""
+    best, images, classes, note = run.best, run.test, run.best.info.classes, run.note
     probabilities = predict_probabilities(best, images)
     predicted = probabilities.argmax(axis=1)
-    same = best.number == baseline.number
-    baseline_predicted = predicted if same else predict_probabilities(baseline, images).argmax(axis=1)
+    same = best.number == run.baseline.number
+    baseline_predicted = predicted if same else predict_probabilities(run.baseline, images).argmax(axis=1)
     lift = paired_bootstrap(predicted == images.labels, baseline_predicted == images.labels)
     matrix = confusion_matrix(images.labels, predicted, labels=range(len(classes)))
     confused = most_confused(matrix, classes)
 
-    figures_of_best = _summarise(images.labels, predicted, classes)
-    title = f"trial {best.number}, epoch {best.facts['epoch']}"
+    scores = _summarise(images.labels, predicted, classes)
+    title = describe_model(best)
     lift_text = (
         f"the best trial is the baseline: no lift (n = {len(images)} test images)" if same else describe_lift(lift)
     )
     lines = [
-        f"{title}: {len(images)} test images, accuracy {figures_of_best['accuracy']:.4f}",
+        f"{title}: {len(images)} test images, accuracy {scores['accuracy']:.4f}",
         lift_text,
         *([note] if note else []),
         "",
@@ -58,61 +51,55 @@ def evaluate(
         "Most confused:",
         confused.to_string(index=False) if len(confused) else "nothing: no image was misclassified",
     ]
-    files.write_text(folder / "classification_report.txt", "\n".join(lines) + "\n")
+    files.write_text(run.folder / REPORT, "\n".join(lines) + "\n")
     files.write_json(
-        folder / "classification_report.json",
-        {
-            "note": note,
-            "report": classification_report(
-                images.labels,
-                predicted,
-                labels=range(len(classes)),
-                target_names=classes,
-                output_dict=True,
-                zero_division=0,
-            ),
-        },
+        run.folder / "classification_report.json",
+        {"note": note, "report": _report(images.labels, predicted, classes)},
     )
-    baseline_title = f"baseline, trial {baseline.number}, epoch {baseline.facts['epoch']}"
-    files.write_text(
-        folder / "baseline_classification_report.txt",
-        "\n".join(
-            [
-                baseline_title,
-                *([note] if note else []),
-                "",
-                _report_text(images.labels, baseline_predicted, classes),
-            ]
-        ),
+    lines = [f"baseline, {describe_model(run.baseline)}", *([note] if note else []), ""]
+    lines.append(_report_text(images.labels, baseline_predicted, classes))
+    files.write_text(run.folder / "baseline_classification_report.txt", "\n".join(lines))
+    _write_predictions(run.folder, images, probabilities, classes)
+    _draw(run, matrix, probabilities)
+    detector = ensure_detector(run.run / "best" / DETECTOR, best, run.data)
+    rejection = evaluate_rejection(
+        best, detector, images, run.folder, note, predicted=predicted, digits=find_digits(run.data_root)
     )
-    _write_predictions(folder, images, probabilities, classes)
-    figures.save_confusion_matrix(
-        folder / "confusion_matrix.png", matrix, classes, title=f"Test images, {title}", note=note
-    )
-    rows = np.sort(np.random.default_rng(0).permutation(len(images))[:GRID_IMAGES])
-    figures.save_predictions(
-        folder / "predictions.png",
-        images.gather(rows),
-        [classes[label] for label in images.labels[rows]],
-        [classes[label] for label in predicted[rows]],
-        [float(value) for value in probabilities[rows].max(axis=1)],
-        title=f"Test images, {title}",
-        note=note,
-    )
-    figures.save_curves(
-        folder / "curves.png",
-        histories,
-        metrics=["val/accuracy", "val/loss"],
-        title="Training and validation",
-        note=note,
-    )
+    baseline_scores = _summarise(images.labels, baseline_predicted, classes)
     return {
-        **figures_of_best,
+        **scores,
         "num_images": len(images),
-        "baseline": _summarise(images.labels, baseline_predicted, classes),
+        "report": REPORT,
+        "headline": f"test accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f}, "
+        f"{len(images)} images of {best.info.source}; baseline: test accuracy {baseline_scores['accuracy']:.4f}",
+        "baseline": baseline_scores,
         "lift": {**asdict(lift), "includes_zero": lift.includes_zero, "text": lift_text},
+        "rejection": rejection,
         "most_confused": confused.to_dict(orient="records"),
     }
+
+
+def _draw(run: FinalRun, matrix: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> None:
+    """The figures of the best model."""
+    classes, title = run.best.info.classes, f"Test images, {describe_model(run.best)}"
+    save_confusion_matrix(run.folder / "confusion_matrix.png", matrix, classes, title=title, note=run.note)
+    rows = np.sort(np.random.default_rng(0).permutation(len(run.test))[:GRID_IMAGES])
+    save_predictions(
+        run.folder / "predictions.png",
+        run.test.gather(rows),
+        [classes[label] for label in run.test.labels[rows]],
+        [classes[label] for label in probabilities[rows].argmax(axis=1)],
+        [float(value) for value in probabilities[rows].max(axis=1)],
+        title=title,
+        note=run.note,
+    )
+    save_curves(
+        run.folder / "curves.png",
+        run.histories,
+        metrics=["val/accuracy", "val/loss"],
+        title="Training and validation",
+        note=run.note,
+    )
 
 
 def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[np.float64]:
@@ -133,15 +120,22 @@ def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[n
 def _summarise(
     labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: tuple[str, ...]
 ) -> dict[str, float]:
-    report = classification_report(
-        labels, predicted, labels=range(len(classes)), target_names=classes, output_dict=True, zero_division=0
-    )
+    report = _report(labels, predicted, classes)
     return {
         "accuracy": float((labels == predicted).mean()),
         "mean_class_accuracy": mean_class_accuracy(confusion_matrix(labels, predicted, labels=range(len(classes)))),
         "macro_f1": float(report["macro avg"]["f1-score"]),
         "weighted_f1": float(report["weighted avg"]["f1-score"]),
     }
+
+
+def _report(
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    report: dict[str, Any] = classification_report(
+        labels, predicted, labels=range(len(classes)), target_names=classes, output_dict=True, zero_division=0
+    )
+    return report
 
 
 def _report_text(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: tuple[str, ...]) -> str:

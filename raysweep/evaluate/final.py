@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from raysweep import files
+from raysweep.data.images import PreparedData
+from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.sealed import open_test
 from raysweep.evaluate.stored import StoredModel, load_model
 from raysweep.train import checkpoint
@@ -14,8 +16,19 @@ from raysweep.train import checkpoint
 BASELINE = 0
 
 
-def evaluate_final(run: Path, test_folder: Path, *, reason: str, num_threads: int) -> dict[str, Any]:
+def evaluate_final(
+    run: Path,
+    test_folder: Path,
+    *,
+    data: PreparedData,
+    trials: list[dict[str, Any]],
+    reason: str,
+    num_threads: int,
+    data_root: Path | None,
+) -> dict[str, Any]:
     """Evaluates `best/` and the baseline of a run on its test images; writes `test/` and returns its figures.
+
+    `data_root` may hold other data sets, such as images that a classifier is to reject.
 
     Raises:
         UsageError: the run has no best model.
@@ -34,7 +47,20 @@ def evaluate_final(run: Path, test_folder: Path, *, reason: str, num_threads: in
     if opening > 1:
         note = f"{note}; " * bool(note) + f"the test split of this run has been opened {opening} times"
     module = importlib.import_module(f"raysweep.evaluate.{best.config.task.kind}")
-    figures: dict[str, Any] = module.EVALUATE(best, baseline, images, run / "test", histories=histories, note=note)
+    figures: dict[str, Any] = module.EVALUATE(
+        FinalRun(
+            best=best,
+            baseline=baseline,
+            test=images,
+            data=data,
+            trials=trials,
+            run=run,
+            folder=run / "test",
+            data_root=data_root,
+            histories=histories,
+            note=note,
+        )
+    )
     return {**figures, "openings": opening, "synthetic": best.info.synthetic}
 
 

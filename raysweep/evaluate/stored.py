@@ -30,6 +30,11 @@ class StoredModel:
     """`epoch` and `value` of the weights."""
 
 
+def describe_model(model: StoredModel) -> str:
+    """Which trial and epoch the weights are of, for titles."""
+    return f"trial {model.number}, epoch {model.facts['epoch']}"
+
+
 def save_config(path: Path, number: int, config: TrialConfig, info: DataInfo, params: dict[str, Any]) -> None:
     """Writes what is needed, beside the weights, to rebuild a trial's model."""
     files.write_json(

@@ -37,7 +37,15 @@ def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
             f"the images of {config.source} are not those of the run: digest {data.info.digest[:12]}, "
             f"the run's {stored['data_digest'][:12]}; evaluate on the same files, or run the study again"
         )
-    test = evaluate_final(run, test_folder, reason="evaluated again", num_threads=os.cpu_count() or 1)
     record = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    test = evaluate_final(
+        run,
+        test_folder,
+        data=data,
+        trials=record["trials"],
+        reason="evaluated again",
+        num_threads=os.cpu_count() or 1,
+        data_root=data_root,
+    )
     files.write_json(run / "results.json", {**record, "test": test})
     return test

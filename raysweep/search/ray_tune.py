@@ -85,7 +85,7 @@ class SearchDriver:
             observer.epoch_ended(number, report.metrics)
         spec = self._specs[number]
         if report.finished:
-            self._end(number, "COMPLETE")
+            self._end(number, "COMPLETE", report.cause)
         elif stop:
             spec.stop_file.touch()
             self._end(number, "PRUNED")

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -12,13 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import optuna
 import ray
 import torch
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from ray import tune
 
-from raysweep import __version__, fields, files
+from raysweep import files
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
@@ -29,11 +27,11 @@ from raysweep.evaluate.stored import save_config
 from raysweep.search.capacity import Node, Request, default_request, plan_concurrency
 from raysweep.search.progress import LiveTable
 from raysweep.search.ray_tune import ENVIRONMENT, SearchDriver, run_trials
+from raysweep.search.record import build_record, keep_best, write_study
 from raysweep.search.retention import Retention
-from raysweep.search.strategy import BASELINE, TrialResult, create_strategy
+from raysweep.search.strategy import TrialResult, create_strategy
 from raysweep.study import Study
 from raysweep.tracking import Mode, Tracker
-from raysweep.train import checkpoint
 from raysweep.train.trial import TrialSpec
 
 
@@ -93,7 +91,8 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     data, test_folder = pipeline.prepare(source, study.data, options.storage / ".cache")
     run.mkdir(parents=True)
     run_id = uuid.uuid4().hex[:12]
-    _write_study(study, options, data, run_id)
+    write_study(run, study, data, run_id=run_id, max_epochs=options.max_epochs)
+    study.task.prepare(data)
     tracker = Tracker(
         options.wandb,
         run_folder=run,
@@ -102,9 +101,18 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
         tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
     )
     results = _search(study, options, data, request, concurrency, tracker)
-    best = _keep_best(run, study, results)
-    test = _evaluate(run, test_folder, request)
-    record = _record(study, options, data, results, best, test, time.monotonic() - began)
+    best = keep_best(run, study, results)
+    test = _evaluate(options, data, results, test_folder, request)
+    record = build_record(
+        study,
+        data,
+        results,
+        best,
+        test,
+        nodes=list_nodes(),
+        max_epochs=options.max_epochs,
+        duration_s=time.monotonic() - began,
+    )
     files.write_json(run / "results.json", record)
     _track(tracker, run, record, results)
     return {**record, "sync_command": tracker.sync_command}
@@ -241,80 +249,23 @@ def _quiet_tune() -> Any:
             logger.setLevel(level)
 
 
-def _keep_best(run: Path, study: Study, results: list[TrialResult]) -> TrialResult:
-    """Copies the best trial's model to `best/`. The earliest of equals is the best."""
-    complete = [result for result in results if result.state == "COMPLETE" and result.value is not None]
-    best = complete[0]
-    for result in complete[1:]:
-        assert result.value is not None
-        if study.objective.is_better(result.value, best.value):
-            best = result
-    folder = trial_folder(run, best.number)
-    weights = folder / "best" / checkpoint.WEIGHTS
-    files.write_atomically(run / "best" / checkpoint.WEIGHTS, lambda path: _copy(weights, path))
-    files.write_atomically(run / "best" / "config.json", lambda path: _copy(folder / "config.json", path))
-    return best
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-
-
-def _evaluate(run: Path, test_folder: Path, request: Request) -> dict[str, Any]:
+def _evaluate(
+    options: RunOptions, data: PreparedData, results: list[TrialResult], test_folder: Path, request: Request
+) -> dict[str, Any]:
     """The final evaluation, here, or on a node with a GPU where the driver has none."""
+    given: dict[str, Any] = {
+        "data": data,
+        "trials": [asdict(result) for result in results],
+        "reason": "final evaluation",
+        "data_root": options.data_root,
+    }
     if request.gpus_per_worker and not torch.cuda.is_available():
         remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(evaluate_final)  # type: ignore[arg-type]
         figures: dict[str, Any] = ray.get(
-            remote.remote(run, test_folder, reason="final evaluation", num_threads=int(request.cpus_per_worker))
+            remote.remote(options.run, test_folder, num_threads=int(request.cpus_per_worker), **given)
         )
         return figures
-    return evaluate_final(run, test_folder, reason="final evaluation", num_threads=os.cpu_count() or 1)
-
-
-def _write_study(study: Study, options: RunOptions, data: PreparedData, run_id: str) -> None:
-    versions = {"raysweep": __version__, "python": platform.python_version(), "torch": torch.__version__}
-    versions |= {"ray": ray.__version__, "optuna": optuna.__version__}
-    files.write_json(
-        options.run / "study.json",
-        {
-            **study.to_json(),
-            "run_id": run_id,
-            "max_epochs": options.max_epochs,
-            "versions": versions,
-            "data_digest": data.info.digest,
-        },
-    )
-
-
-def _record(
-    study: Study,
-    options: RunOptions,
-    data: PreparedData,
-    results: list[TrialResult],
-    best: TrialResult,
-    test: dict[str, Any],
-    duration_s: float,
-) -> dict[str, Any]:
-    """What results.json holds."""
-    baseline = next((result for result in results if result.number == BASELINE), None)
-    nodes = list_nodes()
-    return {
-        "study": study.name,
-        "objective": fields.to_json(study.objective),
-        "max_epochs": options.max_epochs,
-        "trials": [asdict(result) for result in results],
-        "best": asdict(best),
-        "baseline": asdict(baseline) if baseline else None,
-        "test": test,
-        "data": fields.to_json(data.info),
-        "machine": {
-            "processor": platform.machine(),
-            "num_nodes": len(nodes),
-            "num_cpus": sum(node.num_cpus for node in nodes),
-            "num_gpus": sum(node.num_gpus for node in nodes),
-        },
-        "duration_s": round(duration_s, 3),
-    }
+    return evaluate_final(options.run, test_folder, num_threads=os.cpu_count() or 1, **given)
 
 
 def _track(tracker: Tracker, run: Path, record: dict[str, Any], results: list[TrialResult]) -> None:

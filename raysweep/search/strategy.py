@@ -29,6 +29,7 @@ class TrialResult:
     params: dict[str, Any]
     duration_s: float
     error: str | None = None
+    """Why it failed, or why the task ended it before its last epoch."""
 
 
 class Strategy:
@@ -41,7 +42,8 @@ class Strategy:
 
     def propose(self) -> tuple[int, dict[str, Any]] | None:
         """Number and point of the next trial; none when the budget of trials is used up."""
-        if len(self.optuna_study.get_trials(deepcopy=False)) >= self.study.budget.trials and not self._waiting():
+        trials = self.optuna_study.get_trials(deepcopy=False)
+        if sum(trial.state != TrialState.WAITING for trial in trials) >= self.study.budget.trials:
             return None
         trial = self.optuna_study.ask()
         params: dict[str, Any] = {}
@@ -70,9 +72,6 @@ class Strategy:
             trial.set_user_attr("error", result.error)
         state = TrialState[result.state]
         self.optuna_study.tell(trial, result.value if state == TrialState.COMPLETE else None, state=state)
-
-    def _waiting(self) -> bool:
-        return bool(self.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
 def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Any:
@@ -103,5 +102,6 @@ def create_strategy(study: Study, journal: Path) -> Strategy:
         ),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=GRACE_EPOCHS),
     )
-    optuna_study.enqueue_trial(study.baseline)
+    for point in study.starting_points:
+        optuna_study.enqueue_trial(point)
     return Strategy(study, optuna_study)

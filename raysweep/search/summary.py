@@ -4,6 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+_ENDS = {"FAIL": "failed", "COMPLETE": "ended early", "PRUNED": "was stopped"}
+
 
 def describe_results(record: dict[str, Any], run: Path) -> str:
     """The test report, and the content of results.json in a few lines for a person."""
@@ -11,16 +13,19 @@ def describe_results(record: dict[str, Any], run: Path) -> str:
     counts = Counter(trial["state"] for trial in record["trials"])
     metric = record["objective"]["metric"]
     lines = [
-        (run / "test" / "classification_report.txt").read_text(encoding="utf-8").rstrip(),
+        (run / "test" / test["report"]).read_text(encoding="utf-8").rstrip(),
         "",
         f"{record['study']}: {len(record['trials'])} trials, {counts['COMPLETE']} complete, {counts['PRUNED']} "
         f"stopped early, {counts['FAIL']} failed, in {record['duration_s']:.0f} s",
-        *(f"  trial {trial['number']} failed: {trial['error']}" for trial in record["trials"] if trial["error"]),
+        *(
+            f"  trial {trial['number']} {_ENDS[trial['state']]}: {trial['error']}"
+            for trial in record["trials"]
+            if trial["error"]
+        ),
         f"best: trial {best['number']}, {metric} {best['value']:.4f} at epoch {best['best_epoch']}",
         *(f"  {key} = {value}" for key, value in best["params"].items()),
-        f"test accuracy {test['accuracy']:.4f}, macro F1 {test['macro_f1']:.4f}, "
-        f"{test['num_images']} images of {data['source']}",
-        f"baseline: test accuracy {test['baseline']['accuracy']:.4f}; lift: {test['lift']['text']}",
+        test["headline"],
+        f"lift: {test['lift']['text']}",
         *([f"skipped {len(data['skipped'])} files that could not be decoded:"] if data["skipped"] else []),
         *(f"  {skipped['path']}: {skipped['reason']}" for skipped in data["skipped"]),
         *([f"epochs were limited to {record['max_epochs']} by --max-epochs"] if record["max_epochs"] else []),

@@ -1,8 +1,11 @@
 """What a task is to the training loop; and how a configuration finds its task."""
 
 import importlib
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torchmetrics import MetricCollection
@@ -19,6 +22,8 @@ class Task(Protocol):
     metrics: MetricCollection
     """Validation metrics by their names without `val/`; states that merge, so that they are exact under
     any batch size and number of workers."""
+    num_eval_images: int | None
+    """Validation images that are evaluated after each epoch, the first so many; none: all."""
 
     def init_state(self, worker: Worker, prepare: Prepare) -> TrainState:
         """Freshly built modules and optimizers; `prepare` wraps what is to be trained on several workers."""
@@ -32,17 +37,24 @@ class Task(Protocol):
         """One step on a batch; returns means over the batch, such as `loss`, detached."""
         ...
 
-    def end_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
-        """Called after each evaluation with all metrics of the epoch."""
+    def end_epoch(self, state: TrainState, metrics: dict[str, float]) -> str | None:
+        """Called after each evaluation with all metrics of the epoch; a cause ends the trial here."""
         ...
 
     def eval_step(self, state: TrainState, batch: Batch) -> None:
         """Updates `metrics` with a batch, without gradients."""
         ...
 
+    def sample(self, state: TrainState) -> npt.NDArray[np.uint8] | None:
+        """Images (N, H, W, C) that show how far training is, N a square number; none: there is nothing to show."""
+        ...
 
-def build_task(config: TrialConfig, info: DataInfo, num_workers: int = 1) -> Task:
-    """The task that `config.task` names: the class TASK of raysweep.tasks.<kind>."""
+
+def build_task(config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> Task:
+    """The task that `config.task` names: the class TASK of raysweep.tasks.<kind>.
+
+    `folder` has the decoded images and what `TaskConfig.prepare` made beside them; only training needs it.
+    """
     module: Any = importlib.import_module(f"raysweep.tasks.{config.task.kind}")
-    task: Task = module.TASK(config, info, num_workers)
+    task: Task = module.TASK(config, info, num_workers, folder)
     return task

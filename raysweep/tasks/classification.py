@@ -1,6 +1,7 @@
 """Image classification: cross entropy with label smoothing on any timm model or the Fashion CNN."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from raysweep.config import TrialConfig, require
 from raysweep.data.batches import Batch, Worker, count_steps
-from raysweep.data.images import DataInfo
+from raysweep.data.images import DataInfo, PreparedData
 from raysweep.models.classifier import (
     Classifier,
     HeadName,
@@ -99,11 +100,16 @@ class ClassificationConfig:
         """
         check_model(self.model, pretrained=self.pretrained)
 
+    def prepare(self, data: PreparedData) -> None:
+        """Nothing: trials share their images only."""
+
 
 class ClassificationTask:
     """Trains a classifier; see raysweep.tasks.base.Task."""
 
-    def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1) -> None:
+    num_eval_images = None
+
+    def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
         assert isinstance(config.task, ClassificationConfig)
         self.config = config.task
         self.data = config.data
@@ -205,6 +211,9 @@ class ClassificationTask:
         self.metrics["loss"].update(losses)
         for name in ("accuracy", "mean_class_accuracy", "macro_f1"):
             self.metrics[name].update(logits, batch.labels)
+
+    def sample(self, state: TrainState) -> None:
+        """Nothing: a classifier makes no images."""
 
     @torch.inference_mode()
     def predict(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed
+from PIL import Image
 
 from raysweep import files
 from raysweep.config import Objective, TrialConfig
@@ -34,6 +37,8 @@ class EpochReport:
     best_epoch: int
     finished: bool
     """No epoch follows: all are done, or early stopping ended the trial."""
+    cause: str | None = None
+    """Why the task ended the trial before its last epoch; none: it did not."""
 
 
 Report = Callable[[EpochReport], None]
@@ -59,18 +64,19 @@ def fit(
         TrialError: a metric is not finite.
     """
     torch.manual_seed(derive_seed(config.seed))
-    task = build_task(config, data.info, worker.num_workers)
+    task = build_task(config, data.info, worker.num_workers, data.folder)
     task.metrics.to(worker.device)
     state = task.init_state(worker, prepare)
     if resume and folder is not None and (folder / "last" / checkpoint.CHECKPOINT).is_file():
         checkpoint.load_checkpoint(folder / "last", state)
         if worker.rank == 0:  # the process may have ended between the two files
             _save_history(folder, state)
-    while not is_finished(state, config):
+    cause = None
+    while cause is None and not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
         metrics |= _evaluate(task, state, config, data.val, worker)
         _check_finite(metrics)
-        task.end_epoch(state, metrics)
+        cause = task.end_epoch(state, metrics)
         state.epoch += 1
         state.history.append(metrics)
         value = metrics[objective.metric]
@@ -81,6 +87,7 @@ def fit(
             state.epochs_since_best += 1
         if folder is not None and worker.rank == 0:
             _save(folder, state, improved)
+            _save_samples(folder, state.epoch, task.sample(state))
         assert state.best_value is not None
         report(
             EpochReport(
@@ -88,7 +95,8 @@ def fit(
                 value=value,
                 best_value=state.best_value,
                 best_epoch=state.best_epoch,
-                finished=is_finished(state, config),
+                finished=cause is not None or is_finished(state, config),
+                cause=cause,
             )
         )
     return state
@@ -142,7 +150,13 @@ def _evaluate(task: Task, state: TrainState, config: TrialConfig, images: ImageS
         _share_buffers(state)
     task.metrics.reset()
     with torch.inference_mode():
-        for batch in iterate_evaluation(images, config.data, batch_size=config.training.eval_batch_size, worker=worker):
+        for batch in iterate_evaluation(
+            images,
+            config.data,
+            batch_size=config.training.eval_batch_size,
+            worker=worker,
+            indices=np.arange(min(len(images), task.num_eval_images or len(images))),
+        ):
             task.eval_step(state, batch)
     return {f"val/{name}": float(value) for name, value in task.metrics.compute().items()}
 
@@ -174,3 +188,14 @@ def _save(folder: Path, state: TrainState, improved: bool) -> None:
 
 def _save_history(folder: Path, state: TrainState) -> None:
     files.write_json_lines(folder / "metrics.jsonl", list(state.history))
+
+
+def _save_samples(folder: Path, epoch: int, images: npt.NDArray[np.uint8] | None) -> None:
+    """Writes what the task shows of an epoch as a square grid."""
+    if images is None:
+        return
+    side = math.isqrt(len(images))
+    rows = [np.concatenate(images[row * side : (row + 1) * side], axis=1) for row in range(side)]
+    grid = Image.fromarray(np.concatenate(rows).squeeze())
+    path = folder / "samples" / f"epoch_{epoch:04d}.png"
+    files.write_atomically(path, lambda temporary: grid.save(temporary, format="png"))

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from raysweep.evaluate.figures import _best_row, save_confusion_matrix, save_curves, save_predictions
+from raysweep.evaluate.figures.classification import save_confusion_matrix, save_predictions
+from raysweep.evaluate.figures.curves import _best_row, save_curves
 
 # A layout that fails, a glyph that is missing or a division by zero shows up as a warning.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -259,6 +260,7 @@ def test_a_figure_replaces_the_older_one(tmp_path: Path) -> None:
 
 def test_pyplot_and_torch_are_not_imported() -> None:
     unwanted = "{'matplotlib.pyplot', 'torch', 'ray'}"
-    code = f"import sys, raysweep.evaluate.figures; print({unwanted} & set(sys.modules))"
+    modules = "raysweep.evaluate.figures.curves, raysweep.evaluate.figures.classification"
+    code = f"import sys, {modules}; print({unwanted} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,5 +1,7 @@
 """The strategy over a real Optuna study in a journal file: proposals, early stopping, what is remembered."""
 
+import dataclasses
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -44,6 +46,14 @@ def test_the_baseline_is_trial_0_and_the_budget_counts_every_trial(study, tmp_pa
         end(strategy, *proposal, state="FAIL" if proposal[0] == 3 else "COMPLETE", value=0.1 * len(proposals))
     assert [number for number, _ in proposals] == list(range(12))
     assert proposals[0][1] == study.baseline
+
+
+def test_points_are_tried_first_and_count_as_trials(study, tmp_path):
+    points = tuple({"training.epochs": epochs} for epochs in (4, 5, 6))
+    study = dataclasses.replace(study, points=points, budget=Budget(trials=3))
+    strategy = create_strategy(study, tmp_path / "journal")
+    proposals = [strategy.propose() for _ in range(4)]
+    assert proposals == [*enumerate(study.starting_points[:3]), None]
 
 
 def test_conditional_keys_are_proposed_only_where_they_exist(study, tmp_path):

@@ -55,7 +55,7 @@ def build(epochs: int = EPOCHS, **values: Any) -> tuple[ClassificationTask, Trai
 def make_batch(seed: int, num_images: int = BATCH_SIZE, weight: float = 1.0) -> Batch:
     draw = torch.Generator().manual_seed(seed)
     images = torch.randn(num_images, 3, SIZE, SIZE, generator=draw)
-    return Batch(images, torch.randint(NUM_CLASSES, (num_images,), generator=draw), weight)
+    return Batch(images, torch.randint(NUM_CLASSES, (num_images,), generator=draw), np.arange(num_images), weight)
 
 
 def train(task: ClassificationTask, state: TrainState) -> None:

@@ -1,0 +1,164 @@
+"""Images that are none of a study's classes.
+
+Two families that share nothing: `SYNTHETIC`, made from validation images, on which a detector is chosen; and the
+sets of the final evaluation, which no choice ever sees.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+Pixels = npt.NDArray[np.uint8]
+Make = Callable[[Pixels, Pixels, np.random.Generator], Pixels]
+GRID = 4
+
+
+def permute_patches(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Each image cut into a grid of 4 x 4 patches, which are put together in another order."""
+    side = images.shape[1] // GRID
+    made = images.copy()
+    for image, source in zip(made, images, strict=True):
+        order = draw.permutation(GRID * GRID)
+        if (order == np.arange(GRID * GRID)).all():
+            order = order[::-1]
+        for to, start in enumerate(order):
+            image[_patch(to, side)] = source[_patch(int(start), side)]
+    return made
+
+
+def _patch(number: int, side: int) -> tuple[slice, slice]:
+    row, column = divmod(number, GRID)
+    return slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side)
+
+
+def mix_pairs(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """The mean of each image and one of another class."""
+    return ((images.astype(np.uint16) + others) // 2).astype(np.uint8)
+
+
+def cut_and_paste(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Two opposite quarters of each image replaced by those of one of another class."""
+    made = images.copy()
+    half = images.shape[1] // 2
+    made[:, :half, :half] = others[:, :half, :half]
+    made[:, half:, half:] = others[:, half:, half:]
+    return made
+
+
+def invert(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """The negative of each image."""
+    return 255 - images
+
+
+def blur(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Each image under a Gaussian blur with a standard deviation of an eighth of its side."""
+    side = images.shape[1]
+    return _to_pixels(transforms.gaussian_blur(_to_tensor(images), [2 * (side // 4) + 1] * 2, [side / 8] * 2))
+
+
+def rotate(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Each image turned by an angle of 45 to 135 degrees to either side."""
+    angles = draw.uniform(45, 135, len(images)) * draw.choice([-1, 1], len(images))
+    return _to_pixels(
+        torch.stack(
+            [
+                transforms.rotate(image, float(angle), InterpolationMode.BILINEAR)
+                for image, angle in zip(_to_tensor(images), angles, strict=True)
+            ]
+        )
+    )
+
+
+def zoom(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """A random window of a third of each image's side, scaled up to the whole."""
+    side = images.shape[1]
+    window = max(1, side // 3)
+    corners = draw.integers(0, side - window + 1, (len(images), 2))
+    return _to_pixels(
+        torch.stack(
+            [
+                transforms.resized_crop(image, int(top), int(left), window, window, [side, side])
+                for image, (top, left) in zip(_to_tensor(images), corners, strict=True)
+            ]
+        )
+    )
+
+
+def tile(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Each image at half its size, four times."""
+    side = images.shape[1]
+    small = transforms.resize(_to_tensor(images), [(side + 1) // 2] * 2, antialias=True)
+    return _to_pixels(small.repeat(1, 1, 2, 2)[:, :, :side, :side])
+
+
+def outline(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """The edges of each image: the difference of the brightest and darkest pixel in a window of a fourteenth."""
+    size = 2 * max(1, images.shape[1] // 28) + 1
+    tensor = _to_tensor(images).float()
+    pool = torch.nn.functional.max_pool2d
+    return _to_pixels(pool(tensor, size, 1, size // 2) + pool(-tensor, size, 1, size // 2))
+
+
+SYNTHETIC: dict[str, Make] = {
+    "patches permuted": permute_patches,
+    "pairs mixed": mix_pairs,
+    "cut and pasted": cut_and_paste,
+    "inverted": invert,
+    "blurred": blur,
+    "rotated": rotate,
+    "zoomed": zoom,
+    "tiled": tile,
+    "outlines": outline,
+}
+"""Outliers made from images (N, H, W, C) uint8, square, and as many of other classes."""
+
+
+def draw_uniform(images: Pixels, draw: np.random.Generator) -> Pixels:
+    """Every pixel value uniform in 0..255."""
+    return draw.integers(0, 256, images.shape, dtype=np.uint8)
+
+
+def draw_gaussian(images: Pixels, draw: np.random.Generator) -> Pixels:
+    """Every pixel value normal with mean 127.5 and standard deviation 64, cut off at 0 and 255."""
+    return draw.normal(127.5, 64, images.shape).clip(0, 255).round().astype(np.uint8)
+
+
+def shuffle_pixels(images: Pixels, draw: np.random.Generator) -> Pixels:
+    """The pixels of each image in an order of its own; a pixel keeps its channels."""
+    num_images, height, width, channels = images.shape
+    order = draw.random((num_images, height * width)).argsort(axis=1)
+    flat = images.reshape(num_images, height * width, channels)
+    return np.take_along_axis(flat, order[:, :, None], axis=1).reshape(images.shape)
+
+
+NOISE: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+    "uniform noise": draw_uniform,
+    "Gaussian noise": draw_gaussian,
+    "shuffled pixels": shuffle_pixels,
+}
+"""Outliers of the final evaluation in the shape of test images (N, H, W, C) uint8."""
+
+
+def draw_blank(levels: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Pixels:
+    """Images (N, H, W, C) of one grey level each, given (N,): 0 is black, 255 is white."""
+    return np.broadcast_to(levels[:, None, None, None], (len(levels), *shape)).copy()
+
+
+def resize_grey(images: npt.NDArray[np.uint8], size: int, channels: int) -> Pixels:
+    """Grey images (N, H, W) stretched to (N, size, size, channels), with equal channels."""
+    tensor = torch.from_numpy(images.copy())[:, None]
+    if images.shape[1:] != (size, size):
+        tensor = transforms.resize(tensor, [size, size], antialias=True)
+    return _to_pixels(tensor.expand(-1, channels, -1, -1))
+
+
+def _to_tensor(images: Pixels) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _to_pixels(images: torch.Tensor) -> Pixels:
+    return np.ascontiguousarray(images.to(torch.uint8).permute(0, 2, 3, 1).numpy())

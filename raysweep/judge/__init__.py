@@ -1,0 +1,1 @@
+"""A small classifier by whose features and answers generated images are scored."""

@@ -1,0 +1,85 @@
+"""What a run leaves in its folder beside its trials: study.json, results.json and best/."""
+
+import platform
+import shutil
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raysweep import __version__, fields, files
+from raysweep.data.images import PreparedData
+from raysweep.evaluate.final import trial_folder
+from raysweep.search.capacity import Node
+from raysweep.search.strategy import BASELINE, TrialResult
+from raysweep.study import Study
+from raysweep.train import checkpoint
+
+
+def keep_best(run: Path, study: Study, results: list[TrialResult]) -> TrialResult:
+    """Copies the best trial's model to `best/`. The earliest of equals is the best."""
+    complete = [result for result in results if result.state == "COMPLETE" and result.value is not None]
+    best = complete[0]
+    for result in complete[1:]:
+        assert result.value is not None
+        if study.objective.is_better(result.value, best.value):
+            best = result
+    folder = trial_folder(run, best.number)
+    weights = folder / "best" / checkpoint.WEIGHTS
+    files.write_atomically(run / "best" / checkpoint.WEIGHTS, lambda path: _copy(weights, path))
+    files.write_atomically(run / "best" / "config.json", lambda path: _copy(folder / "config.json", path))
+    return best
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def write_study(run: Path, study: Study, data: PreparedData, *, run_id: str, max_epochs: int | None) -> None:
+    """Writes study.json: the study as resolved, versions, and the digest of the images."""
+    versions = {"raysweep": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    versions |= {name: version(name) for name in ("ray", "optuna")}
+    files.write_json(
+        run / "study.json",
+        {
+            **study.to_json(),
+            "run_id": run_id,
+            "max_epochs": max_epochs,
+            "versions": versions,
+            "data_digest": data.info.digest,
+        },
+    )
+
+
+def build_record(
+    study: Study,
+    data: PreparedData,
+    results: list[TrialResult],
+    best: TrialResult,
+    test: dict[str, Any],
+    *,
+    nodes: list[Node],
+    max_epochs: int | None,
+    duration_s: float,
+) -> dict[str, Any]:
+    """What results.json holds."""
+    baseline = next((result for result in results if result.number == BASELINE), None)
+    return {
+        "study": study.name,
+        "objective": fields.to_json(study.objective),
+        "max_epochs": max_epochs,
+        "trials": [asdict(result) for result in results],
+        "best": asdict(best),
+        "baseline": asdict(baseline) if baseline else None,
+        "test": test,
+        "data": fields.to_json(data.info),
+        "machine": {
+            "processor": platform.machine(),
+            "num_nodes": len(nodes),
+            "num_cpus": sum(node.num_cpus for node in nodes),
+            "num_gpus": sum(node.num_gpus for node in nodes),
+        },
+        "duration_s": round(duration_s, 3),
+    }

@@ -1,0 +1,299 @@
+"""Autoencoders: plain, denoising and variational, trained on binary cross entropy or squared error."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchmetrics import MeanMetric, Metric, MetricCollection
+
+from raysweep.config import TrialConfig, require
+from raysweep.data.batches import Batch, Worker, count_steps
+from raysweep.data.images import DataInfo, PreparedData
+from raysweep.models.autoencoder import Autoencoder, Bottleneck, kl_to_standard_normal
+from raysweep.train.optim import OptimizerName, Schedule, ScheduleName, build_optimizer
+from raysweep.train.precision import autocast
+from raysweep.train.state import Prepare, TrainState
+
+RECONSTRUCTION_METRICS = frozenset({"val/loss", "val/mse", "val/bce", "val/excess_bce"})
+VARIATIONAL_METRICS = frozenset({"val/kl", "val/negative_elbo", "val/active_units"})
+NUM_SAMPLES = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutoencoderConfig:
+    """Network, loss and optimizer of an autoencoder; the defaults are the Fashion-MNIST report's."""
+
+    kind: ClassVar[str] = "autoencoder"
+
+    variant: Literal["plain", "denoising", "variational"] = "plain"
+    """plain; denoising: the input is disturbed (Vincent et al. 2008); variational: a VAE (Kingma & Welling 2014)."""
+    bottleneck: Bottleneck = "spatial"
+    """spatial: the feature map after the last pooling, the report's 4x4x8; dense: `latent_size` values."""
+    latent_size: int = 32
+    """Values of a dense code; 2 to 256."""
+    width: float = 1.0
+    """Channels as a multiple of the report's 32-16-8; 0.125 to 8."""
+    dropout: float = 0.0
+    """After each convolution of the encoder; 0 to 0.95."""
+    loss: Literal["bce", "mse"] = "bce"
+    """Binary cross entropy or squared error, mean over pixels and images."""
+    noise_std: float = 0.2
+    """Deviation of the Gaussian noise on a denoising autoencoder's input, pixels in [0, 1]; above 0."""
+    beta: float = 1.0
+    """Weight of a VAE's KL term against the reconstruction summed over pixels (Higgins et al. 2017); 0 or more."""
+    kl_warmup_epochs: float = 0.0
+    """Epochs over which beta rises linearly from 0 (Bowman et al. 2016); 0 or more."""
+    optimizer: OptimizerName = "adam"
+    """adam (L2), adamw (decoupled weight decay) or sgd (Nesterov, momentum 0.9)."""
+    learning_rate: float = 1e-3
+    """Above 0."""
+    weight_decay: float = 0.0
+    """0 or more."""
+    schedule: ScheduleName = "none"
+    """Of the learning rate over the trial's own epochs."""
+
+    def __post_init__(self) -> None:
+        require(2 <= self.latent_size <= 256, "task.latent_size must be in 2..256", self.latent_size)
+        require(0.125 <= self.width <= 8, "task.width must be in 0.125..8", self.width)
+        require(0 <= self.dropout <= 0.95, "task.dropout must be in 0..0.95", self.dropout)
+        require(self.noise_std > 0, "task.noise_std must be above 0", self.noise_std)
+        require(self.beta >= 0, "task.beta must be 0 or more", self.beta)
+        require(self.kl_warmup_epochs >= 0, "task.kl_warmup_epochs must be 0 or more", self.kl_warmup_epochs)
+        require(self.learning_rate > 0, "task.learning_rate must be above 0", self.learning_rate)
+        require(self.weight_decay >= 0, "task.weight_decay must be 0 or more", self.weight_decay)
+
+    @property
+    def reported_metrics(self) -> frozenset[str]:
+        """What a trial of this configuration reports; the ELBO's parts are a VAE's only."""
+        return RECONSTRUCTION_METRICS | (VARIATIONAL_METRICS if self.variant == "variational" else frozenset())
+
+    def check_available(self) -> None:
+        """Nothing can be missing."""
+
+    def prepare(self, data: PreparedData) -> None:
+        """Nothing: trials share their images only."""
+
+
+class ActiveUnits(Metric):
+    """Values of the code whose mean moves with the image: variance over images above 0.01 (Burda et al. 2016)."""
+
+    THRESHOLD = 0.01
+    total: torch.Tensor
+    squares: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self, code_size: int) -> None:
+        super().__init__()
+        zeros = torch.zeros(code_size, dtype=torch.float64)
+        self.add_state("total", zeros, dist_reduce_fx="sum")
+        self.add_state("squares", zeros.clone(), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, means: torch.Tensor) -> None:
+        """Takes posterior means (B, K)."""
+        self.total += means.double().sum(dim=0)
+        self.squares += means.double().square().sum(dim=0)
+        self.count += len(means)
+
+    def compute(self) -> torch.Tensor:
+        """Their number."""
+        variance = self.squares / self.count - (self.total / self.count).square()
+        return (variance > self.THRESHOLD).sum()
+
+
+class AutoencoderTask:
+    """Trains an autoencoder; see raysweep.tasks.base.Task.
+
+    Metrics, on validation images without dropout or disturbance: `loss` as in training with the whole beta; `mse`
+    and `bce` mean over pixels and images, from a VAE's posterior mean; `excess_bce`: `bce` minus the entropy of the
+    grey pixels, below which none can go; a VAE's `kl` in nats, summed over the code, mean over images;
+    `negative_elbo` in nats: the cross entropy summed over pixels, from one sample of the code for each image, the
+    same at every epoch, plus `kl`, mean over images; `active_units`.
+    """
+
+    num_eval_images = None
+
+    def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
+        """Raises: ValueError: images that are not in [0, 1]."""
+        assert isinstance(config.task, AutoencoderConfig)
+        rule = "data.normalization of an autoencoder must be unit: its output is in [0, 1]"
+        require(config.data.normalization == "unit", rule, config.data.normalization)
+        self.config = config.task
+        self.data = config.data
+        self.training = config.training
+        self.steps_per_epoch = count_steps(info.num_train, config.training.batch_size, num_workers)
+        self.num_pixels = config.data.channels * config.data.image_size**2
+        self.code_size = self._build_model().code_size
+        names = sorted(name.removeprefix("val/") for name in self.config.reported_metrics)
+        # A NaN has to show.
+        metrics: dict[str, Metric] = {name: MeanMetric(nan_strategy="disable") for name in names}
+        if "active_units" in metrics:
+            metrics["active_units"] = ActiveUnits(self.code_size)
+        self.metrics = MetricCollection(dict(metrics), compute_groups=False)
+
+    def load_modules(self) -> dict[str, nn.Module]:
+        """The autoencoder to load stored weights into."""
+        return {"model": self._build_model()}
+
+    def _build_model(self) -> Autoencoder:
+        return Autoencoder(
+            channels=self.data.channels,
+            image_size=self.data.image_size,
+            bottleneck=self.config.bottleneck,
+            latent_size=self.config.latent_size,
+            width=self.config.width,
+            dropout=self.config.dropout,
+            variational=self.config.variant == "variational",
+        )
+
+    def init_state(self, worker: Worker, prepare: Prepare) -> TrainState:
+        """Model, optimizer and schedule on the worker's device."""
+        model = self._build_model().to(worker.device)
+        if self.training.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        optimizer = build_optimizer(
+            self.config.optimizer,
+            [{"params": list(model.parameters()), "lr": self.config.learning_rate}],
+            weight_decay=self.config.weight_decay,
+            momentum=0.9,
+        )
+        schedule = Schedule(
+            self.config.schedule,
+            optimizer,
+            num_epochs=self.training.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            warmup_epochs=1.0 if self.config.schedule == "one_cycle" else 0.0,
+        )
+        return TrainState(
+            modules={"model": model},
+            prepared={"model": prepare(model)},
+            optimizers={"model": optimizer},
+            schedules={"model": schedule},
+        )
+
+    def train_step(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
+        """One optimizer step; `loss` per pixel, a VAE's with its KL term divided by the number of pixels."""
+        model, optimizer = state.prepared["model"], state.optimizers["model"]
+        model.train()
+        images = self._layout(batch.images)
+        given, noise = images, None
+        if self.config.variant == "denoising":
+            given = images + self.config.noise_std * torch.randn_like(images)
+        elif self.config.variant == "variational":
+            noise = torch.randn(len(images), self.code_size, device=images.device)
+        with autocast(self.training.precision, images.device):
+            logits, mean, log_variance = model(given, noise)
+        loss = self._reconstruction_loss(logits.float(), images).mean()
+        parts = {}
+        if log_variance is not None:
+            kl = kl_to_standard_normal(mean.float(), log_variance.float()).mean()
+            loss = loss + self._beta(state.step) * kl / self.num_pixels
+            parts["kl"] = kl.detach()
+        optimizer.zero_grad(set_to_none=True)
+        (loss * batch.weight if batch.weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule = state.schedules["model"]
+        assert isinstance(schedule, Schedule)
+        schedule.end_step()
+        return {"loss": loss.detach(), **parts}
+
+    def _reconstruction_loss(self, logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """The loss of each pixel, (B, C, H, H)."""
+        if self.config.loss == "bce":
+            return F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+        return F.mse_loss(logits.sigmoid(), images, reduction="none")
+
+    def _beta(self, step: int) -> float:
+        """The weight of the KL term in a step."""
+        rise = self.config.kl_warmup_epochs * self.steps_per_epoch
+        return self.config.beta * (min(1.0, step / rise) if rise > 0 else 1.0)
+
+    def end_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
+        """Tells the plateau schedule the validation loss."""
+        schedule = state.schedules["model"]
+        assert isinstance(schedule, Schedule)
+        schedule.end_epoch(metrics["val/loss"])
+
+    def eval_step(self, state: TrainState, batch: Batch) -> None:
+        """The errors of a batch."""
+        model = state.modules["model"].eval()
+        images = self._layout(batch.images)
+        with autocast(self.training.precision, images.device):
+            logits, mean, log_variance = model(images)
+        per_pixel = self._reconstruction_loss(logits.float(), images)
+        logits, mean = logits.float(), mean.float()
+        bce = F.binary_cross_entropy_with_logits(logits, images, reduction="none").flatten(1).mean(dim=1)
+        values = {
+            "loss": per_pixel.flatten(1).mean(dim=1),
+            "mse": F.mse_loss(logits.sigmoid(), images, reduction="none").flatten(1).mean(dim=1),
+            "bce": bce,
+            "excess_bce": bce - pixel_entropy(images),
+        }
+        if log_variance is not None:
+            kl = kl_to_standard_normal(mean, log_variance.float())
+            with autocast(self.training.precision, images.device):
+                sampled = model(images, self._fixed_noise(batch.indices).to(images.device))[0].float()
+            cross_entropy = F.binary_cross_entropy_with_logits(sampled, images, reduction="none").flatten(1).sum(dim=1)
+            values["loss"] = self._reconstruction_loss(sampled, images).flatten(1).mean(dim=1)
+            values["loss"] = values["loss"] + self.config.beta * kl / self.num_pixels
+            values |= {"kl": kl, "negative_elbo": cross_entropy + kl, "active_units": mean}
+        for name, value in values.items():
+            self.metrics[name].update(value)
+
+    def _fixed_noise(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Standard normal noise (B, K) that depends on the images' positions alone."""
+        rows = [np.random.default_rng([0, int(index)]).standard_normal(self.code_size) for index in indices]
+        return torch.from_numpy(np.stack(rows)).float()
+
+    @torch.inference_mode()
+    def sample(self, state: TrainState) -> npt.NDArray[np.uint8] | None:
+        """A VAE's images from fixed codes of its prior."""
+        if self.config.variant != "variational":
+            return None
+        model = state.modules["model"]
+        device = next(model.parameters()).device
+        return to_pixels(self.decode(model, self._fixed_noise(np.arange(NUM_SAMPLES)).to(device)))
+
+    @torch.inference_mode()
+    def encode(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Codes (B, K) float32 of images (B, C, H, H) in [0, 1]; a VAE's posterior means."""
+        assert isinstance(model, Autoencoder)
+        model.eval()
+        with autocast(self.training.precision, images.device):
+            return model.encode(self._layout(images))[0].float()
+
+    @torch.inference_mode()
+    def decode(self, model: nn.Module, codes: torch.Tensor) -> torch.Tensor:
+        """Images (B, C, H, H) float32 in [0, 1] of codes (B, K)."""
+        assert isinstance(model, Autoencoder)
+        model.eval()
+        with autocast(self.training.precision, codes.device):
+            return model.decode(codes).float().sigmoid()
+
+    def _layout(self, images: torch.Tensor) -> torch.Tensor:
+        memory_format = torch.channels_last if self.training.channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=memory_format)
+
+
+def pixel_entropy(images: torch.Tensor) -> torch.Tensor:
+    """The least binary cross entropy that a reconstruction can have: (B, C, H, H) in [0, 1] to (B,), mean over pixels.
+
+    A grey pixel x costs at least its own entropy, -x log x - (1 - x) log(1 - x) nats.
+    """
+    entropy = -(torch.xlogy(images, images) + torch.xlogy(1 - images, 1 - images))
+    return entropy.flatten(1).mean(dim=1)
+
+
+def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Images (B, C, H, W) in [0, 1] as (B, H, W, C) uint8."""
+    pixels: Any = images.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return np.asarray(pixels)
+
+
+CONFIG = AutoencoderConfig
+TASK = AutoencoderTask
