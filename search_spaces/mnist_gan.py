@@ -56,7 +56,7 @@ STUDY = Study(
         When("task.loss", "wasserstein_gp", {"task.gradient_penalty": FloatDistribution(0.1, 20.0, log=True)}),
         When("task.loss", ("wasserstein", "wasserstein_gp"), {"task.discriminator_steps": IntDistribution(1, 5)}),
     ),
-    # What helps within a few epochs: a generator that is told the digit cannot leave one out.
+    # A guess: a generator that is told the digit cannot leave one out (not yet measured).
     points=({"task.conditional": True, "task.batch_norm": True},),
     objective=Objective(metric="val/frechet_distance", direction="minimize"),
     budget=Budget(trials=40),

@@ -1,15 +1,25 @@
 """What tests share: one local Ray cluster per session, and factories of small data sets in real files."""
 
 import gzip
+import json
 import os
+import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
+
+from raysweep import fields
+from raysweep.data.images import DataInfo, PreparedData
+
+Labelled = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
 
 COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (230, 210, 50), (200, 60, 210), (60, 210, 220))
 """Class k is drawn in colour k (and from the seventh on in darker ones)."""
@@ -121,3 +131,69 @@ def make_idx_folder() -> Callable[..., Path]:
 def write_idx() -> Callable[[Path, npt.NDArray[np.uint8]], Path]:
     """Writes an array as an idx file of unsigned bytes, compressed where the path ends in .gz."""
     return _write_idx
+
+
+def _save_prepared(folder: Path, splits: Mapping[str, Labelled], classes: Sequence[str]) -> PreparedData:
+    for split, (images, labels) in splits.items():
+        (folder / split).mkdir(parents=True)
+        np.save(folder / split / "images.npy", images.astype(np.uint8))
+        np.save(folder / split / "rows.npy", np.arange(len(images)))
+        np.save(folder / split / "labels.npy", labels.astype(np.int64))
+        (folder / split / "names.json").write_text(json.dumps([f"{index}.png" for index in range(len(images))]))
+    counts = {f"num_{split}": len(splits[split][1]) if split in splits else 0 for split in ("train", "val", "test")}
+    info = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=tuple(classes), **counts)
+    (folder / "info.json").write_text(json.dumps(fields.to_json(info)))
+    return PreparedData.load(folder)
+
+
+def _draw_squares(num_images: int, seed: int) -> Labelled:
+    draw = np.random.default_rng(seed)
+    labels = draw.permutation(np.arange(num_images) % 4)
+    images = draw.integers(0, 30, (num_images, 28, 28, 1))
+    for image, label in zip(images, labels, strict=True):
+        top, left = 14 * np.array(divmod(int(label), 2)) + draw.integers(1, 6, 2)
+        image[top : top + 7, left : left + 7] += 200
+    return images, labels
+
+
+def _run_two_workers(script: str, folder: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    workers = [
+        subprocess.Popen([sys.executable, script, str(rank), "2", port, str(folder)], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        errors = [worker.communicate(timeout=240)[1] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
+
+
+@pytest.fixture(scope="session")
+def save_prepared() -> Callable[..., PreparedData]:
+    """`(folder, {split: (images (N, H, W, C), labels (N,))}, classes)`, as the cache of decoded images has them."""
+    return _save_prepared
+
+
+@pytest.fixture(scope="session")
+def draw_squares() -> Callable[[int, int], Labelled]:
+    """`(num_images, seed)` -> grey 28x28 images with a bright square in the quarter that tells the class, of 4."""
+    return _draw_squares
+
+
+@pytest.fixture(scope="session")
+def run_two_workers() -> Callable[[str, Path], None]:
+    """Runs a file twice, with the arguments rank, 2, a free port and a folder, and waits for both to succeed."""
+    return _run_two_workers
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For networks so small that more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

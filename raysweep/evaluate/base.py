@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.stored import StoredModel
@@ -14,7 +13,7 @@ class FinalRun:
     """A finished search and its opened test split, for `EVALUATE` of raysweep.evaluate.<kind>.
 
     EVALUATE writes its texts and figures to `folder` and returns what results.json holds under `test`:
-    `num_images`, `report` (the name of its main text), `headline` (one line for the terminal), `lift` with the
+    `num_images`, `report` (the name of its main text), `headline` (a line or two for the terminal), `lift` with the
     `text` of a sentence that compares best and baseline, and its own figures.
     """
 
@@ -24,8 +23,6 @@ class FinalRun:
     test: ImageSet
     data: PreparedData
     """Training and validation images: whatever is chosen or fitted is so on these."""
-    trials: list[dict[str, Any]]
-    """The trials as in results.json."""
     run: Path
     """The run's folder."""
     folder: Path

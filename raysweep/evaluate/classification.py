@@ -71,7 +71,8 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
         "num_images": len(images),
         "report": REPORT,
         "headline": f"test accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f}, "
-        f"{len(images)} images of {best.info.source}; baseline: test accuracy {baseline_scores['accuracy']:.4f}",
+        f"{len(images)} images of {best.info.source}; baseline: test accuracy {baseline_scores['accuracy']:.4f}\n"
+        + rejection["headline"],
         "baseline": baseline_scores,
         "lift": {**asdict(lift), "includes_zero": lift.includes_zero, "text": lift_text},
         "rejection": rejection,

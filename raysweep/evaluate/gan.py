@@ -12,8 +12,8 @@ from raysweep.evaluate.gan_report import Findings, write_reports
 from raysweep.evaluate.generated import Generated, generate_judged, is_conditional, iterate_real, train_on_synthetic
 from raysweep.evaluate.generation import bootstrap_frechet, frechet_distance, score_images
 from raysweep.evaluate.neighbours import Neighbours, find_neighbours
-from raysweep.judge.network import judge_batches
-from raysweep.judge.store import ensure_judge, load_judge
+from raysweep.judge.network import judge_batches, load_judge
+from raysweep.judge.store import ensure_judge
 
 NUM_IMAGES = 10_000
 SEED = 0

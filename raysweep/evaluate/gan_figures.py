@@ -13,9 +13,9 @@ from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.figures import generation as figures
 from raysweep.evaluate.figures.classification import save_confusion_matrix
 from raysweep.evaluate.final import trial_folder
-from raysweep.evaluate.gan_report import Findings, describe_model
+from raysweep.evaluate.gan_report import Findings
 from raysweep.evaluate.generated import draw_noise, generate_pixels, interpolate, is_conditional
-from raysweep.evaluate.stored import StoredModel
+from raysweep.evaluate.stored import StoredModel, describe_model
 
 GRID_IMAGES = 16
 MAX_EPOCHS_SHOWN = 8

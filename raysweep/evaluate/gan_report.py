@@ -11,9 +11,10 @@ from sklearn.metrics import classification_report
 from raysweep import files
 from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.generated import Generated, is_conditional
-from raysweep.evaluate.generation import FrechetLift, Scores, describe_lift
+from raysweep.evaluate.generation import Scores
 from raysweep.evaluate.neighbours import Neighbours
-from raysweep.evaluate.stored import StoredModel
+from raysweep.evaluate.statistics import Lift, describe_lift
+from raysweep.evaluate.stored import describe_model
 
 REPORT = "generation_report"
 ROWS = (
@@ -48,7 +49,7 @@ class Findings:
     floor: float
     """Frechet distance of half of the training images."""
     floor_num_images: int
-    lift: FrechetLift | None
+    lift: Lift | None
     """None: the best trial is the baseline."""
     neighbours: dict[str, Neighbours]
     """By `pixels` and by `features`."""
@@ -60,7 +61,7 @@ class Findings:
         """The best against the baseline in a sentence."""
         if self.lift is None:
             return f"the best trial is the baseline: no lift (n = {len(self.asked)} test images)"
-        return describe_lift(self.lift)
+        return describe_lift(self.lift, "Frechet distance against the baseline, lower is better", digits=3)
 
     def to_json(self) -> dict[str, Any]:
         """The figures for results.json."""
@@ -86,11 +87,6 @@ class Findings:
             "train_on_synthetic": self.synthetic,
             "judge": {name: self.judge[name] for name in ("source", "accuracy", "digest")},
         }
-
-
-def describe_model(model: StoredModel) -> str:
-    """Which weights these are."""
-    return f"trial {model.number}, epoch {model.facts['epoch']}"
 
 
 def write_reports(run: FinalRun, findings: Findings) -> None:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from raysweep.config import DataConfig
-from raysweep.data.batches import Worker, iterate_evaluation
+from raysweep.data.batches import Worker, iterate_evaluation, to_pixels
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.stored import StoredModel
 from raysweep.judge.network import Judge
@@ -93,12 +93,6 @@ def iterate_real(
     """Batches (B, C, H, W) float32 in [0, 1] of a split, or of some of its rows, at the generator's size."""
     for batch in iterate_evaluation(images, config, batch_size=BATCH_SIZE, worker=Worker(device=device), indices=rows):
         yield unit_range(batch.images)
-
-
-def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """Images (B, C, H, W) float32 in [0, 1] as (B, H, W, C) uint8."""
-    pixels: npt.NDArray[np.uint8] = images.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return pixels
 
 
 def interpolate(first: torch.Tensor, last: torch.Tensor, num_steps: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from torch import nn
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from raysweep.evaluate.statistics import Lift
 from raysweep.judge.metrics import FrechetDistance, count_generated, kl_to_uniform, neighbourhood_scores
 
 NUM_SUBSETS = 100
@@ -105,24 +106,6 @@ def classifier_score(logits: torch.Tensor) -> tuple[float, float]:
     return float(mean), float(deviation)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FrechetLift:
-    """Difference of two Frechet distances to the same real images, with a confidence interval."""
-
-    difference: float
-    """Distance minus baseline's distance: below 0 is better."""
-    low: float
-    high: float
-    confidence: float
-    num_images: int
-    num_resamples: int
-
-    @property
-    def includes_zero(self) -> bool:
-        """Whether the interval holds 0: the data are compatible with no difference."""
-        return self.low <= 0.0 <= self.high
-
-
 def bootstrap_frechet(
     real: torch.Tensor,
     fake: torch.Tensor,
@@ -131,7 +114,7 @@ def bootstrap_frechet(
     confidence: float = 0.95,
     num_resamples: int = 200,
     seed: int = 0,
-) -> FrechetLift:
+) -> Lift:
     """The difference of the Frechet distances of two generators, with its bootstrap interval.
 
     Real images, and the images of either generator, are resampled with replacement (Efron & Tibshirani, 1993); both
@@ -159,7 +142,7 @@ def bootstrap_frechet(
     drawn = [difference(resample(real), resample(fake), resample(baseline)) for _ in range(num_resamples)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.array(drawn) - np.mean(drawn) + observed, [tail, 1 - tail])
-    return FrechetLift(
+    return Lift(
         difference=observed,
         low=float(low),
         high=float(high),
@@ -167,17 +150,6 @@ def bootstrap_frechet(
         num_images=len(real),
         num_resamples=num_resamples,
     )
-
-
-def describe_lift(lift: FrechetLift) -> str:
-    """One sentence for the report, which says so when the interval includes zero."""
-    sentence = (
-        f"{lift.difference:+z.3f} Frechet distance against the baseline, lower is better ({100 * lift.confidence:g} % "
-        f"interval {lift.low:+z.3f} to {lift.high:+z.3f}, n = {lift.num_images} test images)"
-    )
-    if lift.includes_zero:
-        sentence += "; the interval includes zero: this run does not show a difference"
-    return sentence
 
 
 def find_nearest(

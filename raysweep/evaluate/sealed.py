@@ -1,6 +1,5 @@
 """The test split is opened here and nowhere else, and each opening is recorded in the run's folder."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,9 +16,3 @@ def open_test(test_folder: Path, run: Path, reason: str) -> tuple[ImageSet, int]
     openings.append({"opened": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason})
     files.write_json_lines(path, list(openings))
     return ImageSet(test_folder), len(openings)
-
-
-def load_study_json(run: Path) -> dict[str, object]:
-    """What a run wrote of its study."""
-    values: dict[str, object] = json.loads((run / "study.json").read_text(encoding="utf-8"))
-    return values

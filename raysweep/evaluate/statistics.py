@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lift:
-    """Difference of two accuracies measured on the same test images, with a confidence interval."""
+    """Difference of two figures measured on the same test images, with a confidence interval."""
 
     difference: float
-    """Accuracy minus baseline accuracy, in [-1, 1]."""
+    """The model's figure, such as its accuracy in [0, 1], minus the baseline's."""
     low: float
-    """Lower end of the interval, in [-1, 1]."""
+    """Lower end of the interval."""
     high: float
-    """Upper end of the interval, in [-1, 1]."""
+    """Upper end of the interval."""
     confidence: float
     """Nominal coverage of the interval, in (0, 1)."""
     num_images: int
@@ -99,12 +99,12 @@ def paired_bootstrap(
     )
 
 
-def describe_lift(lift: Lift) -> str:
-    """Return one sentence for the report, which says so when the interval includes zero."""
+def describe_lift(lift: Lift, what: str = "accuracy over the baseline", digits: int = 4) -> str:
+    """Return one sentence for the report, which says so when the interval includes zero; `what` is the difference."""
     # "z" keeps a difference that rounds to zero from reading -0.0000.
     sentence = (
-        f"{lift.difference:+z.4f} accuracy over the baseline ({100 * lift.confidence:g} % interval "
-        f"{lift.low:+z.4f} to {lift.high:+z.4f}, n = {lift.num_images} test images)"
+        f"{lift.difference:+z.{digits}f} {what} ({100 * lift.confidence:g} % interval "
+        f"{lift.low:+z.{digits}f} to {lift.high:+z.{digits}f}, n = {lift.num_images} test images)"
     )
     if lift.includes_zero:
         sentence += "; the interval includes zero: this run does not show a difference"

@@ -14,8 +14,6 @@ from raysweep.data.images import ImageSet, PreparedData
 from raysweep.judge.network import load_judge, save_judge
 from raysweep.judge.training import measure_accuracy, train_judge
 
-__all__ = ["ensure_judge", "load_judge"]
-
 FILE = "judge.safetensors"
 SHIPPED = Path(__file__).with_name("mnist.safetensors")
 MIN_ACCURACY = 0.98

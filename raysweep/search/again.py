@@ -42,7 +42,6 @@ def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
         run,
         test_folder,
         data=data,
-        trials=record["trials"],
         reason="evaluated again",
         num_threads=os.cpu_count() or 1,
         data_root=data_root,

@@ -62,16 +62,16 @@ class LiveTable:
             ),
             caption=f"{self._best()}\n{speed:,.0f} images/s, about {self._time_left()} left",
         )
-        for column in ("trial", "epoch", "train/loss", "val/loss", self.objective.metric, "images/s"):
+        reported = {name for _, metrics in self.running.values() for name in metrics}
+        losses = sorted(name for name in reported if name.startswith(("train/loss", "val/loss")))
+        columns = [*dict.fromkeys([*losses, self.objective.metric])]
+        for column in ("trial", "epoch", *columns, "images/s"):
             table.add_column(column, justify="right")
         for number, (epochs, metrics) in sorted(self.running.items()):
             table.add_row(
                 str(number),
                 f"{metrics.get('epoch', 0):.0f}/{epochs}",
-                *(
-                    f"{metrics[name]:.4f}" if name in metrics else ""
-                    for name in ("train/loss", "val/loss", self.objective.metric)
-                ),
+                *(f"{metrics[name]:.4f}" if name in metrics else "" for name in columns),
                 f"{metrics.get('train/images_per_s', 0):,.0f}",
             )
         return table

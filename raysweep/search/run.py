@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from raysweep.search.record import build_record, keep_best, write_study
 from raysweep.search.retention import Retention
 from raysweep.search.strategy import TrialResult, create_strategy
 from raysweep.study import Study
+from raysweep.tasks.base import build_task
 from raysweep.tracking import Mode, Tracker
 from raysweep.train.trial import TrialSpec
 
@@ -89,10 +90,11 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     )
     concurrency = min(plan_concurrency(list_nodes(), request), study.budget.trials)
     data, test_folder = pipeline.prepare(source, study.data, options.storage / ".cache")
+    study.task.prepare(data)
+    _check_models(study, data)
     run.mkdir(parents=True)
     run_id = uuid.uuid4().hex[:12]
     write_study(run, study, data, run_id=run_id, max_epochs=options.max_epochs)
-    study.task.prepare(data)
     tracker = Tracker(
         options.wandb,
         run_folder=run,
@@ -102,7 +104,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     )
     results = _search(study, options, data, request, concurrency, tracker)
     best = keep_best(run, study, results)
-    test = _evaluate(options, data, results, test_folder, request)
+    test = _evaluate(options, data, test_folder, request)
     record = build_record(
         study,
         data,
@@ -141,6 +143,17 @@ def _check_study(study: Study, num_workers: int) -> None:
             f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
             f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
         )
+
+
+def _check_models(study: Study, data: PreparedData) -> None:
+    """Builds the networks of the points that are tried first: what does not fit the images fails here, not in trials.
+
+    Raises:
+        UsageError: a network cannot be built for these images.
+    """
+    for number, point in enumerate(study.starting_points):
+        config = study.trial_config(point, number)
+        check_config(lambda c=config: build_task(c, data.info).load_modules(), f"{study.name} on {data.info.source}")
 
 
 def connect(address: str | None) -> None:
@@ -249,13 +262,10 @@ def _quiet_tune() -> Any:
             logger.setLevel(level)
 
 
-def _evaluate(
-    options: RunOptions, data: PreparedData, results: list[TrialResult], test_folder: Path, request: Request
-) -> dict[str, Any]:
+def _evaluate(options: RunOptions, data: PreparedData, test_folder: Path, request: Request) -> dict[str, Any]:
     """The final evaluation, here, or on a node with a GPU where the driver has none."""
     given: dict[str, Any] = {
         "data": data,
-        "trials": [asdict(result) for result in results],
         "reason": "final evaluation",
         "data_root": options.data_root,
     }

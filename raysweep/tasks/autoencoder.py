@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,12 @@ from torch import nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from raysweep.config import TrialConfig, require
-from raysweep.data.batches import Batch, Worker, count_steps
+from raysweep.data.batches import Batch, Worker, count_steps, to_pixels
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.models.autoencoder import Autoencoder, Bottleneck, kl_to_standard_normal
+from raysweep.tasks.base import draw_fixed_noise
 from raysweep.train.optim import OptimizerName, Schedule, ScheduleName, build_optimizer
-from raysweep.train.precision import autocast
+from raysweep.train.precision import arrange, autocast
 from raysweep.train.state import Prepare, TrainState
 
 RECONSTRUCTION_METRICS = frozenset({"val/loss", "val/mse", "val/bce", "val/excess_bce"})
@@ -180,7 +181,7 @@ class AutoencoderTask:
         """One optimizer step; `loss` per pixel, a VAE's with its KL term divided by the number of pixels."""
         model, optimizer = state.prepared["model"], state.optimizers["model"]
         model.train()
-        images = self._layout(batch.images)
+        images = arrange(batch.images, self.training.channels_last)
         given, noise = images, None
         if self.config.variant == "denoising":
             given = images + self.config.noise_std * torch.randn_like(images)
@@ -222,7 +223,7 @@ class AutoencoderTask:
     def eval_step(self, state: TrainState, batch: Batch) -> None:
         """The errors of a batch."""
         model = state.modules["model"].eval()
-        images = self._layout(batch.images)
+        images = arrange(batch.images, self.training.channels_last)
         with autocast(self.training.precision, images.device):
             logits, mean, log_variance = model(images)
         per_pixel = self._reconstruction_loss(logits.float(), images)
@@ -237,18 +238,13 @@ class AutoencoderTask:
         if log_variance is not None:
             kl = kl_to_standard_normal(mean, log_variance.float())
             with autocast(self.training.precision, images.device):
-                sampled = model(images, self._fixed_noise(batch.indices).to(images.device))[0].float()
+                sampled = model(images, draw_fixed_noise(batch.indices, self.code_size).to(images.device))[0].float()
             cross_entropy = F.binary_cross_entropy_with_logits(sampled, images, reduction="none").flatten(1).sum(dim=1)
             values["loss"] = self._reconstruction_loss(sampled, images).flatten(1).mean(dim=1)
             values["loss"] = values["loss"] + self.config.beta * kl / self.num_pixels
             values |= {"kl": kl, "negative_elbo": cross_entropy + kl, "active_units": mean}
         for name, value in values.items():
             self.metrics[name].update(value)
-
-    def _fixed_noise(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Standard normal noise (B, K) that depends on the images' positions alone."""
-        rows = [np.random.default_rng([0, int(index)]).standard_normal(self.code_size) for index in indices]
-        return torch.from_numpy(np.stack(rows)).float()
 
     @torch.inference_mode()
     def sample(self, state: TrainState) -> npt.NDArray[np.uint8] | None:
@@ -257,7 +253,7 @@ class AutoencoderTask:
             return None
         model = state.modules["model"]
         device = next(model.parameters()).device
-        return to_pixels(self.decode(model, self._fixed_noise(np.arange(NUM_SAMPLES)).to(device)))
+        return to_pixels(self.decode(model, draw_fixed_noise(np.arange(NUM_SAMPLES), self.code_size).to(device)))
 
     @torch.inference_mode()
     def encode(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -265,7 +261,7 @@ class AutoencoderTask:
         assert isinstance(model, Autoencoder)
         model.eval()
         with autocast(self.training.precision, images.device):
-            return model.encode(self._layout(images))[0].float()
+            return model.encode(arrange(images, self.training.channels_last))[0].float()
 
     @torch.inference_mode()
     def decode(self, model: nn.Module, codes: torch.Tensor) -> torch.Tensor:
@@ -275,10 +271,6 @@ class AutoencoderTask:
         with autocast(self.training.precision, codes.device):
             return model.decode(codes).float().sigmoid()
 
-    def _layout(self, images: torch.Tensor) -> torch.Tensor:
-        memory_format = torch.channels_last if self.training.channels_last else torch.contiguous_format
-        return images.contiguous(memory_format=memory_format)
-
 
 def pixel_entropy(images: torch.Tensor) -> torch.Tensor:
     """The least binary cross entropy that a reconstruction can have: (B, C, H, H) in [0, 1] to (B,), mean over pixels.
@@ -287,12 +279,6 @@ def pixel_entropy(images: torch.Tensor) -> torch.Tensor:
     """
     entropy = -(torch.xlogy(images, images) + torch.xlogy(1 - images, 1 - images))
     return entropy.flatten(1).mean(dim=1)
-
-
-def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """Images (B, C, H, W) in [0, 1] as (B, H, W, C) uint8."""
-    pixels: Any = images.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return np.asarray(pixels)
 
 
 CONFIG = AutoencoderConfig

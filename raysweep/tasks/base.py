@@ -23,7 +23,7 @@ class Task(Protocol):
     """Validation metrics by their names without `val/`; states that merge, so that they are exact under
     any batch size and number of workers."""
     num_eval_images: int | None
-    """Validation images that are evaluated after each epoch, the first so many; none: all."""
+    """Validation images that are evaluated after each epoch, at most so many, evenly spaced; none: all."""
 
     def init_state(self, worker: Worker, prepare: Prepare) -> TrainState:
         """Freshly built modules and optimizers; `prepare` wraps what is to be trained on several workers."""
@@ -48,6 +48,15 @@ class Task(Protocol):
     def sample(self, state: TrainState) -> npt.NDArray[np.uint8] | None:
         """Images (N, H, W, C) that show how far training is, N a square number; none: there is nothing to show."""
         ...
+
+
+def draw_fixed_noise(indices: npt.NDArray[np.int64], size: int) -> torch.Tensor:
+    """Standard normal noise (B, size) float32 that depends on the positions (B,) of images alone.
+
+    So an evaluation is the same at every epoch, under any batch size and any number of workers.
+    """
+    rows = [np.random.default_rng([0, int(index)]).standard_normal(size) for index in indices]
+    return torch.from_numpy(np.stack(rows)).float()
 
 
 def build_task(config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> Task:

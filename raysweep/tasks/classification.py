@@ -28,7 +28,7 @@ from raysweep.train.optim import (
     build_optimizer,
     clip_gradients,
 )
-from raysweep.train.precision import autocast
+from raysweep.train.precision import arrange, autocast
 from raysweep.train.state import Prepare, TrainState, build_average
 
 
@@ -185,7 +185,7 @@ class ClassificationTask:
         if self.config.freeze_batch_norm:
             set_batch_norm_frozen(model)
         with autocast(self.training.precision, batch.images.device):
-            logits = model(self._layout(batch.images))
+            logits = model(arrange(batch.images, self.training.channels_last))
         loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.config.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         (loss * batch.weight if batch.weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
@@ -220,12 +220,8 @@ class ClassificationTask:
         """Logits (B, num_classes) float32 of normalised images (B, C, H, W), in evaluation mode."""
         model.eval()
         with autocast(self.training.precision, images.device):
-            logits: torch.Tensor = model(self._layout(images)).float()
+            logits: torch.Tensor = model(arrange(images, self.training.channels_last)).float()
         return logits
-
-    def _layout(self, images: torch.Tensor) -> torch.Tensor:
-        memory_format = torch.channels_last if self.training.channels_last else torch.contiguous_format
-        return images.contiguous(memory_format=memory_format)
 
 
 CONFIG = ClassificationConfig

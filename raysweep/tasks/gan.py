@@ -10,10 +10,11 @@ from torch import nn
 from torch.optim import Adam
 
 from raysweep.config import TrialConfig, require
-from raysweep.data.batches import Batch, Worker, count_steps
+from raysweep.data.batches import Batch, Worker, count_steps, to_pixels
 from raysweep.data.images import DataInfo
 from raysweep.judge.metrics import GenerationMetrics
-from raysweep.judge.store import FILE, load_judge
+from raysweep.judge.network import load_judge
+from raysweep.judge.store import FILE
 from raysweep.models.gan import Discriminator, Generator
 from raysweep.models.gan_augment import diff_augment
 from raysweep.models.gan_losses import (
@@ -24,9 +25,10 @@ from raysweep.models.gan_losses import (
     gradient_penalty,
 )
 from raysweep.models.noise import time_of
+from raysweep.tasks.base import draw_fixed_noise
 from raysweep.tasks.gan_config import GanConfig
 from raysweep.tasks.gan_health import find_failure
-from raysweep.train.precision import autocast
+from raysweep.train.precision import arrange, autocast
 from raysweep.train.state import Prepare, TrainState, build_average
 
 NUM_SAMPLES = 16
@@ -123,7 +125,9 @@ class GanTask:
     def _train_discriminator(self, state: TrainState, batch: Batch, fake: torch.Tensor) -> dict[str, torch.Tensor]:
         """Updates the discriminator; `fake` has as many images as the batch, without a graph."""
         config, discriminator = self.config, state.modules["discriminator"]
-        seen_real, real_logits = self._discriminate(state, self._layout(batch.images), batch.labels)
+        seen_real, real_logits = self._discriminate(
+            state, arrange(batch.images, self.training.channels_last), batch.labels
+        )
         seen_fake, fake_logits = self._discriminate(state, fake, batch.labels)
         loss = discriminator_loss(config.loss, real_logits, fake_logits, config.real_label)
         with torch.no_grad():
@@ -190,7 +194,7 @@ class GanTask:
     def eval_step(self, state: TrainState, batch: Batch) -> None:
         """Compares the batch with as many generated images."""
         assert self.judge is not None, "evaluation needs the folder of the judge"
-        noise = self._fixed_noise(batch.indices).to(batch.images.device)
+        noise = draw_fixed_noise(batch.indices, self.config.latent_size).to(batch.images.device)
         fake = self.generate(state.best_modules()["generator"], noise, batch.labels)
         real_features, _ = self.judge(unit_range(batch.images))
         fake_features, fake_logits = self.judge(fake)
@@ -211,18 +215,9 @@ class GanTask:
         generator = state.best_modules()["generator"]
         device = next(generator.parameters()).device
         labels = torch.arange(NUM_SAMPLES, device=device) % self.num_classes
-        images = self.generate(generator, self._fixed_noise(np.arange(NUM_SAMPLES)).to(device), labels)
-        pixels: npt.NDArray[np.uint8] = images.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return pixels
-
-    def _fixed_noise(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Standard normal noise (B, latent_size) that depends on positions alone."""
-        rows = [np.random.default_rng([0, int(index)]).standard_normal(self.config.latent_size) for index in indices]
-        return torch.from_numpy(np.stack(rows)).float()
-
-    def _layout(self, images: torch.Tensor) -> torch.Tensor:
-        memory_format = torch.channels_last if self.training.channels_last else torch.contiguous_format
-        return images.contiguous(memory_format=memory_format)
+        noise = draw_fixed_noise(np.arange(NUM_SAMPLES), self.config.latent_size).to(device)
+        images = self.generate(generator, noise, labels)
+        return to_pixels(images)
 
 
 def unit_range(images: torch.Tensor) -> torch.Tensor:

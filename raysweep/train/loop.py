@@ -17,7 +17,7 @@ from PIL import Image
 
 from raysweep import files
 from raysweep.config import Objective, TrialConfig
-from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training
+from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training, space_evenly
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import TrialError
 from raysweep.tasks.base import Task, build_task
@@ -71,12 +71,11 @@ def fit(
         checkpoint.load_checkpoint(folder / "last", state)
         if worker.rank == 0:  # the process may have ended between the two files
             _save_history(folder, state)
-    cause = None
-    while cause is None and not is_finished(state, config):
+    while not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
         metrics |= _evaluate(task, state, config, data.val, worker)
         _check_finite(metrics)
-        cause = task.end_epoch(state, metrics)
+        state.cause = task.end_epoch(state, metrics)
         state.epoch += 1
         state.history.append(metrics)
         value = metrics[objective.metric]
@@ -95,17 +94,18 @@ def fit(
                 value=value,
                 best_value=state.best_value,
                 best_epoch=state.best_epoch,
-                finished=cause is not None or is_finished(state, config),
-                cause=cause,
+                finished=is_finished(state, config),
+                cause=state.cause,
             )
         )
     return state
 
 
 def is_finished(state: TrainState, config: TrialConfig) -> bool:
-    """Whether all epochs are done, or early stopping has run out of patience."""
+    """Whether all epochs are done, early stopping has run out of patience, or the task has ended the trial."""
     patience = config.training.early_stopping_patience
-    return state.epoch >= config.training.epochs or (patience is not None and state.epochs_since_best >= patience)
+    impatient = patience is not None and state.epochs_since_best >= patience
+    return state.epoch >= config.training.epochs or impatient or state.cause is not None
 
 
 def _train_epoch(
@@ -155,7 +155,7 @@ def _evaluate(task: Task, state: TrainState, config: TrialConfig, images: ImageS
             config.data,
             batch_size=config.training.eval_batch_size,
             worker=worker,
-            indices=np.arange(min(len(images), task.num_eval_images or len(images))),
+            indices=space_evenly(len(images), task.num_eval_images),
         ):
             task.eval_step(state, batch)
     return {f"val/{name}": float(value) for name, value in task.metrics.compute().items()}

@@ -32,3 +32,8 @@ def prepare_process(num_threads: int) -> None:
     """
     torch.set_num_threads(max(1, num_threads))
     torch.set_flush_denormal(True)
+
+
+def arrange(images: torch.Tensor, channels_last: bool) -> torch.Tensor:
+    """The same images (B, C, H, W) in the memory layout that the networks have."""
+    return images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

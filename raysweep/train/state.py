@@ -45,6 +45,8 @@ class TrainState:
     best_value: float | None = None
     best_epoch: int = 0
     epochs_since_best: int = 0
+    cause: str | None = None
+    """Why the task ended the trial before its last epoch; none: it did not."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The metrics of each finished epoch."""
 
@@ -74,7 +76,7 @@ class TrainState:
             setattr(self, name, state["counters"][name])
 
 
-COUNTERS = ("epoch", "step", "best_value", "best_epoch", "epochs_since_best", "history")
+COUNTERS = ("epoch", "step", "best_value", "best_epoch", "epochs_since_best", "cause", "history")
 
 
 def build_average(module: nn.Module, decay: float) -> AveragedModel:

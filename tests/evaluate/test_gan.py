@@ -1,7 +1,7 @@
 """The final evaluation of GAN studies on tiny real generators: reports, figures, conditional extras, copies found."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +10,33 @@ import pytest
 import torch
 from PIL import Image
 
-from raysweep import fields, files
+from raysweep import files
 from raysweep.config import DataConfig, TrainingConfig, TrialConfig
-from raysweep.data.images import DataInfo, ImageSet, PreparedData
+from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.gan import EVALUATE
 from raysweep.evaluate.gan_figures import choose_epochs, load_progress
 from raysweep.evaluate.generated import draw_noise, generate_judged, generate_pixels, interpolate, iterate_real
 from raysweep.evaluate.neighbours import find_neighbours
 from raysweep.evaluate.stored import StoredModel
-from raysweep.judge.store import ensure_judge, load_judge
+from raysweep.judge.network import load_judge
+from raysweep.judge.store import ensure_judge
 from raysweep.tasks.base import build_task
 from raysweep.tasks.gan_config import GanConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIDE, CLASSES = 28, ("top left", "top right", "bottom left", "bottom right")
 NOTE = "a note that stands everywhere"
 
 
-def save_squares(folder: Path, num_images: int, seed: int) -> None:
-    """A bright square in the quarter of the image that tells the class."""
-    draw = np.random.default_rng(seed)
-    labels = draw.permutation(np.arange(num_images) % len(CLASSES))
-    images = draw.integers(0, 30, (num_images, SIDE, SIDE, 1))
-    for image, label in zip(images, labels, strict=True):
-        top, left = 14 * np.array(divmod(int(label), 2)) + draw.integers(1, 6, 2)
-        image[top : top + 7, left : left + 7] += 200
-    folder.mkdir(parents=True)
-    np.save(folder / "images.npy", images.astype(np.uint8))
-    np.save(folder / "rows.npy", np.arange(num_images))
-    np.save(folder / "labels.npy", labels.astype(np.int64))
-    (folder / "names.json").write_text(json.dumps([f"{index}.png" for index in range(num_images)]))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    folder = tmp_path_factory.mktemp("squares")
-    for seed, (split, num_images) in enumerate({"train": 80, "val": 24, "test": 48}.items()):
-        save_squares(folder / split, num_images, seed)
-    info = DataInfo(
-        source="squares", synthetic=True, digest="0" * 64, classes=CLASSES, num_train=80, num_val=24, num_test=48
-    )
-    (folder / "info.json").write_text(json.dumps(fields.to_json(info)))
-    return PreparedData.load(folder)
+def data(
+    tmp_path_factory: pytest.TempPathFactory, save_prepared: Callable[..., PreparedData], draw_squares: Callable
+) -> PreparedData:
+    sizes = {"train": 80, "val": 24, "test": 48}
+    splits = {split: draw_squares(num_images, seed) for seed, (split, num_images) in enumerate(sizes.items())}
+    return save_prepared(tmp_path_factory.mktemp("squares"), splits, CLASSES)
 
 
 def make_model(data: PreparedData, number: int, **task: Any) -> StoredModel:
@@ -105,7 +82,6 @@ def make_run(data: PreparedData, folder: Path, best: StoredModel, baseline: Stor
         baseline=baseline,
         test=ImageSet(data.folder / "test"),
         data=data,
-        trials=[],
         run=folder,
         folder=folder / "test",
         data_root=None,

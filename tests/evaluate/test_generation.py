@@ -7,12 +7,12 @@ import torch
 from raysweep.evaluate.generation import (
     bootstrap_frechet,
     classifier_score,
-    describe_lift,
     find_nearest,
     frechet_distance,
     kernel_distance,
     score_images,
 )
+from raysweep.evaluate.statistics import describe_lift
 
 SIZE = 8
 
@@ -98,15 +98,14 @@ def test_lift_interval_holds_the_difference_of_the_true_distances():
     lift = bootstrap_frechet(real, better, worse, num_resamples=60)
     assert lift.low < lift.difference < lift.high < 0
     assert lift.low < SIZE * (0.2**2 - 0.5**2) < lift.high
-    assert "lower is better" in describe_lift(lift)
-    assert "includes zero" not in describe_lift(lift)
+    assert "includes zero" not in describe_lift(lift, "Frechet distance", digits=3)
 
 
 def test_lift_of_equally_good_generators_includes_zero():
     real = features(800, 0)
     lift = bootstrap_frechet(real, features(800, 1, shift=0.3), features(800, 2, shift=0.3), num_resamples=60)
     assert lift.includes_zero
-    assert "does not show a difference" in describe_lift(lift)
+    assert "does not show a difference" in describe_lift(lift, "Frechet distance", digits=3)
 
 
 def test_lift_is_repeatable_and_changes_its_sign_with_the_order():

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +11,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from raysweep import fields
 from raysweep.config import DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.batches import Worker, iterate_training, normalise_images
 from raysweep.data.idx import DIGITS
-from raysweep.data.images import DataInfo, ImageSet, PreparedData
+from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.figures.rejection import save_score_histograms
 from raysweep.evaluate.rejection import outliers
@@ -29,6 +28,8 @@ from raysweep.evaluate.stored import StoredModel
 from raysweep.tasks.base import build_task
 from raysweep.tasks.classification import ClassificationConfig, ClassificationTask
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE, CLASSES, NUM_TRAIN, NUM_VAL, NUM_TEST = 16, ("top", "middle", "bottom"), 240, 120, 90
 
 
@@ -40,7 +41,7 @@ class Study:
     detector: Detector
 
 
-def save_split(folder: Path, num_images: int, seed: int) -> None:
+def draw_bars(num_images: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """A smooth bright bar on dark ground: its height tells the class, its width and brightness vary."""
     draw = np.random.default_rng(seed)
     labels = np.arange(num_images) % len(CLASSES)
@@ -48,11 +49,7 @@ def save_split(folder: Path, num_images: int, seed: int) -> None:
     for image, label in zip(images, labels, strict=True):
         left, brightness = draw.integers(0, 4), draw.integers(120, 220)
         image[1 + 5 * label : 5 + 5 * label, left : SIZE - left] += brightness
-    folder.mkdir(parents=True)
-    np.save(folder / "images.npy", images.astype(np.uint8))
-    np.save(folder / "rows.npy", np.arange(num_images))
-    np.save(folder / "labels.npy", labels.astype(np.int64))
-    (folder / "names.json").write_text(json.dumps([f"{index}.png" for index in range(num_images)]))
+    return images, labels
 
 
 def train_classifier(data: PreparedData, *, model: str, num_epochs: int) -> StoredModel:
@@ -73,31 +70,12 @@ def train_classifier(data: PreparedData, *, model: str, num_epochs: int) -> Stor
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are so small that more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(tmp_path_factory: pytest.TempPathFactory, save_prepared: Callable[..., PreparedData]) -> Study:
     folder = tmp_path_factory.mktemp("data")
-    for seed, (split, num_images) in enumerate({"train": NUM_TRAIN, "val": NUM_VAL, "test": NUM_TEST}.items()):
-        save_split(folder / split, num_images, seed)
-    info = DataInfo(
-        source="bars",
-        synthetic=True,
-        digest="0" * 64,
-        classes=CLASSES,
-        num_train=NUM_TRAIN,
-        num_val=NUM_VAL,
-        num_test=NUM_TEST,
-    )
-    (folder / "info.json").write_text(json.dumps(fields.to_json(info)))
-    data = PreparedData.load(folder)
+    sizes = {"train": NUM_TRAIN, "val": NUM_VAL, "test": NUM_TEST}
+    splits = {split: draw_bars(num_images, seed) for seed, (split, num_images) in enumerate(sizes.items())}
+    data = save_prepared(folder, splits, CLASSES)
     model = train_classifier(data, model="fashion_cnn", num_epochs=6)
     return Study(model, data, ImageSet(folder / "test"), fit_detector(model, data))
 

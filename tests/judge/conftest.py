@@ -1,25 +1,20 @@
 """Small prepared image sets for the tests of the judge. No Ray."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
-from raysweep import fields
-from raysweep.data.images import DataInfo, PreparedData
+from raysweep.data.images import PreparedData
+
+Labelled = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are so small that more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def few_threads(one_thread: None) -> None:
+    """All tests of this folder train networks that are small."""
 
 
 def draw_bars(
@@ -45,30 +40,11 @@ def make_bars() -> Callable[..., tuple[npt.NDArray[np.uint8], npt.NDArray[np.int
 
 
 @pytest.fixture
-def save_data(tmp_path: Path) -> Callable[..., PreparedData]:
+def save_data(tmp_path: Path, save_prepared: Callable[..., PreparedData]) -> Callable[..., PreparedData]:
     """`(train, val, num_classes)`, each split images and labels, as the cache of decoded images has them."""
 
-    def save(
-        train: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]],
-        val: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]],
-        num_classes: int,
-    ) -> PreparedData:
-        for name, (images, labels) in {"train": train, "val": val}.items():
-            folder = tmp_path / "data" / name
-            folder.mkdir(parents=True)
-            np.save(folder / "images.npy", images)
-            np.save(folder / "rows.npy", np.arange(len(images)))
-            np.save(folder / "labels.npy", labels.astype(np.int64))
-        info = DataInfo(
-            source="bars",
-            synthetic=True,
-            digest="0" * 64,
-            classes=tuple(f"bar-{index}" for index in range(num_classes)),
-            num_train=len(train[1]),
-            num_val=len(val[1]),
-            num_test=0,
-        )
-        (tmp_path / "data" / "info.json").write_text(json.dumps(fields.to_json(info)))
-        return PreparedData.load(tmp_path / "data")
+    def save(train: Labelled, val: Labelled, num_classes: int) -> PreparedData:
+        classes = [f"bar-{index}" for index in range(num_classes)]
+        return save_prepared(tmp_path / "data", {"train": train, "val": val}, classes)
 
     return save

@@ -95,7 +95,7 @@ def test_other_images_of_the_same_shape_get_their_own(data_root, save_data):
     data = save_data((images[:100], labels[:100]), (images[100:300], labels[100:300]), 10)
     _, facts = load_judge(ensure_judge(data))
     assert facts["digest"] != load_judge(SHIPPED)[1]["digest"]
-    assert "trained on bars" in facts["source"]
+    assert "trained on drawn" in facts["source"]
 
 
 def test_a_trained_judge_recognises_its_classes_and_is_kept(make_bars, save_data):

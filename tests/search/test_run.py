@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -160,9 +161,22 @@ def test_predict_gives_label_and_confidence_and_says_what_it_cannot_read(finishe
     process = run_command("platform.predict", run, good, bad, "--json")
     rows = json.loads(process.stdout)
     assert process.returncode == 1
-    assert set(rows[0]) == {"image", "label", "confidence"}
+    assert set(rows[0]) == {"image", "label", "confidence", "rejected", "score", "threshold"}
+    assert rows[0]["rejected"] == (rows[0]["score"] < rows[0]["threshold"])
     assert 0.25 <= rows[0]["confidence"] <= 1
     assert rows[1]["error"] == "empty file"
+
+
+def test_predict_rejects_noise(finished, tmp_path):
+    _, run = finished
+    path = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    process = run_command("platform.predict", run, path)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(f"{path}: rejected")
+    (row,) = json.loads(run_command("platform.predict", run, path, "--json").stdout)
+    assert row["rejected"]
+    assert row["score"] < row["threshold"]
 
 
 def test_predictions_do_not_depend_on_the_batch(finished):

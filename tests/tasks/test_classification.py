@@ -1,6 +1,5 @@
 """The classification task: its loss, metrics and freezing; every field of its configuration changes something."""
 
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -19,6 +18,8 @@ from raysweep.tasks.classification import ClassificationConfig, ClassificationTa
 from raysweep.train.optim import build_optimizer
 from raysweep.train.state import TrainState
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NUM_CLASSES, SIZE, BATCH_SIZE, STEPS, EPOCHS = 3, 32, 6, 2, 5
 INFO = DataInfo(
     source="noise",
@@ -29,15 +30,6 @@ INFO = DataInfo(
     num_val=BATCH_SIZE,
     num_test=0,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are so small that more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(epochs: int = EPOCHS, **values: Any) -> tuple[ClassificationTask, TrainState]:

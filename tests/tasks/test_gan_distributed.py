@@ -4,8 +4,6 @@ Run as a script, this file is one worker: `test_gan_distributed.py RANK NUM_WORK
 """
 
 import json
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +62,10 @@ def _refuse(module: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def trained(
-    tmp_path_factory: pytest.TempPathFactory, squares: PreparedData, make_gan_config: Callable[..., TrialConfig]
+    tmp_path_factory: pytest.TempPathFactory,
+    squares: PreparedData,
+    make_gan_config: Callable[..., TrialConfig],
+    run_two_workers: Callable[[str, Path], None],
 ) -> Path:
     """The folder in which two workers have trained all cases."""
     folder = tmp_path_factory.mktemp("distributed")
@@ -73,21 +74,7 @@ def trained(
         config = make_gan_config(**{"epochs": 2, "batch_size": 11, **case})
         values = {"config": config.to_json(), "data": str(squares.folder)}
         (folder / f"{name}.json").write_text(json.dumps(values))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), "2", port, str(folder)], stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [worker.communicate(timeout=240)[1] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
+    run_two_workers(__file__, folder)
     return folder
 
 

@@ -1,62 +1,44 @@
 """Small prepared image sets and configurations for the tests of training. No Ray."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from raysweep import fields
 from raysweep.config import AugmentationConfig, DataConfig, TrainingConfig, TrialConfig
-from raysweep.data.images import DataInfo, PreparedData
+from raysweep.data.images import PreparedData
 from raysweep.tasks.classification import ClassificationConfig
 
 
-def save_split(folder: Path, num_images: int, size: int, channels: int, num_classes: int, seed: int) -> None:
-    """Noise with a brighter band of rows that tells the class, as data.images.ImageSet reads it."""
+def draw_bands(num_images: int, size: int, num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise (N, size, size, 3) with a brighter band of rows that tells the class, and labels."""
     draw = np.random.default_rng(seed)
     labels = draw.permutation(np.arange(num_images) % num_classes)
-    images = draw.integers(0, 120, (num_images, size, size, channels))
+    images = draw.integers(0, 120, (num_images, size, size, 3))
     band = size // num_classes
     for image, label in zip(images, labels, strict=True):
         image[label * band : (label + 1) * band] += 100
-    folder.mkdir(parents=True)
-    np.save(folder / "images.npy", images.astype(np.uint8))
-    np.save(folder / "rows.npy", np.arange(num_images))
-    np.save(folder / "labels.npy", labels.astype(np.int64))
-    (folder / "names.json").write_text(json.dumps([f"{index}.png" for index in range(num_images)]))
+    return images, labels
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are so small that more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def few_threads(one_thread: None) -> None:
+    """All tests of this folder train networks that are small."""
 
 
 @pytest.fixture
-def make_data(tmp_path: Path) -> Callable[..., PreparedData]:
+def make_data(tmp_path: Path, save_prepared: Callable[..., PreparedData]) -> Callable[..., PreparedData]:
     def make(num_train: int = 36, num_val: int = 21, size: int = 12, num_classes: int = 3) -> PreparedData:
         folder = tmp_path / f"data-{num_train}-{num_val}-{size}-{num_classes}"
-        if not folder.exists():
-            save_split(folder / "train", num_train, size, 3, num_classes, seed=1)
-            save_split(folder / "val", num_val, size, 3, num_classes, seed=2)
-            info = DataInfo(
-                source="bands",
-                synthetic=True,
-                digest="0" * 64,
-                classes=tuple(f"band-{index}" for index in range(num_classes)),
-                num_train=num_train,
-                num_val=num_val,
-                num_test=0,
-            )
-            (folder / "info.json").write_text(json.dumps(fields.to_json(info)))
-        return PreparedData.load(folder)
+        if folder.exists():
+            return PreparedData.load(folder)
+        splits = {
+            "train": draw_bands(num_train, size, num_classes, seed=1),
+            "val": draw_bands(num_val, size, num_classes, seed=2),
+        }
+        return save_prepared(folder, splits, [f"band-{index}" for index in range(num_classes)])
 
     return make
 

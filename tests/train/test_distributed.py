@@ -4,8 +4,6 @@ Run as a script, this file is one worker: `test_distributed.py RANK NUM_WORKERS 
 """
 
 import json
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +66,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trained(folder: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]) -> Path:
+def trained(
+    folder: Path,
+    make_data: Callable[..., PreparedData],
+    make_config: Callable[..., TrialConfig],
+    run_two_workers: Callable[[str, Path], None],
+) -> Path:
     """The folder in which two workers have trained all cases, once for this file."""
     if (folder / "done").exists():
         return folder
@@ -76,21 +79,7 @@ def trained(folder: Path, make_data: Callable[..., PreparedData], make_config: C
         data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL, size=case.get("size", 12))
         values = {"config": build_config(name, make_config).to_json(), "data": str(data.folder)}
         (folder / f"{name}.json").write_text(json.dumps(values))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), "2", port, str(folder)], stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [worker.communicate(timeout=240)[1] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
+    run_two_workers(__file__, folder)
     (folder / "done").touch()
     return folder
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, fields
 from typing import Protocol, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -56,8 +54,3 @@ class TensorScore:
     def from_state(cls, tensors: dict[str, torch.Tensor]) -> Self:
         """The score of such fields."""
         return cls(**tensors)
-
-
-def space_evenly(num_images: int, most: int) -> npt.NDArray[np.int64]:
-    """At most so many of the numbers of images, evenly spaced."""
-    return np.linspace(0, num_images - 1, min(num_images, most)).round().astype(np.int64)

@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import roc_curve
 
 from raysweep import files
+from raysweep.data.batches import space_evenly
 from raysweep.data.idx import DIGITS, find_idx_file, load_idx
 from raysweep.data.images import ImageSet
 from raysweep.evaluate.figures.rejection import save_score_histograms
@@ -112,7 +113,9 @@ def _extract_outliers(
     if set(model.info.classes) == set(DIGITS):
         missing["MNIST digits"] = "digits are the classes of this study"
     elif path is None:
-        missing["MNIST digits"] = f"no {DIGIT_IMAGES} " + (f"in {digits}" if digits else "was found")
+        missing["MNIST digits"] = f"no {DIGIT_IMAGES} " + (
+            f"in {digits}" if digits else "was found; RAYSWEEP_DATA may name a folder that has mnist/"
+        )
     else:
         images = load_idx(path)[:MAX_DIGITS]
         blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
@@ -130,7 +133,7 @@ def _extract_outliers(
 
 def _iterate_blocks(test: ImageSet) -> Iterator[npt.NDArray[np.uint8]]:
     """Evenly spaced test images, at most 2,000, block by block."""
-    rows = np.linspace(0, len(test) - 1, min(len(test), MAX_NOISE)).round().astype(np.int64)
+    rows = space_evenly(len(test), MAX_NOISE)
     for start in range(0, len(rows), BLOCK):
         yield test.gather(rows[start : start + BLOCK])
 
@@ -156,7 +159,7 @@ def _write_report(figures: dict[str, Any], title: str, note: str) -> str:
             for name, values in figures["sets"].items()
         }
     ).T
-    candidates = pd.DataFrame(fitted["synthetic"]).T
+    candidates = pd.DataFrame(fitted["synthetic"])
     lines = [
         f"{title}: what is none of the classes, by {figures['score']}",
         *([note] if note else []),
@@ -171,6 +174,6 @@ def _write_report(figures: dict[str, Any], title: str, note: str) -> str:
         *(f"{name}: not measured, {reason}" for name, reason in figures["missing"].items()),
         "",
         "AUROC of the candidates on outliers made from validation images, on which the score was chosen:",
-        candidates.T.to_string(float_format="{:.4f}".format),
+        candidates.to_string(float_format="{:.4f}".format),
     ]
     return "\n".join(lines) + "\n"
