@@ -123,6 +123,7 @@ def _draw_classes(run: FinalRun, findings: Findings, title: str) -> None:
             run.folder / "confusion_matrix.png",
             confusion_matrix(findings.asked, findings.generated["best"].recognised, labels=range(len(classes))),
             classes,
-            title=f"Class asked for (true) and recognised by the judge (predicted), {title}",
+            title=f"Class asked for and class recognised by the judge, {title}",
             note=run.note,
+            axes=("class asked for", "class recognised"),
         )

@@ -47,7 +47,10 @@ def _make_judge(data: PreparedData, path: Path) -> None:
     if judge.settings == {"num_classes": num_classes, "channels": images.shape[3], "image_size": images.shape[1]}:
         accuracy = measure_accuracy(judge, images, labels)
         if accuracy >= MIN_ACCURACY:
-            source = f"shipped with raysweep: MNIST, {facts['source']}, test accuracy {facts['test_accuracy']:.4f}"
+            source = (
+                f"shipped with raysweep: MNIST, {facts['source']}, the validation images among them, "
+                f"test accuracy {facts['test_accuracy']:.4f}"
+            )
             save_judge(path, judge, {"source": source, "accuracy": accuracy})
             return
     train_images, train_labels = _load_split(data.train)

@@ -18,7 +18,13 @@ _GREEN, _VERMILION = "#007A5A", "#C24A00"  # Okabe & Ito's bluish green and verm
 
 
 def save_confusion_matrix(
-    path: Path, matrix: NDArray[np.int64], classes: Sequence[str], *, title: str, note: str = ""
+    path: Path,
+    matrix: NDArray[np.int64],
+    classes: Sequence[str],
+    *,
+    title: str,
+    note: str = "",
+    axes: tuple[str, str] = ("true class", "predicted class"),
 ) -> None:
     """Save a confusion matrix, coloured by the share of each true class; counts are shown up to 25 classes.
 
@@ -28,6 +34,7 @@ def save_confusion_matrix(
         classes: the C class names.
         title: above the figure.
         note: a small line at the foot.
+        axes: what rows and columns are.
 
     Raises:
         ValueError: for a matrix that is not (C, C) counts of those classes.
@@ -47,18 +54,18 @@ def save_confusion_matrix(
         for (i, j), count in np.ndenumerate(matrix):
             colour = "white" if share.filled(0)[i, j] > 0.3 else INK if count else "#8A8A8A"
             ax.text(j, i, f"{count}", ha="center", va="center", color=colour, fontsize=size)
-    _label_classes(ax, classes)
+    _label_classes(ax, classes, axes)
 
     ticks = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)
     bar = ax.inset_axes((1 + 0.15 / side, 0, 0.16 / side, 1))
     colorbar = fig.colorbar(image, cax=bar, ticks=ticks)
-    label = "share of the true class's images" + (" (grey: it has none)" if (num_true == 0).any() else "")
+    label = f"share of the {axes[0]}'s images" + (" (grey: it has none)" if (num_true == 0).any() else "")
     colorbar.set_label(label, fontsize=9, color=INK)
     colorbar.ax.set_yticklabels([f"{100 * tick:.0f} %" for tick in ticks], fontsize=8, color=INK)
     save_figure(fig, path, title=title, note=note)
 
 
-def _label_classes(ax: Axes, classes: Sequence[str]) -> None:
+def _label_classes(ax: Axes, classes: Sequence[str], axes: tuple[str, str]) -> None:
     """Write the class names on both axes of a matrix, and draw lines between its cells."""
     few = len(classes) <= 25
     names = [shorten(name, 26) for name in classes]
@@ -75,8 +82,8 @@ def _label_classes(ax: Axes, classes: Sequence[str]) -> None:
     ax.set_yticks(edges, minor=True)
     ax.grid(which="minor", color="white" if few else "#EEEEEE", linewidth=1 if few else 0.3)
     ax.tick_params(which="both", length=0, colors=INK)
-    ax.set_xlabel("predicted class", fontsize=10, color=INK, labelpad=8)
-    ax.set_ylabel("true class", fontsize=10, color=INK, labelpad=8)
+    ax.set_xlabel(axes[1], fontsize=10, color=INK, labelpad=8)
+    ax.set_ylabel(axes[0], fontsize=10, color=INK, labelpad=8)
 
 
 def save_predictions(
