@@ -121,7 +121,11 @@ class TaskConfig(Protocol):
     """Configuration of a task; `kind` names its module in raysweep.tasks and in raysweep.evaluate."""
 
     kind: ClassVar[str]
-    reported_metrics: ClassVar[frozenset[str]]
+
+    @property
+    def reported_metrics(self) -> frozenset[str]:
+        """What a trial of this configuration reports, `val/NAME`."""
+        ...
 
     def check_available(self) -> None:
         """Fails in the driver, with a UsageError, on what would fail every trial."""

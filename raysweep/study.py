@@ -62,14 +62,14 @@ class Study:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.objective.metric not in self.task.reported_metrics:
-            raise ValueError(fields.unknown_name("objective", self.objective.metric, self.task.reported_metrics))
+        self._check_objective(self.task, "")
         known = self.fields()
         for key, distribution in self.all_distributions():
             if key not in known:
                 raise ValueError(fields.unknown_name("search space key", key, known))
             for value in _extremes(distribution):
-                check_config(lambda k=key, v=value: self._with({k: v}), f"search space of {key}, value {value!r}")
+                where = f"search space of {key}, value {value!r}"
+                self._check_objective(check_config(lambda k=key, v=value: self._with({k: v}), where)["task"], where)
         for condition in self.conditions:
             if not isinstance(self.space.get(condition.key), CategoricalDistribution):
                 raise ValueError(f"a condition needs a categorical key of the space, got {condition.key!r}")
@@ -82,6 +82,11 @@ class Study:
                     raise ValueError(
                         f"{name} must be a point of the space: {key}={point[key]!r} is not in {distribution}"
                     )
+
+    def _check_objective(self, task: TaskConfig, where: str) -> None:
+        if self.objective.metric not in task.reported_metrics:
+            message = fields.unknown_name("objective", self.objective.metric, task.reported_metrics)
+            raise ValueError(f"{where}: {message}" if where else message)
 
     def fields(self) -> dict[str, Any]:
         """Every field that a space or `--set` can name, dotted, with the baseline's value."""
@@ -157,13 +162,17 @@ class Study:
                     opened.update(without(condition.space))
                 elif condition.key not in values:
                     conditions.append(dataclasses.replace(condition, space=without(condition.space)))
-            return dataclasses.replace(
+            study = dataclasses.replace(
                 self,
                 **self._with(values),
                 space={**without(self.space), **opened},
                 conditions=tuple(conditions),
-                points=tuple({k: v for k, v in point.items() if k not in values} for point in self.points),
+                points=(),
             )
+            # What is set, and what hangs on a choice that is set otherwise, leaves the points too.
+            points = ({k: v for k, v in point.items() if k not in values} for point in self.points)
+            kept = tuple({k: v for k, v in point.items() if k in study._point(point)} for point in points)
+            return dataclasses.replace(study, points=kept)
 
         opened: dict[str, BaseDistribution] = {}
         study: Study = check_config(changed, "--set")

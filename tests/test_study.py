@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.errors import UsageError
 from raysweep.study import Study, When, list_studies, load_study
+from raysweep.tasks.autoencoder import AutoencoderConfig
 from raysweep.tasks.classification import ClassificationConfig
 
 
@@ -69,6 +70,23 @@ def test_setting_a_choice_opens_or_closes_what_hangs_on_it():
     assert "task.momentum" in opened.space
     closed = make_study().with_settings(["task.optimizer=adam"])
     assert "task.momentum" not in dict(closed.all_distributions())
+
+
+def test_a_point_loses_what_hangs_on_a_choice_that_is_set_otherwise():
+    study = make_study(points=({"task.optimizer": "sgd", "task.momentum": 0.6, "task.learning_rate": 2e-3},))
+    assert study.with_settings(["task.optimizer=adam"]).points == ({"task.learning_rate": 2e-3},)
+    assert study.with_settings(["task.optimizer=sgd"]).points == ({"task.momentum": 0.6, "task.learning_rate": 2e-3},)
+
+
+def test_the_objective_has_to_be_reported_at_every_point_of_the_space():
+    changes = {
+        "task": AutoencoderConfig(variant="variational"),
+        "space": {"task.variant": CategoricalDistribution(("variational", "plain"))},
+        "conditions": (),
+    }
+    assert make_study(**changes, objective=Objective(metric="val/mse", direction="minimize"))
+    with pytest.raises(ValueError, match="value 'plain': unknown objective 'val/kl'"):
+        make_study(**changes, objective=Objective(metric="val/kl", direction="minimize"))
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,12 @@ def _draw_interpolations(run: FinalRun, title: str) -> None:
     noise = torch.cat([interpolate(first, last, NUM_STEPS) for first, last in ends.view(NUM_INTERPOLATIONS, 2, -1)])
     labels = np.arange(NUM_INTERPOLATIONS) % len(classes)
     images = generate_pixels(run.best, noise, labels.repeat(NUM_STEPS))
-    figures.save_interpolations(
+    figures.save_rows(
         run.folder / "interpolations.png",
         images.reshape(NUM_INTERPOLATIONS, NUM_STEPS, *images.shape[1:]),
         names=[classes[label] for label in labels] if is_conditional(run.best) else [],
         title=f"Between draws of noise, {title}",
+        subtitle="each row: two draws of noise, first and last, and points of the great circle between them",
         note=run.note,
     )
 
@@ -111,10 +112,12 @@ def _draw_classes(run: FinalRun, findings: Findings, title: str) -> None:
     classes = run.best.info.classes
     counts = {name: images.recognised for name, images in findings.generated.items()}
     counts["test images"] = findings.asked
-    figures.save_class_histogram(
+    figures.save_class_bars(
         run.folder / "classes.png",
-        {name: np.bincount(found, minlength=len(classes)) / len(found) for name, found in counts.items()},
+        {name: 100 * np.bincount(found, minlength=len(classes)) / len(found) for name, found in counts.items()},
         classes,
+        label="% of images",
+        line=("equal shares", 100 / len(classes)),
         title="Classes of generated images, as the judge recognises them",
         note=run.note,
     )

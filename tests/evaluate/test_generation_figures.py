@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from raysweep.evaluate.figures.generation import (
-    save_class_histogram,
-    save_interpolations,
+    save_class_bars,
     save_losses,
     save_nearest,
     save_progress,
+    save_rows,
     save_samples,
     tile,
 )
@@ -55,7 +55,7 @@ def draw_progress(path, channels, note):
 
 def draw_interpolations(path, channels, note):
     images = plain(12, channels).reshape(3, 4, 8, 8, channels)
-    save_interpolations(path, images, names=["a", "b", "c"], title="t", note=note)
+    save_rows(path, images, names=["a", "b", "c"], title="t", note=note)
 
 
 def draw_nearest(path, channels, note):
@@ -106,5 +106,7 @@ def test_losses_of_two_trials_and_equal_ones_once(num_epochs, tmp_path):
 def test_histogram_of_few_and_of_many_classes(num_classes, tmp_path):
     shares = np.full(num_classes, 1 / num_classes)
     classes = [f"a class with a long name, number {index}" for index in range(num_classes)]
-    save_class_histogram(tmp_path / "classes.png", {"best": shares, "test images": shares}, classes, title="t")
+    values = {"best": shares, "test images": shares}
+    line = ("equal shares", 1 / num_classes)
+    save_class_bars(tmp_path / "classes.png", values, classes, label="share", line=line, title="t")
     assert read_figure(tmp_path / "classes.png").shape[1] >= 60 * num_classes

@@ -1,4 +1,4 @@
-"""Figures of generated images: samples, progress, interpolations, nearest training images, losses, classes."""
+"""Figures of generated images: samples, progress, rows of steps, nearest training images, losses, classes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -55,27 +55,29 @@ def save_progress(path: Path, grids: Mapping[int, Images], *, title: str, note: 
     save_figure(fig, path, title=title, subtitle="the same noise in every epoch", note=note)
 
 
-def save_interpolations(path: Path, images: Images, *, names: Sequence[str] = (), title: str, note: str = "") -> None:
-    """Save rows of images, each from one point of the noise to another.
+def save_rows(
+    path: Path, images: Images, *, names: Sequence[str] = (), title: str, subtitle: str = "", note: str = ""
+) -> None:
+    """Save rows of images: steps from one point of a code to another, or what was made of the images above.
 
     Args:
         path: the PNG file to write, atomically.
-        images: (R, K, H, W, C) uint8, R rows of K steps, C 1 or 3.
+        images: (R, K, H, W, C) uint8, R rows of K images, C 1 or 3.
         names: what is beside each row, R of them; none: nothing.
         title: above the figure.
+        subtitle: what rows and columns are.
         note: a small line at the foot.
     """
-    num_rows, num_steps, height, width, channels = images.shape
+    num_rows, num_columns, height, width, channels = images.shape
     cell = 0.7  # inches
-    fig = new_figure(num_steps * cell, num_rows * cell)
-    ax = _add_axes(fig, 0, 0, num_steps * cell, num_rows * cell)
-    rows = images.transpose(0, 2, 1, 3, 4).reshape(num_rows * height, num_steps * width, channels)
+    fig = new_figure(num_columns * cell, num_rows * cell)
+    ax = _add_axes(fig, 0, 0, num_columns * cell, num_rows * cell)
+    rows = images.transpose(0, 2, 1, 3, 4).reshape(num_rows * height, num_columns * width, channels)
     show_image(ax, rows)
     if names:
         ticks = (np.arange(num_rows) + 0.5) * height - 0.5
-        ax.set_yticks(ticks, [shorten(name, 20) for name in names], fontsize=9, color=INK, parse_math=False)
+        ax.set_yticks(ticks, [shorten(name, 24) for name in names], fontsize=9, color=INK, parse_math=False)
         ax.tick_params(length=0)
-    subtitle = "each row: two draws of noise, first and last, and points of the great circle between them"
     save_figure(fig, path, title=title, subtitle=subtitle, note=note)
 
 
@@ -163,35 +165,44 @@ def save_losses(
     save_figure(fig, path, title=title, note=note)
 
 
-def save_class_histogram(
-    path: Path, shares: Mapping[str, NDArray[np.floating]], classes: Sequence[str], *, title: str, note: str = ""
+def save_class_bars(
+    path: Path,
+    values: Mapping[str, NDArray[np.floating]],
+    classes: Sequence[str],
+    *,
+    label: str,
+    line: tuple[str, float] | None = None,
+    title: str,
+    note: str = "",
 ) -> None:
-    """Save the share of images of each class, a bar for each name; the line is at equal shares.
+    """Save a value of each class, a bar for each name.
 
     Args:
         path: the PNG file to write, atomically.
-        shares: whose images they are -> (C,) shares in [0, 1] that sum to 1; up to 7.
+        values: whose they are -> (C,) values; up to 7.
         classes: the C class names.
+        label: what the values are, with their unit.
+        line: name and height of a horizontal line; none: no line.
         title: above the figure.
         note: a small line at the foot.
     """
     width = max(5.5, 0.62 * len(classes))
     fig = new_figure(width, 3.0)
     ax = _add_axes(fig, 0, 0, width, 3.0)
-    bar = 0.8 / len(shares)
-    for index, (colour, (name, values)) in enumerate(zip(COLOURS, shares.items(), strict=False)):
-        places = np.arange(len(classes)) + (index - (len(shares) - 1) / 2) * bar
-        ax.bar(places, 100 * np.asarray(values), bar * 0.92, color=colour, label=name)
-    equal = ax.axhline(100 / len(classes), color=GREY, linewidth=1, linestyle=":", label="equal shares")
+    bar = 0.8 / len(values)
+    for index, (colour, (name, heights)) in enumerate(zip(COLOURS, values.items(), strict=False)):
+        places = np.arange(len(classes)) + (index - (len(values) - 1) / 2) * bar
+        ax.bar(places, heights, bar * 0.92, color=colour, label=name)
+    lines = [ax.axhline(line[1], color=GREY, linewidth=1, linestyle=":", label=line[0])] if line else []
     names = [shorten(name, 20) for name in classes]
     upright = max(map(len, names)) <= 2  # digits
     rotation: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(range(len(names)), names, fontsize=9, parse_math=False, **rotation)
-    ax.set_ylabel("% of images", fontsize=9, color=INK)
+    ax.set_ylabel(label, fontsize=9, color=INK)
     ax.tick_params(labelsize=9, colors=INK)
     ax.spines[["top", "right"]].set_visible(False)
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "ncols": 4}
-    ax.legend(handles=[*ax.containers, equal], fontsize=8.5, frameon=False, **place)
+    ax.legend(handles=[*ax.containers, *lines], fontsize=8.5, frameon=False, **place)
     save_figure(fig, path, title=title, note=note)
 
 
