@@ -6,7 +6,7 @@ Peer: the loops of _bare_generative.py. Both are given the study's own training 
 mean over seeds of the ratio counts. Errors are of the 10,000 test images, distances of 10,000 generated images against
 them. Ours is trained by `fit`, as in a trial.
 
-    .venv/bin/python benchmarks/generative_quality.py [--data FOLDER] [--only PART ...] [--seeds N] [--epochs E]
+    .venv/bin/python benchmarks/generative_quality.py [--data FOLDER] [--only PART ...] [--seeds N] [--images N]
 
 FOLDER holds mnist/ and fashion-mnist/. Default: $RAYSWEEP_DATA, ../shared/data beside the checkout. One training a
 core at a time; on 2 cores about 40 min for the DCGAN (3 epochs), longer for the autoencoder (20 epochs).
@@ -29,6 +29,7 @@ import torch
 from _report import Interval, finish, give_up
 from torch import nn
 
+from raysweep import fields, files
 from raysweep.data import pipeline
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.data.source import load_source
@@ -110,10 +111,16 @@ def measure_distance(network: nn.Module, images: torch.Tensor, data: PreparedDat
     return frechet_distance(real, fake)
 
 
-def prepare(study: Study, root: Path, cache: Path) -> tuple[Path, Path]:
-    """The folders of a study's decoded images and of its test images."""
+def prepare(study: Study, root: Path, cache: Path, num_images: int | None) -> tuple[Path, Path]:
+    """The folders of a study's decoded images, the first so many of its training images, and of its test images."""
     source = load_source(study.data.source, split_seed=study.data.split_seed, storage=cache, data_root=root)
     data, test = pipeline.prepare(source, study.data, cache)
+    labels, rows = (data.folder / "train" / f"{name}.npy" for name in ("labels", "rows"))
+    if num_images is not None:
+        info = {**fields.to_json(data.info), "num_train": min(num_images, data.info.num_train)}
+        files.write_json(data.folder / "info.json", info)
+        for path in (labels, rows):
+            np.save(path, np.load(path)[:num_images])
     return data.folder, test
 
 
@@ -128,6 +135,7 @@ def main() -> None:
     parser.add_argument("--only", choices=EPOCHS, nargs="+", default=list(EPOCHS), help="default: all")
     parser.add_argument("--seeds", type=int, default=3, help="pairs; default: 3")
     parser.add_argument("--epochs", type=int, help="default: the reports' 20 and 3")
+    parser.add_argument("--images", type=int, metavar="N", help="train on the first N; default: all 48,000")
     args = parser.parse_args()
     beside = Path(__file__).resolve().parents[2] / "shared/data"
     root = args.data or Path(os.environ.get("RAYSWEEP_DATA", beside))
@@ -136,7 +144,7 @@ def main() -> None:
     ratios, figures = {}, {}
     with tempfile.TemporaryDirectory(prefix="raysweep-bench-") as temporary:
         connect("local")
-        folders = {name: prepare(load_study(name), root, Path(temporary)) for name in args.only}
+        folders = {name: prepare(load_study(name), root, Path(temporary), args.images) for name in args.only}
         jobs = [(name, seed, who) for name in args.only for seed in range(args.seeds) for who in ("ours", "bare")]
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
@@ -150,7 +158,8 @@ def main() -> None:
         ratios[name] = mean_interval([ours / peer for ours, peer in pairs])
         figures[name] = [{"ours": round(ours, 6), "bare": round(peer, 6)} for ours, peer in pairs]
     epochs = {name: args.epochs or EPOCHS[name] for name in args.only}
-    finish("generative_quality", ratios=ratios, n=args.seeds, values={"pairs": figures, "epochs": epochs})
+    values = {"pairs": figures, "epochs": epochs, "num_images": args.images or "all"}
+    finish("generative_quality", ratios=ratios, n=args.seeds, values=values)
 
 
 if __name__ == "__main__":
