@@ -3,7 +3,7 @@
     python -m platform.tune fashion_cnn
 
 Expected: more than the report's 93.1 % test accuracy with the full budget (not yet measured).
-With `--trials 6 --max-epochs 6` on two cores: 0.9097, the baseline 0.9011, in 11 minutes (n = 1).
+With `--trials 6 --max-epochs 6` on two cores, other work beside: 0.9313, the baseline 0.9011, in 20 minutes (n = 1).
 
 The baseline is the report's recipe: conv + pool blocks with dropout, L2 1e-5, Adam 1e-3, batch 128,
 learning rate halved on a plateau of the validation loss, early stopping after 5 epochs.
