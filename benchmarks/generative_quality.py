@@ -2,9 +2,9 @@
 
 Claim: after as many epochs, the baseline of `fashion_autoencoder` has at most 1.05 times the squared error per pixel
 of a hand-written loop, and the generator of `mnist_dcgan` at most 1.05 times the Frechet distance, by the same judge.
-Peer: the loops of _bare_generative.py. Both are given the study's own training images, each seed is a pair, fp32; the
-mean over seeds of the ratio counts. Errors are of the 10,000 test images, distances of 10,000 generated images against
-them. Ours is trained by `fit`, as in a trial.
+Peer: the loops of _bare_generative.py, fp32; ours in the precision that a trial takes here. Both are given the study's
+own training images, each seed is a pair; the mean over seeds of the ratio counts. Errors are of the 10,000 test
+images, distances of 10,000 generated images against them. Ours is trained by `fit`, as in a trial.
 
     .venv/bin/python benchmarks/generative_quality.py [--data FOLDER] [--only PART ...] [--seeds N] [--images N]
 
@@ -62,7 +62,7 @@ def train_ours(name: str, seed: int, epochs: int, data: PreparedData) -> nn.Modu
     """What makes images of a study's baseline: values in the range of the bare loop's."""
     study = dataclasses.replace(load_study(name), seed=seed)
     config = study.trial_config({}, 0)
-    config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs, precision="fp32"))
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
     modules = fit(config, data, study.objective, report=lambda report: None).best_modules()
     return nn.Sequential(modules["model"], FirstSigmoid()) if "model" in modules else modules["generator"]
 

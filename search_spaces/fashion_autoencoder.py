@@ -34,6 +34,7 @@ STUDY = Study(
         "task.loss": CategoricalDistribution(("bce", "mse")),
         "task.width": CategoricalDistribution((0.5, 1.0, 2.0, 4.0)),
         "task.dropout": FloatDistribution(0.0, 0.3),
+        "task.batch_norm": CategoricalDistribution((False, True)),
         "task.learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
         "task.schedule": CategoricalDistribution(("none", "cosine", "one_cycle")),
         "training.batch_size": CategoricalDistribution((64, 128, 256)),

@@ -44,7 +44,9 @@ def build_classifier(
     channels: int,
     image_size: int,
 ) -> Classifier:
-    """`fashion_cnn` (`batch_norm` is its own), or any timm model under a `linear` head or the car report's (1000-16-64-classes).
+    """`fashion_cnn`, or any timm model under a `linear` head or the car report's (1000-16-64-classes).
+
+    `batch_norm` is of `fashion_cnn` only: timm models have their own layers.
 
     Raises:
         UsageError: timm knows no such model, or its pretrained weights cannot be had.

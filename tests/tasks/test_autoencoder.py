@@ -66,19 +66,39 @@ def test_the_default_is_the_reports_network() -> None:
 
 @pytest.mark.parametrize("size", [28, 32, 20])
 @pytest.mark.parametrize("bottleneck", ["spatial", "dense"])
-def test_reconstructions_have_the_shape_of_images(size: int, bottleneck: Any) -> None:
-    model = Autoencoder(
-        channels=3, image_size=size, bottleneck=bottleneck, latent_size=5, width=0.5, dropout=0.1, variational=True
-    )
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_reconstructions_have_the_shape_of_images(size: int, bottleneck: Any, batch_norm: bool) -> None:
+    model = build_model(image_size=size, bottleneck=bottleneck, batch_norm=batch_norm)
     images = torch.rand(2, 3, size, size)
     logits, mean, log_variance = model(images, torch.zeros(2, model.code_size))
     assert logits.shape == images.shape
     assert mean.shape == log_variance.shape == (2, model.code_size)
 
 
+def build_model(**values: Any) -> Autoencoder:
+    defaults: dict[str, Any] = {
+        "channels": 3,
+        "image_size": 28,
+        "bottleneck": "dense",
+        "latent_size": 5,
+        "width": 0.5,
+        "dropout": 0.1,
+        "batch_norm": False,
+        "variational": True,
+    }
+    return Autoencoder(**{**defaults, **values})
+
+
+def test_batch_norm_follows_every_convolution_but_the_last() -> None:
+    modules = [type(module).__name__ for module in build_model(batch_norm=True).modules()]
+    following = [modules[place + 1] for place, kind in enumerate(modules[:-1]) if kind == "Conv2d"]
+    assert following == 6 * ["BatchNorm2d"]
+    assert modules[-1] == "Conv2d"
+
+
 def test_wrong_images_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 4, got 30"):
-        Autoencoder(channels=1, image_size=30, bottleneck="dense", latent_size=5, width=1, dropout=0, variational=False)
+        build_model(image_size=30)
     config = make_config()
     symmetric = DataConfig(image_size=28, channels=1, normalization="symmetric")
     with pytest.raises(ValueError, match="normalization of an autoencoder must be unit"):
