@@ -1,0 +1,71 @@
+"""The beginning of a session of a run: new, or going on, with the Optuna study that it works on."""
+
+import dataclasses
+import json
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from raysweep.errors import UsageError
+from raysweep.search.options import RunOptions
+from raysweep.search.resume import Identity, describe_changes, restore_identity
+from raysweep.search.space_change import change_space
+from raysweep.search.storage import open_storage
+from raysweep.search.strategy import Strategy, create_strategy
+from raysweep.study import Study
+
+
+def new_identity(study: Study, options: RunOptions) -> Identity:
+    """The identity of a new run. A database may hold the Optuna studies of many runs."""
+    run_id = uuid.uuid4().hex[:12]
+    return Identity(
+        run_id=run_id,
+        study_name=study.name if options.optuna_storage is None else f"{study.name}-{run_id}",
+        storage_url=options.optuna_storage,
+        overrides=options.overrides,
+    )
+
+
+def reopen_run(study: Study, options: RunOptions, stored: dict[str, Any]) -> Identity:
+    """The identity of a run that goes on, with an Optuna study for its changed space where that is allowed.
+
+    Raises:
+        UsageError: the study is another, and may not be; or its storage is.
+    """
+    identity = restore_identity(stored, options.optuna_storage, options.overrides)
+    changes = describe_changes(stored, json.loads(json.dumps(study.to_json())))
+    if not changes:
+        return identity
+    if not options.allow_space_change:
+        raise UsageError(
+            f"{options.run} was started with another study:\n  "
+            + "\n  ".join(changes)
+            + "\ngive the flags of its start, or none; take over the trials that still fit with --allow-space-change; "
+            "or start a new run with another --name"
+        )
+    storage = open_storage(options.run, identity.storage_url)
+    return dataclasses.replace(identity, study_name=change_space(study, storage, identity.study_name, options.run))
+
+
+def open_strategy(study: Study, run: Path, identity: Identity) -> Strategy:
+    """The strategy over the run's Optuna study."""
+    return create_strategy(study, open_storage(run, identity.storage_url), identity.study_name)
+
+
+def load_finished(
+    study: Study, options: RunOptions, stored: dict[str, Any], identity: Identity
+) -> dict[str, Any] | None:
+    """What results.json holds, where nothing is left to do; stderr says so."""
+    path = options.run / "results.json"
+    if not path.is_file() or identity.study_name != stored["optuna"]["study_name"]:
+        return None
+    strategy = open_strategy(study, options.run, identity)
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if strategy.has_work() or len(record["trials"]) != len(strategy.results()):
+        return None
+    print(
+        f"{options.run} is finished: {len(record['trials'])} trials and their evaluation; a larger --trials extends it",
+        file=sys.stderr,
+    )
+    return record
