@@ -109,3 +109,113 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 120) -> None:
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+
+def load_trials(run: Path, name: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=name, storage=open_storage(run, None)).trials
+
+
+def check_books(run: Path, name: str, num_trials: int) -> int:
+    """Study, histories and results.json tell one story; returns the epochs that they have in all."""
+    record = json.loads((run / "results.json").read_text())
+    trials = load_trials(run, name)
+    assert [trial["number"] for trial in record["trials"]] == list(range(num_trials))
+    assert [trial["state"] for trial in record["trials"]] == [trial.state.name for trial in trials]
+    num_epochs = 0
+    for trial in trials:
+        history = read_json_lines(run / f"trials/{trial.number:04d}/metrics.jsonl")
+        assert [row["epoch"] for row in history] == list(range(1, len(history) + 1))
+        reported = {int(row["epoch"]): row["val/loss"] for row in history}
+        assert trial.intermediate_values == {epoch: reported[epoch] for epoch in trial.intermediate_values}
+        assert sorted(trial.intermediate_values) == list(range(1, len(trial.intermediate_values) + 1))
+        num_epochs += len(history)
+    return num_epochs
+
+
+def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_had_been(images, tmp_path):
+    """Three drivers die, and in each session two processes of trials."""
+    chance = random.Random(time.time_ns())
+    run = tmp_path / "kills"
+    study_file = tmp_path / "kills.py"
+    study_file.write_text(STUDY_FILE.format(source=str(images), epochs=NUM_EPOCHS, trials=NUM_TRIALS))
+    arguments = ["tune", str(study_file), "--storage", str(tmp_path), "--address", "local", "--wandb", "disabled"]
+    finished: dict[int, float] = {}
+    num_killed = 0
+    with count_epochs(run) as trained:
+        for session in range(4):
+            log = (tmp_path / f"session{session}.txt").open("w")
+            resume = ["--resume"] if session else []
+            with subprocess.Popen([sys.executable, "-c", DRIVER, *arguments, *resume], cwd=ROOT, stderr=log) as driver:
+                for _ in range(2):
+                    before = trained()
+                    wait_for(lambda b=before: trained() > b + 1 or driver.poll() is not None)
+                    time.sleep(chance.uniform(0, 0.5))
+                    processes = find_processes("ray::ImplicitFunc", driver.pid)
+                    if processes:
+                        os.kill(chance.choice(processes), signal.SIGKILL)
+                        num_killed += 1
+                if session < 3:
+                    before = trained()
+                    wait_for(lambda b=before: trained() > b or driver.poll() is not None)
+                    time.sleep(chance.uniform(0, 1))
+                    driver.kill()
+                    num_killed += 1
+                else:
+                    assert driver.wait(180) == 0
+            for number, changed in finished.items():
+                assert (run / f"trials/{number:04d}/metrics.jsonl").stat().st_mtime == changed, "was run again"
+            for trial in load_trials(run, "kills"):
+                if trial.state.is_finished():
+                    changed = (run / f"trials/{trial.number:04d}/metrics.jsonl").stat().st_mtime
+                    finished.setdefault(trial.number, changed)
+        work = trained()
+    num_epochs = check_books(run, "kills", NUM_TRIALS)
+    print(f"{num_killed} kills, {work} epochs trained for {num_epochs}")
+    assert num_killed >= 8
+    assert {trial.state.name for trial in load_trials(run, "kills")} <= {"COMPLETE", "PRUNED"}
+    assert work + num_killed <= 1.5 * num_epochs, "each kill may have cost an epoch in progress"
+    assert len(read_json_lines(run / "test" / "openings.jsonl")) == 1
+
+
+def test_ddp_workers_are_killed_and_weak_ddp_trials_stop_and_resources_come_back(
+    ray_local, images, tmp_path, monkeypatch
+):
+    """Trial 0 loses a worker, trial 1 is stopped early, trial 2 loses one, too."""
+    original = Strategy.report
+    monkeypatch.setattr(
+        Strategy,
+        "report",
+        lambda self, number, epoch, value: original(self, number, epoch, value) or (number == 1 and epoch >= 1),
+    )
+    run = tmp_path / "ddp"
+    killed: list[int] = []
+
+    def kill() -> None:
+        for number in (0, 2):
+            history = run / f"trials/{number:04d}/metrics.jsonl"
+            wait_for(lambda h=history: len(read_json_lines(h)) > 1)
+            killed.append(random.choice(find_processes("ray::RayTrainWorker", os.getpid())))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    study = Study(
+        name="ddp",
+        task=ClassificationConfig(model="fashion_cnn"),
+        data=DataConfig(source=str(images), image_size=32),
+        training=TrainingConfig(epochs=12, batch_size=16, precision="fp32"),
+        space={"task.learning_rate": FloatDistribution(1e-4, 1e-3, log=True)},
+        objective=Objective(metric="val/loss", direction="minimize"),
+        budget=Budget(trials=3),
+    )
+    with count_epochs(run) as trained:
+        record = run_study(study, RunOptions(storage=tmp_path, name="ddp", wandb="disabled", num_workers=2))
+        work = trained()
+    assert len(killed) == 2
+    assert [trial["state"] for trial in record["trials"]] == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert record["test"]["num_images"] == record["data"]["num_test"]
+    num_epochs = check_books(run, "ddp", 3)
+    assert num_epochs >= 2 * 12
+    assert work + 2 <= 1.5 * num_epochs
+    assert sorted(path.parent.name for path in run.glob("trials/*/best")) == ["0000", "0002"]
+    assert not list(run.glob("trials/*/last"))

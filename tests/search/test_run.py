@@ -2,11 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +19,6 @@ from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
 from raysweep.files import read_json_lines
 from raysweep.search.run import RunOptions, run_study
-from raysweep.search.strategy import Strategy
 from raysweep.study import Study
 from raysweep.tasks.classification import ClassificationConfig
 
