@@ -61,7 +61,7 @@ def build_record(
     max_epochs: int | None,
     duration_s: float,
 ) -> dict[str, Any]:
-    """What results.json holds."""
+    """What results.json holds; `duration_s` is of the session that ends the run."""
     baseline = next((result for result in results if result.number == BASELINE), None)
     return {
         "study": study.name,

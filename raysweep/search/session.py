@@ -11,7 +11,7 @@ from raysweep.errors import UsageError
 from raysweep.search.options import RunOptions
 from raysweep.search.resume import Identity, describe_changes, restore_identity
 from raysweep.search.space_change import change_space
-from raysweep.search.storage import open_storage
+from raysweep.search.storage import JOURNAL, has_study, open_storage
 from raysweep.search.strategy import Strategy, create_strategy
 from raysweep.study import Study
 
@@ -49,8 +49,19 @@ def reopen_run(study: Study, options: RunOptions, stored: dict[str, Any]) -> Ide
 
 
 def open_strategy(study: Study, run: Path, identity: Identity) -> Strategy:
-    """The strategy over the run's Optuna study."""
-    return create_strategy(study, open_storage(run, identity.storage_url), identity.study_name)
+    """The strategy over the run's Optuna study, which is made where no trial has begun.
+
+    Raises:
+        UsageError: trials have begun, and their Optuna study is gone.
+    """
+    storage = open_storage(run, identity.storage_url)
+    if (run / "trials").exists() and not has_study(storage, identity.study_name):
+        where = identity.to_json()["optuna"]["storage"] or run / JOURNAL
+        raise UsageError(
+            f"the Optuna study {identity.study_name!r} of {run} is not in {where}: restore it from a backup, or start "
+            "a new run with another --name"
+        )
+    return create_strategy(study, storage, identity.study_name)
 
 
 def load_finished(

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
@@ -32,6 +33,11 @@ def open_storage(run: Path, url: str | None) -> BaseStorage:
             f"no Optuna storage at --optuna-storage {hide_password(url)}: {reason}; give the URL of a database, such "
             "as sqlite:////path/to/optuna.db or postgresql://USER:PASSWORD@HOST/NAME"
         ) from None
+
+
+def has_study(storage: BaseStorage, study_name: str) -> bool:
+    """Whether the storage has a study of that name."""
+    return study_name in optuna.get_all_study_names(storage)
 
 
 def repair_journal(path: Path) -> None:

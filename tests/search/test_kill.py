@@ -58,7 +58,7 @@ main(sys.argv[1:])
 
 @pytest.fixture(scope="module")
 def images(make_image_folder, tmp_path_factory) -> Path:
-    return make_image_folder(tmp_path_factory.mktemp("images"), 4, 100)
+    return make_image_folder(tmp_path_factory.mktemp("images"), 4, 40)
 
 
 @contextmanager
@@ -104,11 +104,17 @@ def find_processes(title: str, ancestor: int) -> list[int]:
     return [pid for pid in found if descends(pid)]
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 120) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 200) -> None:
     limit = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+
+def wait_for_epochs(more: int, trained: Callable[[], int], driver: subprocess.Popen) -> None:
+    """Until so many more epochs are trained, or the driver has ended."""
+    enough = trained() + more
+    wait_for(lambda: trained() >= enough or driver.poll() is not None)
 
 
 def load_trials(run: Path, name: str) -> list[optuna.trial.FrozenTrial]:
@@ -132,42 +138,52 @@ def check_books(run: Path, name: str, num_trials: int) -> int:
     return num_epochs
 
 
+def run_session(arguments: list[str], log: Path, trained: Callable[[], int], kill_driver: bool) -> int:
+    """Runs a driver, kills two processes of its trials, and then the driver or none; returns how many were killed."""
+    chance = random.Random()
+    num_killed = 0
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen([sys.executable, "-c", DRIVER, *arguments], cwd=ROOT, stderr=stderr) as driver,
+    ):
+        for _ in range(2):
+            wait_for_epochs(2, trained, driver)
+            time.sleep(chance.uniform(0, 0.5))
+            if processes := find_processes("ray::ImplicitFunc", driver.pid):
+                os.kill(chance.choice(processes), signal.SIGKILL)
+                num_killed += 1
+        if kill_driver:
+            wait_for_epochs(1, trained, driver)
+            time.sleep(chance.uniform(0, 1))
+            driver.kill()
+            return num_killed + 1
+        assert driver.wait(200) == 0, log.read_text()
+    return num_killed
+
+
+def list_finished(run: Path) -> dict[int, float]:
+    """The trials that have ended, and when their histories were written."""
+    return {
+        trial.number: (run / f"trials/{trial.number:04d}/metrics.jsonl").stat().st_mtime
+        for trial in load_trials(run, "kills")
+        if trial.state.is_finished()
+    }
+
+
 def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_had_been(images, tmp_path):
-    """Three drivers die, and in each session two processes of trials."""
-    chance = random.Random(time.time_ns())
+    """Three drivers die, and in each of four sessions two processes of trials."""
     run = tmp_path / "kills"
     study_file = tmp_path / "kills.py"
     study_file.write_text(STUDY_FILE.format(source=str(images), epochs=NUM_EPOCHS, trials=NUM_TRIALS))
     arguments = ["tune", str(study_file), "--storage", str(tmp_path), "--address", "local", "--wandb", "disabled"]
-    finished: dict[int, float] = {}
-    num_killed = 0
+    num_killed, finished = 0, {}
     with count_epochs(run) as trained:
         for session in range(4):
-            log = (tmp_path / f"session{session}.txt").open("w")
             resume = ["--resume"] if session else []
-            with subprocess.Popen([sys.executable, "-c", DRIVER, *arguments, *resume], cwd=ROOT, stderr=log) as driver:
-                for _ in range(2):
-                    before = trained()
-                    wait_for(lambda b=before: trained() > b + 1 or driver.poll() is not None)
-                    time.sleep(chance.uniform(0, 0.5))
-                    processes = find_processes("ray::ImplicitFunc", driver.pid)
-                    if processes:
-                        os.kill(chance.choice(processes), signal.SIGKILL)
-                        num_killed += 1
-                if session < 3:
-                    before = trained()
-                    wait_for(lambda b=before: trained() > b or driver.poll() is not None)
-                    time.sleep(chance.uniform(0, 1))
-                    driver.kill()
-                    num_killed += 1
-                else:
-                    assert driver.wait(180) == 0
-            for number, changed in finished.items():
-                assert (run / f"trials/{number:04d}/metrics.jsonl").stat().st_mtime == changed, "was run again"
-            for trial in load_trials(run, "kills"):
-                if trial.state.is_finished():
-                    changed = (run / f"trials/{trial.number:04d}/metrics.jsonl").stat().st_mtime
-                    finished.setdefault(trial.number, changed)
+            log = tmp_path / f"session{session}.txt"
+            num_killed += run_session([*arguments, *resume], log, trained, kill_driver=session < 3)
+            assert {number: list_finished(run)[number] for number in finished} == finished, "was run again"
+            finished = list_finished(run)
         work = trained()
     num_epochs = check_books(run, "kills", NUM_TRIALS)
     print(f"{num_killed} kills, {work} epochs trained for {num_epochs}")

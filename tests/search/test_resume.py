@@ -20,6 +20,7 @@ from raysweep.search.lease import hold_lease
 from raysweep.search.overrides import Overrides
 from raysweep.search.resume import Identity, describe_changes, load_stored, restore_identity
 from raysweep.search.retention import KEEP_LEADING, Retention
+from raysweep.search.session import open_strategy
 from raysweep.search.space_change import change_space
 from raysweep.search.storage import JOURNAL, open_storage
 from raysweep.search.strategy import TrialResult, create_strategy
@@ -144,6 +145,16 @@ def test_a_folder_of_something_else_is_no_run(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UsageError, match="not the folder of a run"):
         load_stored(tmp_path)
+
+
+def test_trials_without_their_optuna_study_are_not_begun_anew(study, tmp_path):
+    identity = Identity(run_id="abc", study_name="small")
+    open_strategy(study, tmp_path, identity)
+    (tmp_path / "trials").mkdir()
+    open_strategy(study, tmp_path, identity)
+    (tmp_path / JOURNAL).unlink()
+    with pytest.raises(UsageError, match=r"Optuna study 'small' .* restore it"):
+        open_strategy(study, tmp_path, identity)
 
 
 # a changed study
