@@ -140,24 +140,25 @@ def check_books(run: Path, name: str, num_trials: int) -> int:
 
 def run_session(arguments: list[str], log: Path, trained: Callable[[], int], kill_driver: bool) -> int:
     """Runs a driver, kills two processes of its trials, and then the driver or none; returns how many were killed."""
-    chance = random.Random()
     num_killed = 0
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen([sys.executable, "-c", DRIVER, *arguments], cwd=ROOT, stderr=stderr) as driver,
-    ):
+    with log.open("w") as stderr:
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments], cwd=ROOT, stderr=stderr)
+    try:
         for _ in range(2):
             wait_for_epochs(2, trained, driver)
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(random.uniform(0, 0.5))
             if processes := find_processes("ray::ImplicitFunc", driver.pid):
-                os.kill(chance.choice(processes), signal.SIGKILL)
+                os.kill(random.choice(processes), signal.SIGKILL)
                 num_killed += 1
         if kill_driver:
             wait_for_epochs(1, trained, driver)
-            time.sleep(chance.uniform(0, 1))
-            driver.kill()
-            return num_killed + 1
-        assert driver.wait(200) == 0, log.read_text()
+            time.sleep(random.uniform(0, 1))
+            num_killed += driver.poll() is None
+        else:
+            assert driver.wait(200) == 0, log.read_text()
+    finally:
+        driver.kill()
+        driver.wait()
     return num_killed
 
 
