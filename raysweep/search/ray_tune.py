@@ -11,6 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from raysweep.search.observer import Observer
+from raysweep.search.orphans import OrphanCollector
 from raysweep.search.strategy import MAX_RETRIES, Strategy, TrialResult
 from raysweep.train.loop import EpochReport
 from raysweep.train.trial import TrialSpec, run_trial
@@ -200,6 +201,6 @@ def run_trials(
             max_concurrent_trials=concurrency,
             reuse_actors=reuse,
         ),
-        run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0),
+        run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0, callbacks=[OrphanCollector()]),
     )
     tuner.fit()

@@ -31,6 +31,7 @@ from raysweep.search.record import build_record, keep_best, write_study
 from raysweep.search.resume import check_digest, load_stored
 from raysweep.search.retention import Retention
 from raysweep.search.session import load_finished, new_identity, open_strategy, reopen_run
+from raysweep.search.storage import open_storage
 from raysweep.search.strategy import Strategy, TrialResult
 from raysweep.study import Study
 from raysweep.tracking import Tracker
@@ -49,6 +50,8 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     began = time.monotonic()
     run = options.run
     check_study(study, options.num_workers)
+    if options.optuna_storage is not None:
+        open_storage(run, options.optuna_storage)
     with contextlib.ExitStack() as stack:
         stored, identity = None, new_identity(study, options)
         if run.exists():

@@ -197,7 +197,7 @@ def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_ha
 def test_ddp_workers_are_killed_and_weak_ddp_trials_stop_and_resources_come_back(
     ray_local, images, tmp_path, monkeypatch
 ):
-    """Trial 0 loses a worker, trial 1 is stopped early, trial 2 loses one, too."""
+    """Trial 0 loses a worker, trial 1 is stopped early, trial 2 loses its own process, which holds the workers."""
     original = Strategy.report
     monkeypatch.setattr(
         Strategy,
@@ -208,10 +208,10 @@ def test_ddp_workers_are_killed_and_weak_ddp_trials_stop_and_resources_come_back
     killed: list[int] = []
 
     def kill() -> None:
-        for number in (0, 2):
+        for number, title in ((0, "ray::RayTrainWorker"), (2, "ray::ImplicitFunc")):
             history = run / f"trials/{number:04d}/metrics.jsonl"
             wait_for(lambda h=history: len(read_json_lines(h)) > 1)
-            killed.append(random.choice(find_processes("ray::RayTrainWorker", os.getpid())))
+            killed.append(random.choice(find_processes(title, os.getpid())))
             os.kill(killed[-1], signal.SIGKILL)
 
     thread = threading.Thread(target=kill, daemon=True)
