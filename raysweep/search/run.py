@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,21 +16,19 @@ from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.source import load_source
-from raysweep.errors import StudyFailedError, UsageError
+from raysweep.errors import StudyFailedError
 from raysweep.evaluate.final import evaluate_final, trial_folder
 from raysweep.evaluate.stored import save_config
 from raysweep.search.capacity import Request, default_request, plan_concurrency
 from raysweep.search.checks import check_models, check_study
 from raysweep.search.cluster import connect, list_nodes, quiet_tune, tune_resources
-from raysweep.search.lease import hold_lease
 from raysweep.search.options import RunOptions
 from raysweep.search.progress import LiveTable
 from raysweep.search.ray_tune import SearchDriver, run_trials
 from raysweep.search.record import build_record, keep_best, write_study
-from raysweep.search.resume import check_digest, load_stored
+from raysweep.search.resume import check_digest
 from raysweep.search.retention import Retention
-from raysweep.search.session import load_finished, new_identity, open_strategy, reopen_run
-from raysweep.search.storage import open_storage
+from raysweep.search.session import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.strategy import Strategy, TrialResult
 from raysweep.study import Study
 from raysweep.tracking import Tracker
@@ -50,28 +47,16 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     began = time.monotonic()
     run = options.run
     check_study(study, options.num_workers)
-    if options.optuna_storage is not None:
-        open_storage(run, options.optuna_storage)
     with contextlib.ExitStack() as stack:
-        stored, identity = None, new_identity(study, options)
-        if run.exists():
-            if not options.resume:
-                raise UsageError(f"{run} exists; go on with it with --resume, or give another --name or --storage")
-            stack.enter_context(hold_lease(run))
-            stored = load_stored(run)
-        if options.resume and stored is None:
-            print(f"{run} has no run to go on with: it begins", file=sys.stderr)
-        if stored is not None:
-            identity = reopen_run(study, options, stored)
-            if (record := load_finished(study, options, stored, identity)) is not None:
-                return {**record, "sync_command": None}
+        stored, identity = enter_run(study, options, stack)
+        if stored is not None and (record := load_finished(study, options, stored, identity)) is not None:
+            return {**record, "sync_command": None}
         request, concurrency = _size_trials(study, options)
         data, test_folder = _prepare(study, options)
         if stored is not None:
             check_digest(stored, study.data.source, data.info.digest)
         elif not run.exists():
-            run.mkdir(parents=True)
-            stack.enter_context(hold_lease(run))
+            create_run(run, stack)
         write_study(run, study, data, identity)
         tracker = Tracker(
             options.wandb,

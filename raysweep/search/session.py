@@ -1,5 +1,6 @@
 """The beginning of a session of a run: new, or going on, with the Optuna study that it works on."""
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -8,15 +9,53 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.errors import UsageError
+from raysweep.search.lease import hold_lease
 from raysweep.search.options import RunOptions
-from raysweep.search.resume import Identity, describe_changes, restore_identity
+from raysweep.search.resume import Identity, describe_changes, load_stored, restore_identity
 from raysweep.search.space_change import change_space
 from raysweep.search.storage import JOURNAL, has_study, open_storage
 from raysweep.search.strategy import Strategy, create_strategy
 from raysweep.study import Study
 
 
-def new_identity(study: Study, options: RunOptions) -> Identity:
+def enter_run(study: Study, options: RunOptions, stack: contextlib.ExitStack) -> tuple[dict[str, Any] | None, Identity]:
+    """What study.json of the run says, none of a new run, and the run's identity.
+
+    The folder of a run that exists is leased until the stack is closed; that of a new one is still to be created.
+
+    Raises:
+        UsageError: the folder exists and is not to be resumed, or cannot be; or there is no such Optuna storage.
+    """
+    run = options.run
+    if options.optuna_storage is not None:
+        open_storage(run, options.optuna_storage)
+    stored = None
+    if run.exists():
+        if not options.resume:
+            raise UsageError(f"{run} exists; go on with it with --resume, or give another --name or --storage")
+        stack.enter_context(hold_lease(run))
+        stored = load_stored(run)
+    if stored is not None:
+        return stored, _reopen(study, options, stored)
+    if options.resume:
+        print(f"{run} has no run to go on with: it begins", file=sys.stderr)
+    return None, _identify(study, options)
+
+
+def create_run(run: Path, stack: contextlib.ExitStack) -> None:
+    """Makes the folder of a new run and leases it until the stack is closed.
+
+    Raises:
+        UsageError: another driver was faster.
+    """
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(f"another driver has just begun {run}; give another --name") from None
+    stack.enter_context(hold_lease(run))
+
+
+def _identify(study: Study, options: RunOptions) -> Identity:
     """The identity of a new run. A database may hold the Optuna studies of many runs."""
     run_id = uuid.uuid4().hex[:12]
     return Identity(
@@ -27,7 +66,7 @@ def new_identity(study: Study, options: RunOptions) -> Identity:
     )
 
 
-def reopen_run(study: Study, options: RunOptions, stored: dict[str, Any]) -> Identity:
+def _reopen(study: Study, options: RunOptions, stored: dict[str, Any]) -> Identity:
     """The identity of a run that goes on, with an Optuna study for its changed space where that is allowed.
 
     Raises:
