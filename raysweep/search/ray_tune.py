@@ -36,7 +36,6 @@ class _Attempt:
     number: int
     params: dict[str, Any]
     spec: TrialSpec
-    last: EpochReport | None = None
     result: TrialResult | None = None
     """How the trial ended; none: it has not, or its process died."""
     death: str = "the trial's process ended without a report"
@@ -58,6 +57,7 @@ class SearchDriver:
         self.deadline = deadline
         self._attempts: dict[str, _Attempt] = {}
         self._began: dict[int, float] = {}
+        self._last: dict[int, EpochReport] = {}
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Nothing: Ray Tune pickles its searcher for a restore of its own, which is never used."""
@@ -89,8 +89,8 @@ class SearchDriver:
         A DDP trial is never stopped from outside, which would leave its workers and their placement group
         behind: it ends by itself, on a word in its folder where it is weak.
         """
-        attempt = self._attempts[trial_id]
-        if attempt.result is not None:
+        attempt = self._attempts.get(trial_id)
+        if attempt is None or attempt.result is not None:
             return False
         if "error" in message:
             if message["died"]:
@@ -99,7 +99,7 @@ class SearchDriver:
                 self._end(attempt, "FAIL", message["error"])
             return True
         report: EpochReport = message["report"]
-        attempt.last = report
+        self._last[attempt.number] = report
         epoch = int(report.metrics["epoch"])
         is_new = epoch > self.strategy.num_reported(attempt.number)
         stop = self.strategy.report(attempt.number, epoch, report.value)
@@ -128,11 +128,12 @@ class SearchDriver:
             observer.trial_ended(attempt.result)
 
     def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
+        last = self._last.pop(attempt.number, None)
         attempt.result = TrialResult(
             number=attempt.number,
             state=state,
-            value=attempt.last.best_value if attempt.last else None,
-            best_epoch=attempt.last.best_epoch if attempt.last else None,
+            value=last.best_value if last else None,
+            best_epoch=last.best_epoch if last else None,
             params=attempt.params,
             duration_s=time.monotonic() - self._began[attempt.number],
             error=error,
