@@ -38,6 +38,7 @@ def parse_duration(text: str) -> float:
 @click.option("--trials", type=int, metavar="N", help="Trials in all, the baseline and failed ones included.")
 @click.option("--max-epochs", type=int, metavar="N", help="Clips the range of epochs, and the baseline's.")
 @click.option("--time-budget", metavar="2h", help="No new trial starts after this time.")
+@click.option("--target", type=float, metavar="F", help="No new trial starts once one has reached this objective.")
 @click.option(
     "--storage",
     type=click.Path(path_type=Path),
@@ -46,6 +47,11 @@ def parse_duration(text: str) -> float:
     help="Where runs and the cache of decoded images are kept; on a cluster a path all nodes share.",
 )
 @click.option("--name", metavar="NAME", help="The run's folder under storage; default: the study's name.")
+@click.option("--resume", is_flag=True, help="Go on where the run stopped; with a larger --trials, extend it.")
+@click.option("--allow-space-change", is_flag=True, help="Go on with another search space and the trials that fit it.")
+@click.option(
+    "--optuna-storage", metavar="URL", help="A database for the Optuna study; default: a file in the run's folder."
+)
 @click.option(
     "--address",
     metavar="ADDR",
@@ -69,63 +75,70 @@ def parse_duration(text: str) -> float:
     type=click.Choice(["online", "offline", "disabled"]),
     help="Default: online with a key, else offline.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the search and of every trial.")
+@click.option("--seed", type=int, metavar="N", help="Of the search and of every trial; default: 0.")
 def tune(
     study: str,
     data: str | None,
     trials: int | None,
     max_epochs: int | None,
     time_budget: str | None,
+    target: float | None,
     storage: Path,
     name: str | None,
+    resume: bool,
+    allow_space_change: bool,
+    optuna_storage: str | None,
     address: str | None,
     workers: int,
     cpus_per_worker: float | None,
     gpus_per_worker: float | None,
     settings: tuple[str, ...],
     wandb_mode: str | None,
-    seed: int,
+    seed: int | None,
 ) -> None:
     """Search, then the final test evaluation and the report.
 
-    STUDY is a name in search_spaces/ or a path to such a file.
+    STUDY is a name in search_spaces/ or a path to such a file. With --resume, what the first start said of the study
+    (--data, --trials, --max-epochs, --time-budget, --target, --set, --seed) holds unless it is said again.
     """
-    import dataclasses
-
-    from raysweep.config import Budget, check_config
+    from raysweep.search.overrides import Overrides
     from raysweep.study import load_study
 
-    time_s = parse_duration(time_budget) if time_budget else None
     check_name(name or "default")
-    resolved = load_study(study).with_settings(settings)
-    name = name or resolved.name
-    if data is not None:
-        source = data if data == "sample" else str(Path(data).expanduser().resolve())
-        resolved = dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, source=source))
-    if max_epochs is not None:
-        resolved = resolved.with_max_epochs(max_epochs)
-    budget: Budget = check_config(
-        lambda: Budget(
-            trials=resolved.budget.trials if trials is None else trials,
-            time_s=time_s or resolved.budget.time_s,
-        ),
-        "budget",
+    loaded = load_study(study)
+    run = storage.resolve() / (name or loaded.name)
+    overrides = Overrides(
+        data=data if data in (None, "sample") else str(Path(data).expanduser().resolve()),
+        trials=trials,
+        max_epochs=max_epochs,
+        time_s=parse_duration(time_budget) if time_budget else None,
+        target=target,
+        settings=settings,
+        seed=seed,
     )
-    resolved = dataclasses.replace(resolved, budget=budget, seed=seed)
-    from raysweep.search.run import RunOptions, run_study  # slow: after what can be refused without it
+    if resume:
+        from raysweep.search.resume import load_overrides
+
+        overrides = overrides.over(load_overrides(run))
+    resolved = overrides.apply(loaded)
+    from raysweep.search.options import RunOptions  # slow: after what can be refused without it
+    from raysweep.search.run import run_study
     from raysweep.search.summary import describe_results
     from raysweep.tracking import default_mode
 
     options = RunOptions(
-        storage=storage.resolve(),
-        name=name,
+        storage=run.parent,
+        name=run.name,
+        resume=resume,
+        allow_space_change=allow_space_change,
+        optuna_storage=optuna_storage,
+        overrides=overrides,
         address=address,
         num_workers=workers,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
         wandb=wandb_mode or default_mode(),  # type: ignore[arg-type]
         data_root=data_root(),
-        max_epochs=max_epochs,
     )
     click.echo(describe_results(run_study(resolved, options), options.run))
 
@@ -218,5 +231,5 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; finished trials are stored in the run's folder", err=True)
+        click.echo("interrupted; what is done is stored in the run's folder: go on with --resume", err=True)
         sys.exit(130)

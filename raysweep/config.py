@@ -1,6 +1,7 @@
 """What a trial is told: data, task and training as plain, validated, frozen data."""
 
 import importlib
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -204,11 +205,14 @@ class Budget:
     trials: int = 20
     """Trials in all, the baseline and failed ones included; at least 1."""
     time_s: float | None = None
-    """Wall time after which no new trial starts, in seconds; none: no limit."""
+    """Wall time after which no new trial starts, in seconds, of each command; none: no limit."""
+    target: float | None = None
+    """Value of the objective with which the search ends: no new trial starts after one is as good; none: no such."""
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "the number of trials must be at least 1", self.trials)
         require(self.time_s is None or self.time_s > 0, "the time budget must be above 0 s", self.time_s)
+        require(self.target is None or math.isfinite(self.target), "the target must be a number", self.target)
 
 
 def check_config(make: Any, what: str) -> Any:

@@ -119,6 +119,7 @@ class Tracker:
             job_type=job_type,
             name=name,
             id=run_id,
+            resume="allow",
             config=config,
             tags=self.tags,
             dir=str(self.folder),

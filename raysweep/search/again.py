@@ -9,9 +9,11 @@ from raysweep import fields, files
 from raysweep.config import DataConfig
 from raysweep.data import pipeline
 from raysweep.data.source import load_source
-from raysweep.errors import DataError, UsageError
+from raysweep.errors import UsageError
 from raysweep.evaluate.final import evaluate_final
-from raysweep.search.run import connect
+from raysweep.search.cluster import connect
+from raysweep.search.lease import hold_lease
+from raysweep.search.resume import check_digest
 
 
 def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
@@ -20,7 +22,7 @@ def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
     The decoded images come from the cache beside the run; where it is gone they are decoded again.
 
     Raises:
-        UsageError: the folder is not that of a finished run.
+        UsageError: the folder is not that of a finished run, or a driver works in it.
         DataError: the images cannot be had, or are no longer the same.
     """
     if not (run / "results.json").is_file():
@@ -32,19 +34,16 @@ def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
     if not pipeline.is_prepared(source, config, cache):
         connect("local")
     data, test_folder = pipeline.prepare(source, config, cache)
-    if data.info.digest != stored["data_digest"]:
-        raise DataError(
-            f"the images of {config.source} are not those of the run: digest {data.info.digest[:12]}, "
-            f"the run's {stored['data_digest'][:12]}; evaluate on the same files, or run the study again"
+    check_digest(stored, config.source, data.info.digest)
+    with hold_lease(run):
+        record = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        test = evaluate_final(
+            run,
+            test_folder,
+            data=data,
+            reason="evaluated again",
+            num_threads=os.cpu_count() or 1,
+            data_root=data_root,
         )
-    record = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    test = evaluate_final(
-        run,
-        test_folder,
-        data=data,
-        reason="evaluated again",
-        num_threads=os.cpu_count() or 1,
-        data_root=data_root,
-    )
-    files.write_json(run / "results.json", {**record, "test": test})
+        files.write_json(run / "results.json", {**record, "test": test})
     return test

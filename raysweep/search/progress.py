@@ -1,7 +1,7 @@
 """A live table of the search on a terminal; silent where stderr is none."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -15,13 +15,17 @@ from raysweep.search.strategy import BASELINE, TrialResult
 class LiveTable:
     """Follows a search as an observer; a context manager that draws while it is open."""
 
-    def __init__(self, objective: Objective, num_trials: int, deadline: float | None) -> None:
+    def __init__(
+        self, objective: Objective, num_trials: int, deadline: float | None, ended: Iterable[TrialResult]
+    ) -> None:
+        """`ended`: of earlier sessions."""
         self.objective = objective
         self.num_trials = num_trials
         self.deadline = deadline
         self.began = time.monotonic()
         self.running: dict[int, tuple[int, dict[str, float]]] = {}
-        self.ended: list[TrialResult] = []
+        self.ended = list(ended)
+        self._num_before = len(self.ended)
         self._live = Live(
             console=Console(stderr=True), get_renderable=self.render, refresh_per_second=2, transient=True
         )
@@ -87,9 +91,10 @@ class LiveTable:
 
     def _time_left(self) -> str:
         elapsed = time.monotonic() - self.began
-        if not self.ended:
+        num_ended = len(self.ended) - self._num_before
+        if not num_ended:
             return "?"
-        left = elapsed / len(self.ended) * max(0, self.num_trials - len(self.ended))
+        left = elapsed / num_ended * max(0, self.num_trials - len(self.ended))
         if self.deadline is not None:
             left = min(left, max(0.0, self.deadline - time.monotonic()))
         return f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -10,7 +11,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from raysweep.search.observer import Observer
-from raysweep.search.strategy import Strategy, TrialResult
+from raysweep.search.orphans import OrphanCollector
+from raysweep.search.strategy import MAX_RETRIES, Strategy, TrialResult
 from raysweep.train.loop import EpochReport
 from raysweep.train.trial import TrialSpec, run_trial
 
@@ -27,13 +29,25 @@ ENVIRONMENT = {
 """What Ray Tune reads from the environment, of the driver and of its workers."""
 
 
+@dataclass(kw_only=True, slots=True)
+class _Attempt:
+    """A trial as one Ray Tune trial runs it: from its start, or from the checkpoint of an earlier attempt."""
+
+    number: int
+    params: dict[str, Any]
+    spec: TrialSpec
+    result: TrialResult | None = None
+    """How the trial ended; none: it has not, or its process died."""
+    death: str = "the trial's process ended without a report"
+
+
 class SearchDriver:
     """Keeps the books between the strategy, Ray Tune's trials and the observers."""
 
     def __init__(
         self,
         strategy: Strategy,
-        make_spec: Callable[[int, dict[str, Any]], TrialSpec],
+        make_spec: Callable[[int, dict[str, Any], int], TrialSpec],
         observers: Sequence[Observer],
         deadline: float | None,
     ) -> None:
@@ -41,77 +55,90 @@ class SearchDriver:
         self.make_spec = make_spec
         self.observers = observers
         self.deadline = deadline
-        self.results: list[TrialResult] = []
-        self._numbers: dict[str, int] = {}
-        self._params: dict[int, dict[str, Any]] = {}
+        self._attempts: dict[str, _Attempt] = {}
         self._began: dict[int, float] = {}
-        self._specs: dict[int, TrialSpec] = {}
         self._last: dict[int, EpochReport] = {}
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Nothing: Ray Tune pickles its searcher for a restore of its own, which is never used."""
         return object, ()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no trial is under way that might have to be tried again."""
+        return not self._attempts
+
     def start(self, trial_id: str) -> TrialSpec | None:
-        """The next trial, or none when the budget is used up."""
-        if self.deadline is not None and self._numbers and time.monotonic() > self.deadline:
-            return None
-        proposal = self.strategy.propose()
+        """The next trial, or none when there is none to start."""
+        late = self.deadline is not None and self._began and time.monotonic() > self.deadline
+        proposal = self.strategy.propose(only_again=bool(late))
         if proposal is None:
             return None
         number, params = proposal
-        self._numbers[trial_id], self._params[number], self._began[number] = number, params, time.monotonic()
-        spec = self._specs[number] = self.make_spec(number, params)
-        for observer in self.observers:
-            observer.trial_started(number, spec.config.to_json(), params)
+        spec = self.make_spec(number, params, self.strategy.num_reported(number))
+        self._attempts[trial_id] = _Attempt(number=number, params=params, spec=spec)
+        if number not in self._began:
+            self._began[number] = time.monotonic()
+            for observer in self.observers:
+                observer.trial_started(number, spec.config.to_json(), params)
         return spec
 
-    def take(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def take(self, trial_id: str, message: dict[str, Any]) -> bool:
         """Takes a report; returns whether Ray Tune is to stop the trial now.
 
         A DDP trial is never stopped from outside, which would leave its workers and their placement group
         behind: it ends by itself, on a word in its folder where it is weak.
         """
-        number = self._numbers[trial_id]
-        if number not in self._began:
+        attempt = self._attempts.get(trial_id)
+        if attempt is None or attempt.result is not None:
             return False
-        if "error" in result:
-            self._end(number, "FAIL", result["error"])
+        if "error" in message:
+            if message["died"]:
+                attempt.death = message["error"]
+            else:
+                self._end(attempt, "FAIL", message["error"])
             return True
-        report: EpochReport = result["report"]
-        self._last[number] = report
-        stop = self.strategy.report(number, int(report.metrics["epoch"]), report.value)
-        for observer in self.observers:
-            observer.epoch_ended(number, report.metrics)
-        spec = self._specs[number]
+        report: EpochReport = message["report"]
+        self._last[attempt.number] = report
+        epoch = int(report.metrics["epoch"])
+        is_new = epoch > self.strategy.num_reported(attempt.number)
+        stop = self.strategy.report(attempt.number, epoch, report.value)
+        for observer in self.observers if is_new else ():
+            observer.epoch_ended(attempt.number, report.metrics)
         if report.finished:
-            self._end(number, "COMPLETE", report.cause)
+            self._end(attempt, "COMPLETE", report.cause)
         elif stop:
-            spec.stop_file.touch()
-            self._end(number, "PRUNED")
-        return (report.finished or stop) and spec.request.num_workers == 1
+            attempt.spec.stop_file.touch()
+            self._end(attempt, "PRUNED")
+        return (report.finished or stop) and attempt.spec.request.num_workers == 1
 
-    def fail(self, trial_id: str, error: str) -> None:
-        """Takes note that a trial ended without a word of its own: its process died, for one."""
-        number = self._numbers[trial_id]
-        if number in self._began:
-            self._end(number, "FAIL", error)
+    def die(self, trial_id: str, error: str) -> None:
+        """Takes note that a trial's process died."""
+        self._attempts[trial_id].death = error
 
-    def _end(self, number: int, state: Any, error: str | None = None) -> None:
-        last = self._last.pop(number, None)
-        result = TrialResult(
-            number=number,
+    def close(self, trial_id: str) -> None:
+        """Ray Tune is done with a trial, nothing writes to its folder any more: it ends here, or is tried again."""
+        attempt = self._attempts.pop(trial_id)
+        if attempt.result is None:
+            if self.strategy.retry(attempt.number):
+                return
+            self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {attempt.death}")
+        assert attempt.result is not None
+        for observer in self.observers:
+            observer.trial_ended(attempt.result)
+
+    def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
+        last = self._last.pop(attempt.number, None)
+        attempt.result = TrialResult(
+            number=attempt.number,
             state=state,
             value=last.best_value if last else None,
             best_epoch=last.best_epoch if last else None,
-            params=self._params.pop(number),
-            duration_s=time.monotonic() - self._began.pop(number),
+            params=attempt.params,
+            duration_s=time.monotonic() - self._began[attempt.number],
             error=error,
         )
-        self.strategy.tell(result)
-        self.results.append(result)
-        for observer in self.observers:
-            observer.trial_ended(result)
+        self.strategy.tell(attempt.result)
 
 
 class StrategySearcher(Searcher):
@@ -122,13 +149,15 @@ class StrategySearcher(Searcher):
         self.driver = driver
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's configuration, or FINISHED."""
+        """The next trial's configuration, none for now, or FINISHED."""
         spec = self.driver.start(trial_id)
-        return Searcher.FINISHED if spec is None else {"spec": spec}
+        if spec is not None:
+            return {"spec": spec}
+        return Searcher.FINISHED if self.driver.is_idle else None
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """A trial that ended without saying why (its books are closed otherwise) has failed."""
-        self.driver.fail(trial_id, "the trial's process ended without a report")
+        """Whether it ended well, by itself or in an error: its process is out of the way."""
+        self.driver.close(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the Optuna study remembers."""
@@ -152,7 +181,7 @@ class StrategyScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A trial whose process died."""
         lines = str(trial.get_error() or "the trial's process died").strip().splitlines()
-        self.driver.fail(trial.trial_id, lines[-1][:500])
+        self.driver.die(trial.trial_id, lines[-1][:500])
 
 
 def run_trials(
@@ -173,6 +202,6 @@ def run_trials(
             max_concurrent_trials=concurrency,
             reuse_actors=reuse,
         ),
-        run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0),
+        run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0, callbacks=[OrphanCollector()]),
     )
     tuner.fit()

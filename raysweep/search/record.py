@@ -13,19 +13,16 @@ from raysweep import __version__, fields, files
 from raysweep.data.images import PreparedData
 from raysweep.evaluate.final import trial_folder
 from raysweep.search.capacity import Node
+from raysweep.search.ranking import rank_results
+from raysweep.search.resume import Identity
 from raysweep.search.strategy import BASELINE, TrialResult
 from raysweep.study import Study
 from raysweep.train import checkpoint
 
 
 def keep_best(run: Path, study: Study, results: list[TrialResult]) -> TrialResult:
-    """Copies the best trial's model to `best/`. The earliest of equals is the best."""
-    complete = [result for result in results if result.state == "COMPLETE" and result.value is not None]
-    best = complete[0]
-    for result in complete[1:]:
-        assert result.value is not None
-        if study.objective.is_better(result.value, best.value):
-            best = result
+    """Copies the best trial's model to `best/`."""
+    best = rank_results(results, study.objective)[0]
     folder = trial_folder(run, best.number)
     weights = folder / "best" / checkpoint.WEIGHTS
     files.write_atomically(run / "best" / checkpoint.WEIGHTS, lambda path: _copy(weights, path))
@@ -37,16 +34,16 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def write_study(run: Path, study: Study, data: PreparedData, *, run_id: str, max_epochs: int | None) -> None:
-    """Writes study.json: the study as resolved, versions, and the digest of the images."""
+def write_study(run: Path, study: Study, data: PreparedData, identity: Identity) -> None:
+    """Writes study.json: the study as resolved, what identifies the run, versions, and the digest of the images."""
     versions = {"raysweep": __version__, "python": platform.python_version(), "torch": torch.__version__}
     versions |= {name: version(name) for name in ("ray", "optuna")}
     files.write_json(
         run / "study.json",
         {
             **study.to_json(),
-            "run_id": run_id,
-            "max_epochs": max_epochs,
+            **identity.to_json(),
+            "max_epochs": identity.overrides.max_epochs,
             "versions": versions,
             "data_digest": data.info.digest,
         },
@@ -64,7 +61,7 @@ def build_record(
     max_epochs: int | None,
     duration_s: float,
 ) -> dict[str, Any]:
-    """What results.json holds."""
+    """What results.json holds; `duration_s` is of the session that ends the run."""
     baseline = next((result for result in results if result.number == BASELINE), None)
     return {
         "study": study.name,

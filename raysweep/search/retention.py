@@ -1,24 +1,26 @@
 """Which checkpoints stay on disk: the leading trials', the baseline's and those of running trials."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from raysweep.config import Objective
 from raysweep.evaluate.final import trial_folder
+from raysweep.search.ranking import rank_results
 from raysweep.search.strategy import BASELINE, TrialResult
 
 KEEP_LEADING = 3
 
 
 class Retention:
-    """Follows a search as an observer and removes what will not be needed."""
+    """Follows a search as an observer and removes what will not be needed, at once of the trials `ended` before."""
 
-    def __init__(self, run: Path, objective: Objective) -> None:
+    def __init__(self, run: Path, objective: Objective, ended: Iterable[TrialResult]) -> None:
         self.run = run
         self.objective = objective
-        self.ended: list[TrialResult] = []
+        self.ended = list(ended)
+        self._remove(self.ended)
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Nothing to remove."""
@@ -28,10 +30,13 @@ class Retention:
 
     def trial_ended(self, result: TrialResult) -> None:
         """Removes the trial's `last/`, and `best/` of trials that no longer lead."""
-        shutil.rmtree(trial_folder(self.run, result.number) / "last", ignore_errors=True)
         self.ended.append(result)
-        complete = [r for r in self.ended if r.state == "COMPLETE" and r.value is not None]
-        complete.sort(key=lambda r: (r.value or 0.0) * (-1 if self.objective.direction == "maximize" else 1))
-        kept = {r.number for r in complete[:KEEP_LEADING]} | {BASELINE}
-        for number in {r.number for r in self.ended} - kept:
+        self._remove([result])
+
+    def _remove(self, just_ended: list[TrialResult]) -> None:
+        for result in just_ended:
+            shutil.rmtree(trial_folder(self.run, result.number) / "last", ignore_errors=True)
+        leading = rank_results(self.ended, self.objective)[:KEEP_LEADING]
+        kept = {BASELINE, *(result.number for result in leading)}
+        for number in {result.number for result in self.ended} - kept:
             shutil.rmtree(trial_folder(self.run, number) / "best", ignore_errors=True)

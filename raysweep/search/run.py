@@ -1,83 +1,92 @@
 """A study from start to end: data, trials on Ray Tune, the final evaluation, results.json."""
 
 import contextlib
-import logging
 import os
 import shutil
 import tempfile
 import time
-import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import ray
 import torch
-from optuna.distributions import CategoricalDistribution, IntDistribution
-from ray import tune
 
 from raysweep import files
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.source import load_source
-from raysweep.errors import StudyFailedError, UsageError
+from raysweep.errors import StudyFailedError
 from raysweep.evaluate.final import evaluate_final, trial_folder
 from raysweep.evaluate.stored import save_config
-from raysweep.search.capacity import Node, Request, default_request, plan_concurrency
+from raysweep.search.capacity import Request, default_request, plan_concurrency
+from raysweep.search.checks import check_models, check_study
+from raysweep.search.cluster import connect, list_nodes, quiet_tune, tune_resources
+from raysweep.search.options import RunOptions
 from raysweep.search.progress import LiveTable
-from raysweep.search.ray_tune import ENVIRONMENT, SearchDriver, run_trials
+from raysweep.search.ray_tune import SearchDriver, run_trials
 from raysweep.search.record import build_record, keep_best, write_study
+from raysweep.search.resume import check_digest
 from raysweep.search.retention import Retention
-from raysweep.search.strategy import TrialResult, create_strategy
+from raysweep.search.session import create_run, enter_run, load_finished, open_strategy
+from raysweep.search.strategy import Strategy, TrialResult
 from raysweep.study import Study
-from raysweep.tasks.base import build_task
-from raysweep.tracking import Mode, Tracker
+from raysweep.tracking import Tracker
 from raysweep.train.trial import TrialSpec
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunOptions:
-    """Where and how a study runs."""
-
-    storage: Path
-    name: str
-    address: str | None = None
-    """A Ray cluster; none: the one running here, else a local one; `local`: a local one."""
-    num_workers: int = 1
-    cpus_per_worker: float | None = None
-    gpus_per_worker: float | None = None
-    wandb: Mode = "offline"
-    data_root: Path | None = None
-    """A folder that may hold mnist/ and fashion-mnist/."""
-    max_epochs: int | None = None
-    """What the ranges of epochs were clipped to, for the record."""
-
-    @property
-    def run(self) -> Path:
-        """The run's folder."""
-        return self.storage / self.name
 
 
 def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     """Runs a study and returns what results.json holds, with `sync_command` for offline W&B runs.
 
     Raises:
-        UsageError: the run's folder exists, a model or its weights cannot be had, or no trial fits the cluster.
+        UsageError: the run's folder exists, or is to be resumed and cannot be; a model or its weights cannot be had,
+            or no trial fits the cluster.
         DataError: the images cannot be had, or too many of them are bad.
         StudyFailedError: no trial completed.
     """
     began = time.monotonic()
     run = options.run
-    if run.exists():
-        raise UsageError(f"{run} exists; give another --name or --storage, or remove that folder")
-    _check_study(study, options.num_workers)
-    source = load_source(
-        study.data.source,
-        split_seed=study.data.split_seed,
-        storage=options.storage,
-        data_root=options.data_root,
-    )
+    check_study(study, options.num_workers)
+    with contextlib.ExitStack() as stack:
+        stored, identity = enter_run(study, options, stack)
+        if stored is not None and (record := load_finished(study, options, stored, identity)) is not None:
+            return {**record, "sync_command": None}
+        request, concurrency = _size_trials(study, options)
+        data, test_folder = _prepare(study, options)
+        if stored is not None:
+            check_digest(stored, study.data.source, data.info.digest)
+        elif not run.exists():
+            create_run(run, stack)
+        write_study(run, study, data, identity)
+        tracker = Tracker(
+            options.wandb,
+            run_folder=run,
+            run_id=identity.run_id,
+            group=options.name,
+            tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
+        )
+        strategy = open_strategy(study, run, identity)
+        _search(study, options, strategy, data, request, concurrency, tracker)
+        results = _take_results(study, run, strategy)
+        best = keep_best(run, study, results)
+        test = _evaluate(options, data, test_folder, request)
+        record = build_record(
+            study,
+            data,
+            results,
+            best,
+            test,
+            nodes=list_nodes(),
+            max_epochs=identity.overrides.max_epochs,
+            duration_s=time.monotonic() - began,
+        )
+        files.write_json(run / "results.json", record)
+        _track(tracker, run, record, results)
+    return {**record, "sync_command": tracker.sync_command}
+
+
+def _size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
+    """Connects to Ray and says what a trial takes and how many run side by side."""
     connect(options.address)
     request: Request = check_config(
         lambda: default_request(
@@ -88,128 +97,47 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
         ),
         "a trial's size",
     )
-    concurrency = min(plan_concurrency(list_nodes(), request), study.budget.trials)
+    return request, min(plan_concurrency(list_nodes(), request), study.budget.trials)
+
+
+def _prepare(study: Study, options: RunOptions) -> tuple[PreparedData, Path]:
+    """The decoded images, and the folder of the test split."""
+    source = load_source(
+        study.data.source,
+        split_seed=study.data.split_seed,
+        storage=options.storage,
+        data_root=options.data_root,
+    )
     data, test_folder = pipeline.prepare(source, study.data, options.storage / ".cache")
     study.task.prepare(data)
-    _check_models(study, data)
-    run.mkdir(parents=True)
-    run_id = uuid.uuid4().hex[:12]
-    write_study(run, study, data, run_id=run_id, max_epochs=options.max_epochs)
-    tracker = Tracker(
-        options.wandb,
-        run_folder=run,
-        run_id=run_id,
-        group=options.name,
-        tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
-    )
-    results = _search(study, options, data, request, concurrency, tracker)
-    best = keep_best(run, study, results)
-    test = _evaluate(options, data, test_folder, request)
-    record = build_record(
-        study,
-        data,
-        results,
-        best,
-        test,
-        nodes=list_nodes(),
-        max_epochs=options.max_epochs,
-        duration_s=time.monotonic() - began,
-    )
-    files.write_json(run / "results.json", record)
-    _track(tracker, run, record, results)
-    return {**record, "sync_command": tracker.sync_command}
-
-
-def _check_study(study: Study, num_workers: int) -> None:
-    """Fails on what would fail trials: models that cannot be had, batches too small for the workers.
-
-    Raises:
-        UsageError: one of these.
-    """
-    space = dict(study.all_distributions())
-    models = space.get("task.model")
-    study.task.check_available()
-    for model in models.choices if isinstance(models, CategoricalDistribution) else ():
-        study.trial_config({"task.model": model}, 0).task.check_available()
-    sizes = space.get("training.batch_size")
-    smallest = study.training.batch_size
-    if isinstance(sizes, CategoricalDistribution):
-        smallest = min(smallest, *(int(str(size)) for size in sizes.choices))
-    elif isinstance(sizes, IntDistribution):
-        smallest = min(smallest, sizes.low)
-    if smallest < 2 * num_workers:
-        raise UsageError(
-            f"a batch is divided over the workers and needs at least 2 images for each: the smallest batch size of "
-            f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
-            f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
-        )
-
-
-def _check_models(study: Study, data: PreparedData) -> None:
-    """Builds the networks of the points that are tried first: what does not fit the images fails here, not in trials.
-
-    Raises:
-        UsageError: a network cannot be built for these images.
-    """
-    for number, point in enumerate(study.starting_points):
-        config = study.trial_config(point, number)
-        check_config(lambda c=config: build_task(c, data.info).load_modules(), f"{study.name} on {data.info.source}")
-
-
-def connect(address: str | None) -> None:
-    """Connects to a Ray cluster: `address`, else RAY_ADDRESS or the one `ray start` began here, else a local one.
-
-    Raises:
-        UsageError: nothing answers at the address.
-    """
-    if ray.is_initialized():
-        return
-    os.environ.update(ENVIRONMENT)
-    try:
-        ray.init(
-            address,
-            include_dashboard=False,
-            runtime_env={"env_vars": ENVIRONMENT} if address != "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, ValueError) as error:
-        raise UsageError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from None
-
-
-def list_nodes() -> list[Node]:
-    """The cluster's living nodes."""
-    return [
-        Node(num_cpus=node["Resources"].get("CPU", 0.0), num_gpus=node["Resources"].get("GPU", 0.0))
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    ]
+    check_models(study, data)
+    return data, test_folder
 
 
 def _search(
     study: Study,
     options: RunOptions,
+    strategy: Strategy,
     data: PreparedData,
     request: Request,
     concurrency: int,
     tracker: Tracker,
-) -> list[TrialResult]:
-    """Runs all trials.
-
-    Raises:
-        StudyFailedError: none completed; the message is a table of causes.
-    """
+) -> None:
+    """Runs the trials that are to go on or to start."""
     run = options.run
+    ended = strategy.results()
+    retention = Retention(run, study.objective, ended)
+    if not strategy.has_work():
+        return
     deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
-    strategy = create_strategy(study, run / "optuna.journal")
-    table = LiveTable(study.objective, study.budget.trials, deadline)
+    table = LiveTable(study.objective, study.budget.trials, deadline, ended)
+    shutil.rmtree(run / ".ray", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
         scratch = Path(local_scratch) if len(list_nodes()) == 1 else run / ".ray"
 
-        def make_spec(number: int, params: dict[str, Any]) -> TrialSpec:
+        def make_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
             config = study.trial_config(params, number)
-            save_config(trial_folder(run, number) / "config.json", number, config, data.info, params)
-            return TrialSpec(
+            spec = TrialSpec(
                 number=number,
                 config=config,
                 data=data,
@@ -217,10 +145,14 @@ def _search(
                 folder=trial_folder(run, number),
                 request=request,
                 scratch=scratch / "train",
+                num_reported=num_reported,
             )
+            save_config(spec.folder / "config.json", number, config, data.info, params)
+            spec.stop_file.unlink(missing_ok=True)
+            return spec
 
-        driver = SearchDriver(strategy, make_spec, [tracker, table, Retention(run, study.objective)], deadline)
-        with table, _quiet_tune():
+        driver = SearchDriver(strategy, make_spec, [tracker, table, retention], deadline)
+        with table, quiet_tune():
             run_trials(
                 driver,
                 resources=tune_resources(request),
@@ -228,38 +160,22 @@ def _search(
                 reuse=request.num_workers == 1,
                 scratch=str(scratch),
             )
-        shutil.rmtree(run / ".ray", ignore_errors=True)
-    results = sorted(driver.results, key=lambda result: result.number)
+    shutil.rmtree(run / ".ray", ignore_errors=True)
+
+
+def _take_results(study: Study, run: Path, strategy: Strategy) -> list[TrialResult]:
+    """How all trials of the run ended.
+
+    Raises:
+        StudyFailedError: none completed; the message is a table of causes.
+    """
+    results = strategy.results()
     if not any(result.state == "COMPLETE" for result in results):
         causes = "\n".join(f"  trial {result.number}: {result.error or result.state}" for result in results)
         raise StudyFailedError(
             f"no trial of {study.name} completed; tracebacks are in {run}/trials/*/error.txt\n{causes}"
         )
     return results
-
-
-def tune_resources(request: Request) -> tune.PlacementGroupFactory:
-    """What Ray Tune reserves for a trial: one worker's share, or next to nothing for the driver of several."""
-    if request.num_workers > 1:
-        return tune.PlacementGroupFactory([{"memory": 1}])
-    bundle = {"CPU": request.cpus_per_worker}
-    return tune.PlacementGroupFactory(
-        [{**bundle, "GPU": request.gpus_per_worker} if request.gpus_per_worker else bundle]
-    )
-
-
-@contextlib.contextmanager
-def _quiet_tune() -> Any:
-    """Ray Tune's own messages off: the live table and results.json say it."""
-    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray._private", "ray.air")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 def _evaluate(options: RunOptions, data: PreparedData, test_folder: Path, request: Request) -> dict[str, Any]:

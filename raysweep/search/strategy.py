@@ -1,20 +1,21 @@
 """What to try and what to stop: an Optuna sampler and pruner over a persistent study. No Ray here."""
 
+from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from raysweep.study import Study
 
 BASELINE = 0
 STARTUP_TRIALS = 3
 GRACE_EPOCHS = 3
+MAX_RETRIES = 2
+"""How often a trial goes on after its process died."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,24 +29,58 @@ class TrialResult:
     best_epoch: int | None
     params: dict[str, Any]
     duration_s: float
+    """Wall time in the session that ended it."""
     error: str | None = None
     """Why it failed, or why the task ended it before its last epoch."""
 
 
 class Strategy:
-    """Proposes trials and decides which to stop, from an Optuna study that remembers everything."""
+    """Proposes trials and decides which to stop, from an Optuna study that remembers everything.
+
+    Trials that the study has as RUNNING were in flight when an earlier driver died: they are proposed again first.
+    """
 
     def __init__(self, study: Study, optuna_study: optuna.Study) -> None:
         self.study = study
         self.optuna_study = optuna_study
-        self._running: dict[int, optuna.Trial] = {}
+        unfinished = optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._running = {trial.number: optuna.Trial(optuna_study, trial._trial_id) for trial in unfinished}
+        self._num_reported = {trial.number: max(trial.intermediate_values, default=0) for trial in unfinished}
+        self._again = deque(self._running)
 
-    def propose(self) -> tuple[int, dict[str, Any]] | None:
-        """Number and point of the next trial; none when the budget of trials is used up."""
-        trials = self.optuna_study.get_trials(deepcopy=False)
-        if sum(trial.state != TrialState.WAITING for trial in trials) >= self.study.budget.trials:
+    def propose(self, only_again: bool = False) -> tuple[int, dict[str, Any]] | None:
+        """Number and point of the next trial; none when nothing is to go on and no further trial is to start.
+
+        `only_again`: no new trial, only those that go on.
+        """
+        if self._again:
+            number = self._again.popleft()
+            return number, self._suggest(self._running[number])
+        if only_again or not self.has_budget():
             return None
         trial = self.optuna_study.ask()
+        self._running[trial.number], self._num_reported[trial.number] = trial, 0
+        return trial.number, self._suggest(trial)
+
+    def has_work(self) -> bool:
+        """Whether there is anything to propose."""
+        return bool(self._again) or self.has_budget()
+
+    def has_budget(self) -> bool:
+        """Whether a further trial may start: neither is the number of trials used up nor the target reached."""
+        trials = [t for t in self.optuna_study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        target = self.study.budget.target
+        return len(trials) < self.study.budget.trials and not (
+            target is not None
+            and any(
+                trial.value == target or self.study.objective.is_better(trial.value, target)
+                for trial in trials
+                if trial.state == TrialState.COMPLETE and trial.value is not None
+            )
+        )
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """The trial's point; what it has of it already stays."""
         params: dict[str, Any] = {}
         for key, distribution in self.study.space.items():
             params[key] = suggest(trial, key, distribution)
@@ -53,14 +88,32 @@ class Strategy:
             if condition.holds(params):
                 for key, distribution in condition.space.items():
                     params[key] = suggest(trial, key, distribution)
-        self._running[trial.number] = trial
-        return trial.number, params
+        return params
+
+    def num_reported(self, number: int) -> int:
+        """How many epochs of a running trial the study has."""
+        return self._num_reported[number]
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Takes a trial's objective after an epoch; returns whether to stop it. The baseline is never stopped."""
+        """Takes a trial's objective after an epoch; returns whether to stop it. The baseline is never stopped.
+
+        An epoch that the study has already is only decided on.
+        """
         trial = self._running[number]
-        trial.report(value, epoch)
+        if epoch > self._num_reported[number]:
+            trial.report(value, epoch)
+            self._num_reported[number] = epoch
         return number != BASELINE and bool(trial.should_prune())
+
+    def retry(self, number: int) -> bool:
+        """Proposes a trial whose process died again, under its number; false when it has died too often."""
+        trial = self._running[number]
+        retries = trial.user_attrs.get("retries", 0)
+        if retries == MAX_RETRIES:
+            return False
+        trial.set_user_attr("retries", retries + 1)
+        self._again.append(number)
+        return True
 
     def tell(self, result: TrialResult) -> None:
         """Records how a trial ended."""
@@ -72,6 +125,26 @@ class Strategy:
             trial.set_user_attr("error", result.error)
         state = TrialState[result.state]
         self.optuna_study.tell(trial, result.value if state == TrialState.COMPLETE else None, state=state)
+
+    def results(self) -> list[TrialResult]:
+        """How each finished trial of the study ended, whoever drove it, by number."""
+        return [
+            TrialResult(
+                number=trial.number,
+                state=trial.state.name,  # type: ignore[arg-type]
+                value=trial.value if trial.state == TrialState.COMPLETE else self._best_value(trial),
+                best_epoch=trial.user_attrs.get("best_epoch"),
+                params=trial.params,
+                duration_s=trial.user_attrs.get("duration_s", 0.0),
+                error=trial.user_attrs.get("error"),
+            )
+            for trial in self.optuna_study.get_trials(deepcopy=False)
+            if trial.state.is_finished()
+        ]
+
+    def _best_value(self, trial: FrozenTrial) -> float | None:
+        pick = max if self.study.objective.direction == "maximize" else min
+        return pick(trial.intermediate_values.values(), default=None)
 
 
 def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Any:
@@ -86,22 +159,34 @@ def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> An
     raise AssertionError(f"no such distribution: {distribution}")
 
 
-def create_strategy(study: Study, journal: Path) -> Strategy:
-    """A strategy over a new Optuna study in the journal file: TPE, and a median rule that stops weak trials.
+def create_strategy(study: Study, storage: BaseStorage, study_name: str) -> Strategy:
+    """A strategy over the Optuna study of that name, which is created where there is none.
 
-    The rule needs 3 finished trials and stops none before its third epoch is done: a trial stops when its best
-    value so far is worse than the median of the finished trials at the same epoch.
+    Starting points that the study does not have yet are enqueued.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna_study = optuna.create_study(
-        study_name=study.name,
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        direction=study.objective.direction,
-        sampler=optuna.samplers.TPESampler(
-            seed=study.seed, n_startup_trials=min(10, max(STARTUP_TRIALS, study.budget.trials // 3))
-        ),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=GRACE_EPOCHS),
+        study_name=study_name, storage=storage, direction=study.objective.direction, load_if_exists=True
     )
+    trials = optuna_study.get_trials(deepcopy=False)
+    optuna_study.sampler = create_sampler(study, len(trials))
+    optuna_study.pruner = create_pruner()
+    known = [trial.system_attrs.get("fixed_params", trial.params) for trial in trials]
     for point in study.starting_points:
-        optuna_study.enqueue_trial(point)
+        if point not in known:
+            optuna_study.enqueue_trial(point)
     return Strategy(study, optuna_study)
+
+
+def create_sampler(study: Study, num_trials: int) -> optuna.samplers.BaseSampler:
+    """TPE after some random points. A study that goes on after `num_trials` trials repeats no random ones."""
+    startup = min(10, max(STARTUP_TRIALS, study.budget.trials // 3))
+    return optuna.samplers.TPESampler(seed=study.seed + num_trials, n_startup_trials=startup)
+
+
+def create_pruner() -> optuna.pruners.BasePruner:
+    """A median rule: it needs 3 finished trials and stops none before its third epoch is done.
+
+    A trial stops when its best value so far is worse than the median of the finished trials at the same epoch.
+    """
+    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=GRACE_EPOCHS)

@@ -54,11 +54,14 @@ def fit(
     worker: Worker = Worker(),  # noqa: B008 - immutable
     prepare: Prepare = lambda module: module,
     resume: bool = False,
+    num_reported: int | None = None,
 ) -> TrainState:
     """Trains one trial and calls `report` after each epoch, on every worker.
 
     With a `folder`, rank 0 writes `last/` each epoch, `best/model.safetensors` whenever the objective is
-    better than before and `metrics.jsonl`; with `resume` the trial goes on from `last/`.
+    better than before and `metrics.jsonl`; with `resume` the trial goes on from `last/`. An earlier process may
+    have ended before its last epochs arrived: with `num_reported` those after so many are reported again from the
+    history, and the last one in any case, which says whether the trial is finished.
 
     Raises:
         TrialError: a metric is not finite.
@@ -71,6 +74,8 @@ def fit(
         checkpoint.load_checkpoint(folder / "last", state)
         if worker.rank == 0:  # the process may have ended between the two files
             _save_history(folder, state)
+        if num_reported is not None:
+            _report_again(state, config, objective, min(num_reported, state.epoch - 1), report)
     while not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
         metrics |= _evaluate(task, state, config, data.val, worker)
@@ -99,6 +104,30 @@ def fit(
             )
         )
     return state
+
+
+def _report_again(
+    state: TrainState, config: TrialConfig, objective: Objective, num_reported: int, report: Report
+) -> None:
+    """Reports the epochs of a restored history after the first `num_reported`."""
+    best_value, best_epoch = None, 0
+    for epoch, metrics in enumerate(state.history, start=1):
+        value = metrics[objective.metric]
+        if objective.is_better(value, best_value):
+            best_value, best_epoch = value, epoch
+        if epoch > num_reported:
+            assert best_value is not None
+            is_last = epoch == state.epoch
+            report(
+                EpochReport(
+                    metrics=metrics,
+                    value=value,
+                    best_value=best_value,
+                    best_epoch=best_epoch,
+                    finished=is_last and is_finished(state, config),
+                    cause=state.cause if is_last else None,
+                )
+            )
 
 
 def is_finished(state: TrainState, config: TrialConfig) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import traceback
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import ray.train.torch
 import torch
 import torch.distributed
 from ray import tune
-from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.exceptions import RayActorError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raysweep import files
@@ -42,6 +45,8 @@ class TrialSpec:
     request: Request
     scratch: Path
     """Where Ray Train may keep its own files."""
+    num_reported: int = 0
+    """How many epochs the study has of it, from an earlier process of the trial."""
 
     @property
     def stop_file(self) -> Path:
@@ -50,7 +55,11 @@ class TrialSpec:
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """Ray Tune's trainable: trains `config["spec"]` and reports each epoch, or the cause of its failure."""
+    """Ray Tune's trainable: trains `config["spec"]` and reports each epoch, or the cause of its failure.
+
+    It goes on from the checkpoint that an earlier process of the trial left in its folder. `died` in the report tells
+    apart what may well end better on another try.
+    """
     spec: TrialSpec = config["spec"]
     try:
         if spec.request.num_workers == 1:
@@ -60,17 +69,34 @@ def run_trial(config: dict[str, Any]) -> None:
             _train_distributed(spec)
     except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
         files.write_text(spec.folder / "error.txt", traceback.format_exc())
-        tune.report({"error": describe_error(error)})
+        tune.report({"error": describe_error(error), "died": is_death(error)})
     finally:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
+def is_death(error: BaseException) -> bool:
+    """Whether a process of a DDP trial died, rather than raised an exception.
+
+    When one dies, the others fail too, as their connections to it break; gloo's errors are plain RuntimeErrors.
+    """
+    if not isinstance(error, WorkerGroupError):
+        return isinstance(error, TrainingFailedError | RayActorError)  # of Ray Train's controller
+    return any(
+        isinstance(failure, WorkerHealthCheckFailedError | WorkerHealthCheckTimeoutError)
+        or (isinstance(failure, RuntimeError) and "gloo" in str(failure))
+        or isinstance(failure, torch.distributed.DistBackendError)
+        for failure in error.worker_failures.values()
+    )
+
+
 def describe_error(error: BaseException) -> str:
     """One line: the type and the first line of the message; a failed worker's own error for Ray Train's."""
     if isinstance(error, WorkerGroupError) and error.worker_failures:
         error = next(iter(error.worker_failures.values()))
+    if isinstance(error, WorkerHealthCheckFailedError):
+        error = error.health_check_failure
     lines = str(error).strip().splitlines() or [""]
     if isinstance(error, TrialError):
         return lines[0]
@@ -83,7 +109,17 @@ def _train(spec: TrialSpec, worker: Worker, report: Any, **options: Any) -> None
     def send(epoch: EpochReport) -> None:
         report({"report": epoch})
 
-    fit(spec.config, spec.data, spec.objective, report=send, folder=spec.folder, worker=worker, **options)
+    fit(
+        spec.config,
+        spec.data,
+        spec.objective,
+        report=send,
+        folder=spec.folder,
+        worker=worker,
+        resume=True,
+        num_reported=spec.num_reported,
+        **options,
+    )
 
 
 def _train_distributed(spec: TrialSpec) -> None:
@@ -103,7 +139,9 @@ def _train_distributed(spec: TrialSpec) -> None:
             placement_strategy="SPREAD",
         ),
         run_config=ray.train.RunConfig(
-            name=f"trial-{spec.number:04d}", storage_path=str(spec.scratch), callbacks=[callback]
+            name=f"trial-{spec.number:04d}-{uuid.uuid4().hex[:8]}",  # else Ray Train restores an earlier process
+            storage_path=str(spec.scratch),
+            callbacks=[callback],
         ),
     )
     trainer.fit()

@@ -2,11 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +19,6 @@ from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
 from raysweep.files import read_json_lines
 from raysweep.search.run import RunOptions, run_study
-from raysweep.search.strategy import Strategy
 from raysweep.study import Study
 from raysweep.tasks.classification import ClassificationConfig
 
@@ -189,7 +185,7 @@ def test_predictions_do_not_depend_on_the_batch(finished):
 
 def test_a_run_that_exists_is_refused(finished, images):
     _, run = finished
-    with pytest.raises(UsageError, match="exists; give another --name"):
+    with pytest.raises(UsageError, match="exists; go on with it with --resume"):
         run_study(make_study(images), RunOptions(storage=run.parent, name=run.name))
 
 
@@ -214,47 +210,6 @@ def test_when_all_trials_fail_the_causes_are_listed(ray_local, images, tmp_path)
     ) as caught:
         run_study(study, RunOptions(storage=tmp_path, name="all-fail", wandb="disabled"))
     assert caught.value.exit_code == 1
-
-
-def test_a_killed_trial_process_is_a_failed_trial(ray_local, images, tmp_path):
-    killed = []
-
-    def kill_first() -> None:
-        while not killed:
-            time.sleep(0.1)
-            if (tmp_path / "killed" / "trials" / "0000" / "metrics.jsonl").is_file():
-                for line in subprocess.run(
-                    ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
-                ).stdout.splitlines():
-                    if "run_trial" in line or "ImplicitFunc" in line:
-                        os.kill(int(line.split()[0]), signal.SIGKILL)
-                        killed.append(line)
-                        break
-
-    thread = threading.Thread(target=kill_first, daemon=True)
-    thread.start()
-    study = make_study(
-        images, space={}, training=TrainingConfig(epochs=40, batch_size=16), budget=Budget(trials=3)
-    ).with_settings(["training.epochs=40"])
-    record = run_study(study, RunOptions(storage=tmp_path, name="killed", wandb="disabled"))
-    assert killed
-    assert sorted(trial["state"] for trial in record["trials"]) == ["COMPLETE", "COMPLETE", "FAIL"]
-    assert next(trial["error"] for trial in record["trials"] if trial["state"] == "FAIL")
-
-
-def test_ddp_trials_run_and_stop_early_and_give_their_resources_back(ray_local, images, tmp_path, monkeypatch):
-    original = Strategy.report
-    monkeypatch.setattr(
-        Strategy,
-        "report",
-        lambda self, number, epoch, value: original(self, number, epoch, value) or (number == 1 and epoch >= 1),
-    )
-    study = make_study(images, space={}, budget=Budget(trials=3)).with_settings(["training.epochs=6"])
-    record = run_study(study, RunOptions(storage=tmp_path, name="ddp", wandb="disabled", num_workers=2))
-    assert [trial["state"] for trial in record["trials"]] == ["COMPLETE", "PRUNED", "COMPLETE"]
-    histories = [read_json_lines(tmp_path / f"ddp/trials/{number:04d}/metrics.jsonl") for number in range(3)]
-    assert [len(history) for history in (histories[0], histories[2])] == [6, 6]
-    assert record["test"]["num_images"] == record["data"]["num_test"]
 
 
 def test_sixteen_bit_and_cmyk_images_are_used(ray_local, make_image_folder, tmp_path):

@@ -217,6 +217,34 @@ def test_resuming_a_finished_trial_reports_nothing(
     assert files.read_json_lines(folder / "metrics.jsonl") == first.history
 
 
+@pytest.mark.parametrize(("num_reported", "epochs"), [(0, [1, 2, 3, 4]), (2, [3, 4]), (3, [4]), (4, [4]), (9, [4])])
+def test_epochs_that_never_arrived_are_reported_again_from_the_history(
+    num_reported: int,
+    epochs: list[int],
+    tmp_path: Path,
+    make_data: Callable[..., PreparedData],
+    make_config: Callable[..., TrialConfig],
+) -> None:
+    config, data, first, again = make_config(epochs=4), make_data(), Recorder(), Recorder()
+    run(config, data, folder=tmp_path, report=first)
+    run(config, data, folder=tmp_path, report=again, resume=True, num_reported=num_reported)
+    assert again.reports == first.reports[epochs[0] - 1 :]
+    assert [report.finished for report in again.reports] == [epoch == 4 for epoch in epochs]
+
+
+def test_a_trial_goes_on_after_the_epochs_that_are_reported_again(
+    tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
+) -> None:
+    recorder = Recorder()
+    run(make_config(epochs=2), make_data(), folder=tmp_path)
+    run(make_config(epochs=4), make_data(), folder=tmp_path, report=recorder, resume=True, num_reported=1)
+    assert [(report.metrics["epoch"], report.finished) for report in recorder.reports] == [
+        (2, False),
+        (3, False),
+        (4, True),
+    ]
+
+
 def test_resuming_without_a_checkpoint_starts_anew(
     tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
 ) -> None:

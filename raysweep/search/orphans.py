@@ -1,0 +1,45 @@
+"""Gives back what a DDP trial held whose own process was killed."""
+
+import time
+from typing import Any
+
+import ray
+from ray import tune
+from ray._private.state import state
+from ray._raylet import PlacementGroupID
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+PERIOD_S = 2.0
+
+
+class OrphanCollector(tune.Callback):
+    """Removes the placement groups of DDP workers whose Ray Train controller is dead, while Ray Tune runs.
+
+    The controller is an actor. Ray keeps a placement group that an actor made until the job ends, too, and Ray
+    Train's own helper against that needs the dashboard, which a local cluster of ours does not have: the trial's
+    next attempt would wait for its CPUs for ever.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called several times a second."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PERIOD_S
+            remove_orphans()
+
+
+def remove_orphans() -> None:
+    """Removes the placement groups of this job that a dead actor made."""
+    job = ray.get_runtime_context().get_job_id()
+    for text in state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(text)
+        if (
+            group.creator_job_id.hex() == job
+            and group.creator_actor_id.strip(b"\xff")
+            and group.creator_actor_dead
+            and group.state != PlacementGroupTableData.REMOVED
+        ):
+            remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))

@@ -1,0 +1,47 @@
+"""What the command line changes of a study. A run keeps it, so that going on need not repeat it."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from raysweep.config import Budget, check_config
+from raysweep.study import Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overrides:
+    """Changes of a study; none: the study's own."""
+
+    data: str | None = None
+    """An absolute path, or `sample`."""
+    trials: int | None = None
+    max_epochs: int | None = None
+    """What the ranges of epochs are clipped to; at least 1."""
+    time_s: float | None = None
+    target: float | None = None
+    settings: tuple[str, ...] = ()
+    """KEY=VALUE; of several with one key the last counts."""
+    seed: int | None = None
+
+    def over(self, earlier: "Overrides") -> "Overrides":
+        """These changes, and the earlier ones where these say nothing."""
+        said = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        settings = {setting.partition("=")[0]: setting for setting in (*earlier.settings, *self.settings)}
+        return dataclasses.replace(earlier, **{**said, "settings": tuple(settings.values())})
+
+    def apply(self, study: Study) -> Study:
+        """The study with these changes.
+
+        Raises:
+            UsageError: one of them is not legal.
+        """
+        study = study.with_settings(self.settings)
+        if self.data is not None:
+            study = dataclasses.replace(study, data=dataclasses.replace(study.data, source=self.data))
+        if self.max_epochs is not None:
+            study = study.with_max_epochs(self.max_epochs)
+        said: dict[str, Any] = {"trials": self.trials, "time_s": self.time_s, "target": self.target}
+        budget: Budget = check_config(
+            lambda: dataclasses.replace(study.budget, **{key: v for key, v in said.items() if v is not None}), "budget"
+        )
+        return dataclasses.replace(study, budget=budget, seed=study.seed if self.seed is None else self.seed)

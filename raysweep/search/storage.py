@@ -1,0 +1,67 @@
+"""Where an Optuna study is kept: a journal file in the run's folder, or a database."""
+
+import os
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+from raysweep.errors import UsageError
+
+JOURNAL = "optuna.journal"
+LOCK_GRACE_S = 10
+"""After this time the journal's lock is taken to be left by a process that was killed while it wrote."""
+
+
+def open_storage(run: Path, url: str | None) -> BaseStorage:
+    """The database at `url`, or the journal file in the run's folder, repaired where its last line is torn.
+
+    Raises:
+        UsageError: there is no such database.
+    """
+    if url is None:
+        path = run / JOURNAL
+        repair_journal(path)
+        return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), LOCK_GRACE_S)))
+    try:
+        return RDBStorage(url)
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"no Optuna storage at --optuna-storage {hide_password(url)}: {reason}; give the URL of a database, such "
+            "as sqlite:////path/to/optuna.db or postgresql://USER:PASSWORD@HOST/NAME"
+        ) from None
+
+
+def has_study(storage: BaseStorage, study_name: str) -> bool:
+    """Whether the storage has a study of that name."""
+    return study_name in optuna.get_all_study_names(storage)
+
+
+def repair_journal(path: Path) -> None:
+    """Removes a last line without an end, which a killed process left: the next line would be glued to it."""
+    if not path.is_file() or path.read_bytes()[-1:] in (b"", b"\n"):
+        return
+    lock = JournalFileSymlinkLock(str(path), LOCK_GRACE_S)
+    lock.acquire()
+    try:
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+            os.fsync(file.fileno())
+    finally:
+        lock.release()
+
+
+def hide_password(url: str) -> str:
+    """The URL with *** for its password."""
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return url.partition("://")[0]
+
+
+def has_password(url: str) -> bool:
+    """Whether the URL must not be stored as it is."""
+    return sqlalchemy.make_url(url).password is not None

@@ -1,0 +1,137 @@
+"""The books between Ray Tune and the strategy, without a cluster: what ends a trial, and what makes it go on."""
+
+import time
+
+import pytest
+from optuna.distributions import FloatDistribution
+
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.search.capacity import Request
+from raysweep.search.ray_tune import SearchDriver
+from raysweep.search.storage import open_storage
+from raysweep.search.strategy import MAX_RETRIES, create_strategy
+from raysweep.study import Study
+from raysweep.tasks.classification import ClassificationConfig
+from raysweep.train.loop import EpochReport
+from raysweep.train.trial import TrialSpec
+
+
+class Log:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events = []
+
+    def trial_started(self, number, config, params):
+        self.events.append(("started", number))
+
+    def epoch_ended(self, number, metrics):
+        self.events.append((metrics["epoch"], number))
+
+    def trial_ended(self, result):
+        self.events.append((result.state, result.number))
+
+
+@pytest.fixture
+def make_driver(tmp_path, save_prepared, draw_squares):
+    data = save_prepared(tmp_path / "data", {"train": draw_squares(8, 0), "val": draw_squares(4, 1)}, "abcd")
+    study = Study(
+        name="small",
+        task=ClassificationConfig(model="fashion_cnn"),
+        data=DataConfig(image_size=28),
+        training=TrainingConfig(epochs=3),
+        space={"task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True)},
+        objective=Objective(metric="val/accuracy"),
+        budget=Budget(trials=2),
+    )
+
+    def make_spec(number, params, num_reported):
+        folder = tmp_path / f"{number:04d}"
+        folder.mkdir(exist_ok=True)
+        return TrialSpec(
+            number=number,
+            config=study.trial_config(params, number),
+            data=data,
+            objective=study.objective,
+            folder=folder,
+            request=Request(),
+            scratch=tmp_path,
+            num_reported=num_reported,
+        )
+
+    def make(deadline=None):
+        log = Log()
+        strategy = create_strategy(study, open_storage(tmp_path, None), "small")
+        return SearchDriver(strategy, make_spec, [log], deadline), log.events
+
+    return make
+
+
+def epoch(number, finished=False, value=0.5):
+    metrics = {"epoch": float(number), "val/accuracy": value}
+    return {"report": EpochReport(metrics=metrics, value=value, best_value=value, best_epoch=number, finished=finished)}
+
+
+def test_a_trial_ends_when_ray_tune_is_done_with_it(make_driver):
+    driver, events = make_driver()
+    assert driver.start("a").number == 0
+    assert [driver.take("a", epoch(1)), driver.take("a", epoch(2, finished=True))] == [False, True]
+    assert not driver.take("a", epoch(3)), "what comes after the end does not count"
+    assert events == [("started", 0), (1, 0), (2, 0)]
+    assert not driver.is_idle
+    driver.close("a")
+    assert events[3:] == [("COMPLETE", 0)]
+    assert driver.is_idle
+    assert driver.strategy.results()[0].best_epoch == 2
+
+
+def test_a_trial_whose_process_dies_goes_on_and_no_epoch_is_counted_twice(make_driver):
+    driver, events = make_driver()
+    driver.start("a")
+    driver.take("a", epoch(1))
+    driver.die("a", "killed")
+    driver.close("a")
+    spec = driver.start("b")
+    assert (spec.number, spec.num_reported) == (0, 1)
+    for number in (1, 2):
+        driver.take("b", epoch(number))
+    driver.take("b", epoch(3, finished=True))
+    driver.close("b")
+    assert events == [("started", 0), (1, 0), (2, 0), (3, 0), ("COMPLETE", 0)]
+
+
+def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver):
+    driver, events = make_driver()
+    for attempt in range(MAX_RETRIES + 1):
+        assert driver.start(f"a{attempt}").number == 0
+        assert driver.take(f"a{attempt}", {"error": "ActorDiedError: killed", "died": True})
+        driver.close(f"a{attempt}")
+    assert driver.start("b").number == 1
+    driver.take("b", {"error": "train/loss is nan", "died": False})
+    driver.close("b")
+    assert driver.start("c") is None
+    assert events == [("started", 0), ("FAIL", 0), ("started", 1), ("FAIL", 1)]
+    assert [result.error for result in driver.strategy.results()] == [
+        f"its process died {MAX_RETRIES + 1} times, at last: ActorDiedError: killed",
+        "train/loss is nan",
+    ]
+
+
+def test_after_the_deadline_only_what_is_under_way_goes_on(make_driver):
+    driver, _ = make_driver(deadline=time.monotonic())
+    driver.start("a")
+    assert driver.start("b") is None
+    driver.close("a")
+    assert driver.start("c").number == 0
+
+
+def test_a_trial_that_had_finished_when_the_driver_died_is_told_from_its_history(make_driver):
+    driver, _ = make_driver()
+    driver.start("a")
+    driver.take("a", epoch(1))
+    driver, events = make_driver()  # epochs 2 and 3 never arrived; the trial reports them again
+    assert driver.start("b").num_reported == 1
+    driver.take("b", epoch(2))
+    assert driver.take("b", epoch(3, finished=True))
+    driver.close("b")
+    assert events == [("started", 0), (2, 0), (3, 0), ("COMPLETE", 0)]
