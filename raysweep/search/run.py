@@ -26,9 +26,11 @@ from raysweep.evaluate.final import evaluate_final, trial_folder
 from raysweep.evaluate.stored import save_config
 from raysweep.search.capacity import Node, Request, default_request, plan_concurrency
 from raysweep.search.progress import LiveTable
+from raysweep.search.pruners import PrunerName
 from raysweep.search.ray_tune import ENVIRONMENT, SearchDriver, run_trials
 from raysweep.search.record import build_record, keep_best, write_study
 from raysweep.search.retention import Retention
+from raysweep.search.samplers import SamplerName
 from raysweep.search.strategy import TrialResult, create_strategy
 from raysweep.study import Study
 from raysweep.tasks.base import build_task
@@ -47,6 +49,8 @@ class RunOptions:
     num_workers: int = 1
     cpus_per_worker: float | None = None
     gpus_per_worker: float | None = None
+    sampler: SamplerName = "default"
+    pruner: PrunerName = "default"
     wandb: Mode = "offline"
     data_root: Path | None = None
     """A folder that may hold mnist/ and fashion-mnist/."""
@@ -201,7 +205,7 @@ def _search(
     """
     run = options.run
     deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
-    strategy = create_strategy(study, run / "optuna.journal")
+    strategy = create_strategy(study, run / "optuna.journal", sampler=options.sampler, pruner=options.pruner)
     table = LiveTable(study.objective, study.budget.trials, deadline)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
         scratch = Path(local_scratch) if len(list_nodes()) == 1 else run / ".ray"

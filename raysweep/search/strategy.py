@@ -10,11 +10,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from raysweep.search.pruners import PrunerName, build_pruner
+from raysweep.search.samplers import SamplerName, build_sampler
 from raysweep.study import Study
 
 BASELINE = 0
-STARTUP_TRIALS = 3
-GRACE_EPOCHS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,21 +86,17 @@ def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> An
     raise AssertionError(f"no such distribution: {distribution}")
 
 
-def create_strategy(study: Study, journal: Path) -> Strategy:
-    """A strategy over a new Optuna study in the journal file: TPE, and a median rule that stops weak trials.
-
-    The rule needs 3 finished trials and stops none before its third epoch is done: a trial stops when its best
-    value so far is worse than the median of the finished trials at the same epoch.
-    """
+def create_strategy(
+    study: Study, journal: Path, *, sampler: SamplerName = "default", pruner: PrunerName = "default"
+) -> Strategy:
+    """A strategy over a new Optuna study in the journal file, with the sampler and the pruner of these names."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna_study = optuna.create_study(
         study_name=study.name,
         storage=JournalStorage(JournalFileBackend(str(journal))),
         direction=study.objective.direction,
-        sampler=optuna.samplers.TPESampler(
-            seed=study.seed, n_startup_trials=min(10, max(STARTUP_TRIALS, study.budget.trials // 3))
-        ),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=GRACE_EPOCHS),
+        sampler=build_sampler(sampler, study),
+        pruner=build_pruner(pruner, study),
     )
     for point in study.starting_points:
         optuna_study.enqueue_trial(point)

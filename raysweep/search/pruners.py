@@ -1,0 +1,80 @@
+"""Pruners by name: which trial to stop."""
+
+from typing import Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import IntDistribution
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
+
+from raysweep.search.curves import GRACE_EPOCHS, CurveModel
+from raysweep.study import Study
+
+PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
+MIN_PROBABILITY = 0.1
+"""A trial stops when the probability that it ends up as the best of all is lower."""
+LOOK_RATIO = 1.25
+"""Epochs at which trials are judged grow by this factor."""
+MAX_RIVALS, NUM_DRAWS = 40, 400
+
+
+class CurvePruner(BasePruner):
+    """Stops a trial that will hardly end up as the best, by the model of learning curves.
+
+    Every trial is judged by where it is expected to end after its own number of epochs, so trials of different
+    lengths compare by their ends. Rivals are the best value that any trial has had, and the expected ends of the other
+    running trials, jointly: what two trials owe to the same model does not count for either.
+    """
+
+    def __init__(self, model: CurveModel) -> None:
+        self._model = model
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether to stop the trial after its last reported epoch."""
+        epoch = trial.last_step
+        if epoch is None or not is_look(epoch) or epoch >= self._model.num_epochs(trial):
+            return False
+        ends = self._model.ends(study)
+        if ends is None:
+            return False
+        contend = [
+            index
+            for index, curve in enumerate(ends.curves)
+            if curve.state != TrialState.PRUNED and curve.number != trial.number
+        ]
+        mine = [index for index, curve in enumerate(ends.curves) if curve.number == trial.number]
+        if not contend or not mine:
+            return False
+        points = ends.of_trials()
+        mean, deviation = ends.posterior.predict(points)
+        contend = sorted(contend, key=lambda index: -(mean + 2 * deviation)[index])[:MAX_RIVALS]
+        random = np.random.default_rng(trial.number)
+        draws = ends.posterior.draw(points[np.array([*mine, *contend])], random, NUM_DRAWS)
+        wins = draws[:, 0] > np.maximum(draws[:, 1:].max(axis=1), ends.top)
+        return bool(wins.mean() < MIN_PROBABILITY)
+
+
+def is_look(epoch: int) -> bool:
+    """Whether trials are judged after this epoch: 3, 4, 5, 6, 8, 10, 12, 15, ..."""
+    look = GRACE_EPOCHS
+    while look < epoch:
+        look = max(look + 1, round(look * LOOK_RATIO))
+    return look == epoch
+
+
+def build_pruner(name: PrunerName, study: Study) -> BasePruner:
+    """The pruner of that name."""
+    match name:
+        case "default":
+            return CurvePruner(CurveModel(study))
+        case "asha":
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=GRACE_EPOCHS, reduction_factor=3)
+        case "hyperband":
+            epochs = study.space.get("training.epochs")
+            longest = epochs.high if isinstance(epochs, IntDistribution) else study.training.epochs
+            return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=longest, reduction_factor=3)
+        case "median":
+            return optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=GRACE_EPOCHS)
+        case "none":
+            return optuna.pruners.NopPruner()
