@@ -34,10 +34,17 @@ class Curve:
     state: TrialState
     row: Array
     """The trial's point: (keys,)."""
+    features: Array
     log_shares: tuple[float, ...]
     """Logarithms of the shares of its own epochs; none where it has not come far enough."""
     values: tuple[float, ...]
     """The best objective until then; greater is better."""
+
+
+def ends_of(curves: Sequence[Curve]) -> Points:
+    """The ends of the curves."""
+    features = np.array([curve.features for curve in curves])
+    return Points(features, np.zeros(len(curves)), np.array([curve.number for curve in curves]))
 
 
 class Ends:
@@ -51,17 +58,9 @@ class Ends:
         """The best value that any of them has had."""
         self._space = space
 
-    def of_trials(self) -> Points:
-        """The ends of the curves of the fitted trials."""
-        rows = np.array([curve.row for curve in self.curves])
-        return self._points(rows, [curve.number for curve in self.curves])
-
     def of_points(self, rows: Array) -> Points:
         """The ends that trials at these points would have."""
-        return self._points(rows, [-1] * len(rows))
-
-    def _points(self, rows: Array, numbers: Sequence[int]) -> Points:
-        return Points(self._space.to_features(rows), np.zeros(len(rows)), np.asarray(numbers, dtype=np.int64))
+        return Points(self._space.to_features(rows), np.zeros(len(rows)), np.full(len(rows), -1))
 
 
 class CurveModel:
@@ -91,7 +90,7 @@ class CurveModel:
         failed = [curve for curve in curves if curve.state == TrialState.FAIL and not curve.values][
             -MAX_OBSERVATIONS // 6 :
         ]
-        features = self.space.to_features(np.array([curve.row for curve in (*seen, *failed)]))
+        features = np.array([curve.features for curve in (*seen, *failed)])
         counts = [len(curve.values) for curve in seen] + [1] * len(failed)
         points = Points(
             np.repeat(features, counts, axis=0),
@@ -103,12 +102,9 @@ class CurveModel:
         theta = self._hyperparameters(study, points, values, len(seen))
         posterior = Posterior(self._kernel, theta, points, values)
         begun = [curve for curve in curves if curve.state == TrialState.RUNNING and not curve.values]
-        ends = Ends(posterior, seen, self.space, float(values.max()))
         if begun:
-            rows = np.array([curve.row for curve in begun])
-            posterior = posterior.believe(ends._points(rows, [curve.number for curve in begun]))
-            ends = Ends(posterior, seen, self.space, ends.top)
-        return ends
+            posterior = posterior.believe(ends_of(begun))
+        return Ends(posterior, seen, self.space, float(values.max()))
 
     def _read(self, trial: FrozenTrial) -> Curve:
         """The trial's curve. A trial that was complete before its last epoch has ended where it was."""
@@ -127,7 +123,8 @@ class CurveModel:
             log_shares.append(0.0)
             values.append(best)
         row = self.space.to_row(trial.params)
-        curve = Curve(trial.number, trial.state, row, tuple(log_shares), tuple(values))
+        features = self.space.to_features(row[None])[0]
+        curve = Curve(trial.number, trial.state, row, features, tuple(log_shares), tuple(values))
         if trial.state.is_finished():
             self._finished[trial.number] = curve
         return curve

@@ -33,6 +33,13 @@ class PointSpace:
         widths = [len(d.choices) if isinstance(d, CategoricalDistribution) else 1 for d in self.distributions.values()]
         self.feature_keys = np.repeat(np.arange(len(self.keys)), widths)
         """For each column of the features the index of its key."""
+        self._widths = np.repeat(widths, widths)
+        self._choices = np.concatenate(
+            [
+                np.arange(width) if isinstance(d, CategoricalDistribution) else [-1]
+                for width, d in zip(widths, self.distributions.values(), strict=True)
+            ]
+        )
 
     def draw(self, random: np.random.Generator, num: int) -> Array:
         """Points drawn uniformly: (num, keys)."""
@@ -73,19 +80,10 @@ class PointSpace:
 
     def to_features(self, rows: Array) -> Array:
         """What distances are taken between: positions, and for a choice a column for each value: (n, features)."""
-        features = np.empty((len(rows), len(self.feature_keys)))
-        at = 0
-        for column, distribution in enumerate(self.distributions.values()):
-            positions = rows[:, column]
-            if isinstance(distribution, CategoricalDistribution):
-                width = len(distribution.choices)
-                chosen = np.floor(np.nan_to_num(positions, nan=-1.0) * width)
-                features[:, at : at + width] = math.sqrt(0.5) * (chosen[:, None] == np.arange(width))
-                at += width
-            else:
-                features[:, at] = np.nan_to_num(positions, nan=0.5)
-                at += 1
-        return features
+        columns = rows[:, self.feature_keys]
+        chosen = np.floor(columns * self._widths) == self._choices  # false where NaN
+        numbers = np.where(np.isnan(columns), 0.5, columns)
+        return np.where(self._choices < 0, numbers, math.sqrt(0.5) * chosen)
 
     def _snap(self, rows: Array) -> Array:
         """The rows with every position moved to that of a value that exists, and NaN where a key does not."""
@@ -94,9 +92,8 @@ class PointSpace:
             if isinstance(distribution, CategoricalDistribution):
                 width = len(distribution.choices)
                 rows[:, column] = (np.clip(np.floor(rows[:, column] * width), 0, width - 1) + 0.5) / width
-            elif _step(distribution) is not None:
-                values = [_to_position(distribution, _to_value(distribution, u)) for u in rows[:, column].tolist()]
-                rows[:, column] = values
+            else:
+                rows[:, column] = _snap_positions(distribution, rows[:, column])
         exists = {key: np.full(len(rows), key in self._unconditional) for key in self.keys}
         for condition in self.conditions:
             choices = self.distributions[condition.key]
@@ -110,9 +107,17 @@ class PointSpace:
         return rows
 
 
-def _step(distribution: BaseDistribution) -> float | None:
+def _snap_positions(distribution: BaseDistribution, positions: Array) -> Array:
+    """The positions of the nearest values that exist."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return distribution.step
+    if distribution.step is None:
+        return positions
+    low, high = _bounds(distribution)
+    values = low + positions * (high - low)
+    values = np.exp(values) if distribution.log else values
+    values = distribution.low + np.round((values - distribution.low) / distribution.step) * distribution.step
+    values = np.clip(values, distribution.low, distribution.high)
+    return np.asarray(((np.log(values) if distribution.log else values) - low) / (high - low))
 
 
 def _bounds(distribution: FloatDistribution | IntDistribution) -> tuple[float, float]:

@@ -8,12 +8,13 @@ from optuna.distributions import IntDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.search.curves import GRACE_EPOCHS, CurveModel
+from raysweep.search.curves import GRACE_EPOCHS, CurveModel, ends_of
 from raysweep.study import Study
 
 PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
 MIN_PROBABILITY = 0.1
 """A trial stops when the probability that it ends up as the best of all is lower."""
+MARGIN = 0.0
 LOOK_RATIO = 1.25
 """Epochs at which trials are judged grow by this factor."""
 MAX_RIVALS, NUM_DRAWS = 40, 400
@@ -38,20 +39,16 @@ class CurvePruner(BasePruner):
         ends = self._model.ends(study)
         if ends is None:
             return False
-        contend = [
-            index
-            for index, curve in enumerate(ends.curves)
-            if curve.state != TrialState.PRUNED and curve.number != trial.number
-        ]
-        mine = [index for index, curve in enumerate(ends.curves) if curve.number == trial.number]
-        if not contend or not mine:
+        mine = [curve for curve in ends.curves if curve.number == trial.number]
+        rivals = [curve for curve in ends.curves if curve.state != TrialState.PRUNED and curve.number != trial.number]
+        if not mine or not rivals:
             return False
-        points = ends.of_trials()
-        mean, deviation = ends.posterior.predict(points)
-        contend = sorted(contend, key=lambda index: -(mean + 2 * deviation)[index])[:MAX_RIVALS]
+        if len(rivals) > MAX_RIVALS:
+            mean, deviation = ends.posterior.predict(ends_of(rivals))
+            rivals = [rivals[index] for index in np.argsort(-(mean + 2 * deviation))[:MAX_RIVALS]]
         random = np.random.default_rng(trial.number)
-        draws = ends.posterior.draw(points[np.array([*mine, *contend])], random, NUM_DRAWS)
-        wins = draws[:, 0] > np.maximum(draws[:, 1:].max(axis=1), ends.top)
+        draws = ends.posterior.draw(ends_of([*mine, *rivals]), random, NUM_DRAWS)
+        wins = draws[:, 0] > np.maximum(draws[:, 1:].max(axis=1), ends.top) + MARGIN
         return bool(wins.mean() < MIN_PROBABILITY)
 
 

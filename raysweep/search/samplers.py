@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
-from raysweep.search.curves import CurveModel, Ends
+from raysweep.search.curves import CurveModel, Ends, ends_of
 from raysweep.search.gaussian_process import Array
 from raysweep.study import Study
 
@@ -18,6 +18,8 @@ STARTUP = (3, 8)
 NUM_DRAWN = 300
 NUM_LEADERS, NUM_NEAR = 6, 40
 """Candidates: points drawn uniformly, and points near each of the trials that lead."""
+RANDOM_SHARE = 0.0
+BETA = 1.0
 NUM_JOINT = 200
 """Candidates among which a joint draw from the model chooses."""
 
@@ -47,7 +49,7 @@ class CurveSampler(BaseSampler):
         """A whole point: the keys that exist there."""
         random = np.random.default_rng((self._seed, trial.number))
         ends = self._model.ends(study) if trial.number >= self._num_startup else None
-        if ends is None:
+        if ends is None or random.random() < RANDOM_SHARE:
             return self._model.space.to_params(self._model.space.draw(random, 1)[0])
         rows = self._candidates(random, ends)
         return self._model.space.to_params(rows[_choose(random, ends, rows, joint=trial.number % 2 == 1)])
@@ -61,7 +63,7 @@ class CurveSampler(BaseSampler):
 
     def _candidates(self, random: np.random.Generator, ends: Ends) -> Array:
         space = self._model.space
-        mean, _ = ends.posterior.predict(ends.of_trials())
+        mean, _ = ends.posterior.predict(ends_of(ends.curves))
         leaders = [ends.curves[index].row for index in np.argsort(-mean)[:NUM_LEADERS]]
         near = [space.perturb(random, row, NUM_NEAR) for row in leaders]
         return np.vstack([space.draw(random, NUM_DRAWN), *near])
@@ -72,7 +74,7 @@ def _choose(random: np.random.Generator, ends: Ends, rows: Array, *, joint: bool
     points = ends.of_points(rows)
     mean, deviation = ends.posterior.predict(points)
     if not joint:
-        return int(np.argmax(mean + deviation))
+        return int(np.argmax(mean + BETA * deviation))
     hopeful = np.argsort(-(mean + 2 * deviation))[:NUM_JOINT]
     return int(hopeful[np.argmax(ends.posterior.draw(points[hopeful], random, 1)[0])])
 
