@@ -15,9 +15,11 @@ from raysweep.study import Study
 GRACE_EPOCHS = 3
 """Epochs before which a curve is not looked at: on several tasks a first epoch tells the opposite of the last."""
 LOOKS = 4
-"""Of a curve the model sees the last epoch, and those at a half, a quarter and an eighth of it."""
+"""Of a curve the model sees the last epoch, those at a half, a quarter and an eighth of it, and GRACE_EPOCHS."""
 MAX_OBSERVATIONS = 300
 """What the model is fitted to at most: its time grows with the third power."""
+MAX_FAILED = 50
+"""Trials without a curve that count as the worst there is, so that none is proposed beside them."""
 MIN_FITTED = 5
 """Trials with a curve from which on the hyperparameters are fitted."""
 REFIT_GROWTH = 1.35
@@ -82,14 +84,14 @@ class CurveModel:
 
         Trials that have only begun count as if they came out as expected, so that others are proposed elsewhere.
         """
-        curves = [self._read(t) for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        seen = _choose([curve for curve in curves if curve.values])
-        if not seen:
+        trials = [t for t in study.get_trials(deepcopy=False) if t.params and t.state != TrialState.WAITING]
+        curves = [self._read(trial) for trial in trials]
+        with_values = [curve for curve in curves if curve.values]
+        if not with_values:
             return None
+        seen = _choose(with_values)
         worst = min(min(curve.values) for curve in seen)
-        failed = [curve for curve in curves if curve.state == TrialState.FAIL and not curve.values][
-            -MAX_OBSERVATIONS // 6 :
-        ]
+        failed = [curve for curve in curves if curve.state == TrialState.FAIL and not curve.values][-MAX_FAILED:]
         features = np.array([curve.features for curve in (*seen, *failed)])
         counts = [len(curve.values) for curve in seen] + [1] * len(failed)
         points = Points(
@@ -99,7 +101,7 @@ class CurveModel:
         )
         raw = np.array([value for curve in seen for value in curve.values] + [worst] * len(failed))
         values = _normalize(raw, np.array([curve.values[-1] for curve in seen]))
-        theta = self._hyperparameters(study, points, values, len(seen))
+        theta = self._hyperparameters(study, points, values, len(with_values))
         posterior = Posterior(self._kernel, theta, points, values)
         begun = [curve for curve in curves if curve.state == TrialState.RUNNING and not curve.values]
         if begun:
@@ -112,7 +114,7 @@ class CurveModel:
         if known is not None:
             return known
         steps = [step for step, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)]
-        looks = {round(steps[-1] / 2**look) for look in range(LOOKS)} if steps else set()
+        looks = {GRACE_EPOCHS, *(round(steps[-1] / 2**look) for look in range(LOOKS))} if steps else set()
         log_shares, values, best = [], [], -math.inf
         for step in steps:
             best = max(best, self._sign * trial.intermediate_values[step])
@@ -136,9 +138,7 @@ class CurveModel:
         if stored is not None and len(stored["theta"]) == len(theta):
             if num_trials < REFIT_GROWTH * stored["trials"]:
                 return np.array(stored["theta"])
-            theta = 0.5 * (
-                theta + np.array(stored["theta"])
-            )  # from halfway back to the prior: no local optimum for ever
+            theta = 0.5 * (theta + np.array(stored["theta"]))  # a start that forgets a bad optimum
         if num_trials < MIN_FITTED:
             return theta
         theta = np.round(self._kernel.fit(points, values, theta), 6)
@@ -147,11 +147,12 @@ class CurveModel:
 
 
 def _choose(curves: list[Curve]) -> list[Curve]:
-    """The curves that fit into MAX_OBSERVATIONS: the best for one half of them, then the latest, by number."""
+    """The curves that fit into MAX_OBSERVATIONS: running ones, the best for one half of it, the latest; by number."""
     chosen: dict[int, Curve] = {}
     room = MAX_OBSERVATIONS
+    running = [curve for curve in curves if curve.state == TrialState.RUNNING]
     best_first = sorted(curves, key=lambda curve: -curve.values[-1])
-    for order, reserve in ((best_first, MAX_OBSERVATIONS // 2), (reversed(curves), 0)):
+    for order, reserve in ((running, 0), (best_first, MAX_OBSERVATIONS // 2), (reversed(curves), 0)):
         for curve in order:
             if curve.number not in chosen and room - len(curve.values) >= reserve:
                 chosen[curve.number] = curve

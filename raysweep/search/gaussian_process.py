@@ -113,8 +113,8 @@ class Posterior:
     def __init__(self, kernel: Kernel, theta: Array, points: Points, values: Array) -> None:
         self.kernel, self.theta, self.points, self.values = kernel, theta, points, values
         covariance = kernel.between(theta, points, points)
-        covariance[np.diag_indices(len(points))] += np.exp(theta[3]) + JITTER
-        self._factor = np.linalg.cholesky(covariance)
+        covariance[np.diag_indices(len(points))] += np.exp(theta[3])
+        self._factor = _factorize(covariance)
         self._weights = cho_solve((self._factor, True), values, check_finite=False)
 
     def predict(self, points: Points) -> tuple[Array, Array]:
@@ -127,9 +127,7 @@ class Posterior:
         """Joint draws of the values at the points, without noise: (num, n)."""
         mean, explained = self._explain(points)
         covariance = self.kernel.between(self.theta, points, points) - explained.T @ explained
-        covariance[np.diag_indices(len(points))] += 10 * JITTER
-        factor = np.linalg.cholesky(covariance)
-        return np.asarray(mean + random.standard_normal((num, len(points))) @ factor.T)
+        return np.asarray(mean + random.standard_normal((num, len(points))) @ _factorize(covariance).T)
 
     def believe(self, points: Points) -> "Posterior":
         """The posterior as if the values at the points were seen to be what is expected of them."""
@@ -140,6 +138,16 @@ class Posterior:
         cross = self.kernel.between(self.theta, self.points, points)
         explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
         return np.asarray(cross.T @ self._weights), np.asarray(explained)
+
+
+def _factorize(covariance: Array) -> Array:
+    """Lower Cholesky factor. Points may coincide: the diagonal is raised by as little as it takes."""
+    jitter = JITTER
+    while True:
+        try:
+            return np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+        except np.linalg.LinAlgError:
+            jitter *= 10
 
 
 def _matern(squared: Array) -> tuple[Array, Array]:

@@ -1,5 +1,7 @@
 """Pruners by name: which trial to stop."""
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -8,7 +10,7 @@ from optuna.distributions import IntDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.search.curves import GRACE_EPOCHS, CurveModel, ends_of
+from raysweep.search.curves import GRACE_EPOCHS, Curve, CurveModel, ends_of
 from raysweep.study import Study
 
 PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
@@ -43,6 +45,8 @@ class CurvePruner(BasePruner):
         rivals = [curve for curve in ends.curves if curve.state != TrialState.PRUNED and curve.number != trial.number]
         if not mine or not rivals:
             return False
+        if not _has_precedent(mine[0], ends.curves):
+            return False
         if len(rivals) > MAX_RIVALS:
             mean, deviation = ends.posterior.predict(ends_of(rivals))
             rivals = [rivals[index] for index in np.argsort(-(mean + 2 * deviation))[:MAX_RIVALS]]
@@ -50,6 +54,15 @@ class CurvePruner(BasePruner):
         draws = ends.posterior.draw(ends_of([*mine, *rivals]), random, NUM_DRAWS)
         wins = draws[:, 0] > np.maximum(draws[:, 1:].max(axis=1), ends.top) + MARGIN
         return bool(wins.mean() < MIN_PROBABILITY)
+
+
+def _has_precedent(mine: Curve, curves: Sequence[Curve]) -> bool:
+    """Whether another trial has been seen as early in its own training as this one is, and later too.
+
+    Without one the model would have to guess how much a trial gains from here on: a long trial among short ones, say.
+    """
+    latest = mine.log_shares[-1] + math.log(LOOK_RATIO)
+    return any(len(c.values) > 1 and c.log_shares[0] <= latest for c in curves if c.number != mine.number)
 
 
 def is_look(epoch: int) -> bool:
