@@ -16,7 +16,6 @@ from raysweep.study import Study
 PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
 MIN_PROBABILITY = 0.1
 """A trial stops when the probability that it ends up as the best of all is lower."""
-MARGIN = 0.0
 LOOK_RATIO = 1.25
 """Epochs at which trials are judged grow by this factor."""
 MAX_RIVALS, NUM_DRAWS = 40, 400
@@ -52,7 +51,7 @@ class CurvePruner(BasePruner):
             rivals = [rivals[index] for index in np.argsort(-(mean + 2 * deviation))[:MAX_RIVALS]]
         random = np.random.default_rng(trial.number)
         draws = ends.posterior.draw(ends_of([*mine, *rivals]), random, NUM_DRAWS)
-        wins = draws[:, 0] > np.maximum(draws[:, 1:].max(axis=1), ends.top) + MARGIN
+        wins = draws[:, 0] > np.maximum(draws[:, 1:].max(axis=1), ends.top)
         return bool(wins.mean() < MIN_PROBABILITY)
 
 

@@ -18,8 +18,6 @@ STARTUP = (3, 8)
 NUM_DRAWN = 300
 NUM_LEADERS, NUM_NEAR = 6, 40
 """Candidates: points drawn uniformly, and points near each of the trials that lead."""
-RANDOM_SHARE = 0.0
-BETA = 1.0
 NUM_JOINT = 200
 """Candidates among which a joint draw from the model chooses."""
 
@@ -49,7 +47,7 @@ class CurveSampler(BaseSampler):
         """A whole point: the keys that exist there."""
         random = np.random.default_rng((self._seed, trial.number))
         ends = self._model.ends(study) if trial.number >= self._num_startup else None
-        if ends is None or random.random() < RANDOM_SHARE:
+        if ends is None:
             return self._model.space.to_params(self._model.space.draw(random, 1)[0])
         rows = self._candidates(random, ends)
         return self._model.space.to_params(rows[_choose(random, ends, rows, joint=trial.number % 2 == 1)])
@@ -74,7 +72,7 @@ def _choose(random: np.random.Generator, ends: Ends, rows: Array, *, joint: bool
     points = ends.of_points(rows)
     mean, deviation = ends.posterior.predict(points)
     if not joint:
-        return int(np.argmax(mean + BETA * deviation))
+        return int(np.argmax(mean + deviation))
     hopeful = np.argsort(-(mean + 2 * deviation))[:NUM_JOINT]
     return int(hopeful[np.argmax(ends.posterior.draw(points[hopeful], random, 1)[0])])
 
