@@ -18,7 +18,7 @@ MIN_PROBABILITY = 0.1
 """A trial stops when the probability that it ends up as the best of all is lower."""
 LOOK_RATIO = 1.25
 """Epochs at which trials are judged grow by this factor."""
-MAX_RIVALS, NUM_DRAWS = 40, 400
+NUM_DRAWS = 400
 
 
 class CurvePruner(BasePruner):
@@ -26,7 +26,8 @@ class CurvePruner(BasePruner):
 
     Every trial is judged by where it is expected to end after its own number of epochs, so trials of different
     lengths compare by their ends. Rivals are the best value that any trial has had, and the expected ends of the other
-    running trials, jointly: what two trials owe to the same model does not count for either.
+    running trials, jointly: what two trials owe to the same model does not count for either. The trial that has the
+    best value is never stopped, so that the best of all is a complete one.
     """
 
     def __init__(self, model: CurveModel) -> None:
@@ -41,27 +42,24 @@ class CurvePruner(BasePruner):
         if ends is None:
             return False
         mine = [curve for curve in ends.curves if curve.number == trial.number]
-        rivals = [curve for curve in ends.curves if curve.state != TrialState.PRUNED and curve.number != trial.number]
-        if not mine or not rivals:
+        others = [curve for curve in ends.curves if curve.number != trial.number]
+        if not mine or not _has_precedent(mine[0], others):
             return False
-        if not _has_precedent(mine[0], ends.curves):
+        if mine[0].values[-1] >= max(curve.values[-1] for curve in others):
             return False
-        if len(rivals) > MAX_RIVALS:
-            mean, deviation = ends.posterior.predict(ends_of(rivals))
-            rivals = [rivals[index] for index in np.argsort(-(mean + 2 * deviation))[:MAX_RIVALS]]
-        random = np.random.default_rng(trial.number)
-        draws = ends.posterior.draw(ends_of([*mine, *rivals]), random, NUM_DRAWS)
-        wins = draws[:, 0] > np.maximum(draws[:, 1:].max(axis=1), ends.top)
+        rivals = [curve for curve in others if curve.state == TrialState.RUNNING]
+        draws = ends.posterior.draw(ends_of([*mine, *rivals]), np.random.default_rng(trial.number), NUM_DRAWS)
+        wins = draws[:, 0] > draws[:, 1:].max(axis=1, initial=ends.top)
         return bool(wins.mean() < MIN_PROBABILITY)
 
 
-def _has_precedent(mine: Curve, curves: Sequence[Curve]) -> bool:
+def _has_precedent(mine: Curve, others: Sequence[Curve]) -> bool:
     """Whether another trial has been seen as early in its own training as this one is, and later too.
 
     Without one the model would have to guess how much a trial gains from here on: a long trial among short ones, say.
     """
     latest = mine.log_shares[-1] + math.log(LOOK_RATIO)
-    return any(len(c.values) > 1 and c.log_shares[0] <= latest for c in curves if c.number != mine.number)
+    return any(len(curve.values) > 1 and curve.log_shares[0] <= latest for curve in others)
 
 
 def is_look(epoch: int) -> bool:

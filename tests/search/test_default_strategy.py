@@ -104,6 +104,13 @@ def test_no_trial_is_stopped_in_its_first_epochs(study):
     assert min(epochs for _, epochs in done) >= curves.GRACE_EPOCHS
 
 
+def test_the_best_value_is_a_complete_trial_s(study):
+    optuna_study = open_study(study)
+    run(Strategy(study, optuna_study), 24)
+    best = max(optuna_study.trials, key=lambda trial: max(trial.intermediate_values.values()))
+    assert best.state == TrialState.COMPLETE
+
+
 def test_the_baseline_is_not_stopped_however_weak(study):
     optuna_study = open_study(study)
     optuna_study.enqueue_trial({**study.baseline, "task.learning_rate": 1e-4})
