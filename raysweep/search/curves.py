@@ -19,7 +19,7 @@ LOOKS = 4
 MAX_OBSERVATIONS = 300
 """What the model is fitted to at most: its time grows with the third power."""
 MAX_FAILED = 50
-"""Trials without a curve that count as the worst there is, so that none is proposed beside them."""
+"""Failed trials, the latest, that count as the worst there is, so that none is proposed beside them."""
 MIN_FITTED = 5
 """Trials with a curve from which on the hyperparameters are fitted."""
 REFIT_GROWTH = 1.35
@@ -90,8 +90,8 @@ class CurveModel:
         if not with_values:
             return None
         seen = _choose(with_values)
-        worst = min(min(curve.values) for curve in seen)
-        failed = [curve for curve in curves if curve.state == TrialState.FAIL and not curve.values][-MAX_FAILED:]
+        worst = min(curve.values[-1] for curve in seen)
+        failed = [curve for curve in curves if curve.state == TrialState.FAIL][-MAX_FAILED:]
         features = np.array([curve.features for curve in (*seen, *failed)])
         counts = [len(curve.values) for curve in seen] + [1] * len(failed)
         points = Points(
@@ -109,11 +109,12 @@ class CurveModel:
         return Ends(posterior, seen, self.space, float(values.max()))
 
     def _read(self, trial: FrozenTrial) -> Curve:
-        """The trial's curve. A trial that was complete before its last epoch has ended where it was."""
+        """The trial's curve; a failed one has none. One that was complete before its last epoch has ended there."""
         known = self._finished.get(trial.number)
         if known is not None:
             return known
-        steps = [step for step, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)]
+        reports = sorted(trial.intermediate_values.items()) if trial.state != TrialState.FAIL else ()
+        steps = [step for step, value in reports if math.isfinite(value)]
         looks = {GRACE_EPOCHS, *(round(steps[-1] / 2**look) for look in range(LOOKS))} if steps else set()
         log_shares, values, best = [], [], -math.inf
         for step in steps:

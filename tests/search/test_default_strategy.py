@@ -162,19 +162,21 @@ def test_failed_trials_and_odd_values_are_no_trouble(study):
         strategy.tell(TrialResult(number=number, state=state, value=kept, best_epoch=1, params=params, duration_s=1.0))
 
 
-def test_where_trials_failed_none_is_proposed(study):
-    """Every trial with SGD fails before its first epoch is done."""
+@pytest.mark.parametrize("epochs", [0, 4])
+def test_where_trials_failed_few_are_proposed(study, epochs):
+    """Every trial with SGD fails, before its first epoch is done or when it looked well."""
     strategy = Strategy(study, open_study(study))
     proposed = []
     for _ in range(24):
         number, params = strategy.propose()
         proposed.append(params["task.optimizer"])
-        failed = params["task.optimizer"] == "sgd"
-        for epoch in range(1, 1 if failed else params["training.epochs"]):
-            strategy.report(number, epoch, value_after(params, epoch))
-        state = "FAIL" if failed else "COMPLETE"
-        value = None if failed else value_after(params, params["training.epochs"])
+        fails = params["task.optimizer"] == "sgd"
+        for epoch in range(1, 1 + (epochs if fails else params["training.epochs"])):
+            strategy.report(number, epoch, 0.3 * fails + value_after(params, epoch))
+        state = "FAIL" if fails else "COMPLETE"
+        value = None if fails else value_after(params, params["training.epochs"])
         strategy.tell(TrialResult(number=number, state=state, value=value, best_epoch=1, params=params, duration_s=1.0))
+    assert proposed[:8].count("sgd") >= 2
     assert proposed[8:].count("sgd") <= 3
 
 
