@@ -38,14 +38,16 @@ def run_missing(args: argparse.Namespace) -> bool:
     curves = Curves(args.folder)
     deadline = time.monotonic() + args.seconds
     done = load_runs(args)
+    epoch_s: dict[str, float] = {}
     for seed in range(args.seeds):
         for task in args.tasks:
             missing = [method for method in args.methods if (task, seed, method) not in done]
-            epoch_s = curves.mean_epoch_s(task) if missing else 0.0
+            if missing and task not in epoch_s:
+                epoch_s[task] = curves.mean_epoch_s(task)
             for method in missing:
                 if time.monotonic() > deadline:
                     return False
-                record = run_one(curves, task, seed, method, args, epoch_s)
+                record = run_one(curves, task, seed, method, args, epoch_s[task])
                 with args.runs.open("a") as file:
                     file.write(json.dumps(record) + "\n")
     return True
