@@ -145,7 +145,7 @@ def _factorize(covariance: Array) -> Array:
     jitter = JITTER
     while True:
         try:
-            return np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+            return np.asarray(np.linalg.cholesky(covariance + jitter * np.eye(len(covariance))))
         except np.linalg.LinAlgError:
             jitter *= 10
 
