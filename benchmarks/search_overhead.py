@@ -1,7 +1,7 @@
 """Milliseconds that a proposal and a report take when the study already holds 10, 100, 1,000 and 5,000 trials.
 
 Claim: a proposal takes at most 50 ms (median) up to 5,000 trials. Peer: Optuna's TPE with its median pruner, through
-the same Strategy. Space: fashion_cnn's nine keys and one more; in-memory study; seeded synthetic curves, three of four
+the same Strategy. Space: LCBench's seven keys and three more; in-memory study; seeded synthetic curves, three of four
 trials stopped early. A report is one at which the default pruner looks at the trial. CPU time of one thread.
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/search_overhead.py        # about 1 min
@@ -13,19 +13,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import _lcbench
 import numpy as np
 import optuna
 from _report import Interval, bootstrap_median, finish, warn_if_busy
-from optuna.distributions import FloatDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from raysweep.config import Budget
 from raysweep.search.curves import GRACE_EPOCHS
 from raysweep.search.points import PointSpace
 from raysweep.search.pruners import PrunerName, build_pruner
 from raysweep.search.samplers import SamplerName, build_sampler
 from raysweep.search.strategy import Strategy, TrialResult
-from raysweep.study import Study, load_study
+from raysweep.study import Study
 
 GOAL_MS = 50.0
 SIZES = (10, 100, 1_000, 5_000)
@@ -33,15 +33,19 @@ STRATEGIES: dict[str, tuple[SamplerName, PrunerName]] = {"default": ("default", 
 
 
 def build_study() -> Study:
-    """fashion_cnn with a tenth key."""
-    study = load_study("fashion_cnn")
-    space = {**study.space, "data.augmentation.rotation_degrees": FloatDistribution(0.0, 30.0)}
-    return dataclasses.replace(study, space=space, budget=Budget(trials=10**6))
+    """LCBench's space and three more keys."""
+    study = _lcbench.build_study(trials=10**6, seed=0)
+    more = {
+        "training.epochs": IntDistribution(10, 60),
+        "data.augmentation.strength": FloatDistribution(0.0, 0.5),
+        "data.augmentation.rotation_degrees": FloatDistribution(0.0, 30.0),
+    }
+    return dataclasses.replace(study, space={**study.space, **more})
 
 
 def value_after(params: dict[str, Any], epoch: int) -> float:
     """A curve whose end depends on learning rate, dropout and epochs."""
-    end = 0.9 - 0.1 * abs(np.log10(params["task.learning_rate"]) + 3) - 0.1 * (params["task.dropout"] - 0.3) ** 2
+    end = 0.9 - 0.1 * abs(np.log10(params["task.learning_rate"]) + 3) - 0.1 * (params["task.max_dropout"] - 0.3) ** 2
     return float(end - 0.3 * np.exp(-5 * epoch / params["training.epochs"]))
 
 
