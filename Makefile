@@ -35,7 +35,9 @@ check: install
 	$(BIN)/python -m pytest -n auto -m "not ray"
 
 bench: install
-	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/search_efficiency.py,$(wildcard benchmarks/[a-z]*.py)); do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(if $(LCBENCH),$(BIN)/python benchmarks/search_efficiency.py $(LCBENCH),@echo "search_efficiency.py: give LCBENCH=FOLDER")
 
 lock:
 	uv pip compile --universal --python-version 3.11 --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock

@@ -76,6 +76,20 @@ def parse_duration(text: str) -> float:
     help="Default: online with a key, else offline.",
 )
 @click.option("--seed", type=int, metavar="N", help="Of the search and of every trial; default: 0.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["default", "tpe", "random", "gp", "cmaes", "nsga2"]),
+    default="default",
+    show_default=True,
+    help="What proposes trials: a model of learning curves, or one of Optuna's samplers.",
+)
+@click.option(
+    "--pruner",
+    type=click.Choice(["default", "asha", "hyperband", "median", "none"]),
+    default="default",
+    show_default=True,
+    help="What stops trials early: the model of learning curves, or one of Optuna's pruners.",
+)
 def tune(
     study: str,
     data: str | None,
@@ -95,6 +109,8 @@ def tune(
     settings: tuple[str, ...],
     wandb_mode: str | None,
     seed: int | None,
+    strategy: str,
+    pruner: str,
 ) -> None:
     """Search, then the final test evaluation and the report.
 
@@ -137,6 +153,8 @@ def tune(
         num_workers=workers,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
+        sampler=strategy,  # type: ignore[arg-type]
+        pruner=pruner,  # type: ignore[arg-type]
         wandb=wandb_mode or default_mode(),  # type: ignore[arg-type]
         data_root=data_root(),
     )

@@ -9,11 +9,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from raysweep.search.pruners import PrunerName, build_pruner
+from raysweep.search.samplers import SamplerName, build_sampler
 from raysweep.study import Study
 
 BASELINE = 0
-STARTUP_TRIALS = 3
-GRACE_EPOCHS = 3
 MAX_RETRIES = 2
 """How often a trial goes on after its process died."""
 
@@ -159,34 +159,27 @@ def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> An
     raise AssertionError(f"no such distribution: {distribution}")
 
 
-def create_strategy(study: Study, storage: BaseStorage, study_name: str) -> Strategy:
+def create_strategy(
+    study: Study,
+    storage: BaseStorage,
+    study_name: str,
+    *,
+    sampler: SamplerName = "default",
+    pruner: PrunerName = "default",
+) -> Strategy:
     """A strategy over the Optuna study of that name, which is created where there is none.
 
-    Starting points that the study does not have yet are enqueued.
+    Sampler and pruner are those of these names. Starting points that the study does not have yet are enqueued.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna_study = optuna.create_study(
         study_name=study_name, storage=storage, direction=study.objective.direction, load_if_exists=True
     )
     trials = optuna_study.get_trials(deepcopy=False)
-    optuna_study.sampler = create_sampler(study, len(trials))
-    optuna_study.pruner = create_pruner()
+    optuna_study.sampler = build_sampler(sampler, study, len(trials))
+    optuna_study.pruner = build_pruner(pruner, study)
     known = [trial.system_attrs.get("fixed_params", trial.params) for trial in trials]
     for point in study.starting_points:
         if point not in known:
             optuna_study.enqueue_trial(point)
     return Strategy(study, optuna_study)
-
-
-def create_sampler(study: Study, num_trials: int) -> optuna.samplers.BaseSampler:
-    """TPE after some random points. A study that goes on after `num_trials` trials repeats no random ones."""
-    startup = min(10, max(STARTUP_TRIALS, study.budget.trials // 3))
-    return optuna.samplers.TPESampler(seed=study.seed + num_trials, n_startup_trials=startup)
-
-
-def create_pruner() -> optuna.pruners.BasePruner:
-    """A median rule: it needs 3 finished trials and stops none before its third epoch is done.
-
-    A trial stops when its best value so far is worse than the median of the finished trials at the same epoch.
-    """
-    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=GRACE_EPOCHS)
