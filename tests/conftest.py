@@ -29,7 +29,7 @@ COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (230, 210, 50), (200, 60
 def ray_local() -> Iterator[None]:
     """A local Ray cluster with this machine's CPUs, as `raysweep tune --address local` starts it."""
     ray = pytest.importorskip("ray")
-    from raysweep.search.run import connect
+    from raysweep.cluster.connection import connect
 
     connect("local")
     yield

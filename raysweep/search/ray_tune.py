@@ -14,18 +14,6 @@ from raysweep.search.strategy import Strategy, TrialResult
 from raysweep.train.loop import EpochReport
 from raysweep.train.trial import TrialSpec, run_trial
 
-ENVIRONMENT = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-"""What Ray Tune reads from the environment, of the driver and of its workers."""
-
 
 class SearchDriver:
     """Keeps the books between the strategy, Ray Tune's trials and the observers."""

@@ -17,6 +17,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from ray import tune
 
 from raysweep import files
+from raysweep.cluster.connection import connect, list_nodes, plan_nodes
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
@@ -24,9 +25,9 @@ from raysweep.data.source import load_source
 from raysweep.errors import StudyFailedError, UsageError
 from raysweep.evaluate.final import evaluate_final, trial_folder
 from raysweep.evaluate.stored import save_config
-from raysweep.search.capacity import Node, Request, default_request, plan_concurrency
+from raysweep.search.capacity import Request, default_request, plan_concurrency
 from raysweep.search.progress import LiveTable
-from raysweep.search.ray_tune import ENVIRONMENT, SearchDriver, run_trials
+from raysweep.search.ray_tune import SearchDriver, run_trials
 from raysweep.search.record import build_record, keep_best, write_study
 from raysweep.search.retention import Retention
 from raysweep.search.strategy import TrialResult, create_strategy
@@ -81,14 +82,14 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     connect(options.address)
     request: Request = check_config(
         lambda: default_request(
-            list_nodes(),
+            plan_nodes(),
             num_workers=options.num_workers,
             cpus_per_worker=options.cpus_per_worker,
             gpus_per_worker=options.gpus_per_worker,
         ),
         "a trial's size",
     )
-    concurrency = min(plan_concurrency(list_nodes(), request), study.budget.trials)
+    concurrency = min(plan_concurrency(plan_nodes(), request), study.budget.trials)
     data, test_folder = pipeline.prepare(source, study.data, options.storage / ".cache")
     study.task.prepare(data)
     _check_models(study, data)
@@ -156,36 +157,6 @@ def _check_models(study: Study, data: PreparedData) -> None:
         check_config(lambda c=config: build_task(c, data.info).load_modules(), f"{study.name} on {data.info.source}")
 
 
-def connect(address: str | None) -> None:
-    """Connects to a Ray cluster: `address`, else RAY_ADDRESS or the one `ray start` began here, else a local one.
-
-    Raises:
-        UsageError: nothing answers at the address.
-    """
-    if ray.is_initialized():
-        return
-    os.environ.update(ENVIRONMENT)
-    try:
-        ray.init(
-            address,
-            include_dashboard=False,
-            runtime_env={"env_vars": ENVIRONMENT} if address != "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, ValueError) as error:
-        raise UsageError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from None
-
-
-def list_nodes() -> list[Node]:
-    """The cluster's living nodes."""
-    return [
-        Node(num_cpus=node["Resources"].get("CPU", 0.0), num_gpus=node["Resources"].get("GPU", 0.0))
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    ]
-
-
 def _search(
     study: Study,
     options: RunOptions,
@@ -204,7 +175,7 @@ def _search(
     strategy = create_strategy(study, run / "optuna.journal")
     table = LiveTable(study.objective, study.budget.trials, deadline)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
-        scratch = Path(local_scratch) if len(list_nodes()) == 1 else run / ".ray"
+        scratch = Path(local_scratch) if len(plan_nodes()) == 1 else run / ".ray"
 
         def make_spec(number: int, params: dict[str, Any]) -> TrialSpec:
             config = study.trial_config(params, number)
