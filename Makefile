@@ -36,7 +36,7 @@ bench: install
 	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 lock:
-	uv pip compile --universal --python-version 3.11 --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --extra aws --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) results .mypy_cache .ruff_cache .pytest_cache

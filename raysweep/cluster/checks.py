@@ -174,9 +174,9 @@ def check_placement_groups(leaked: Sequence[str]) -> Finding:
     return Finding(check="placement groups", ok=True, text="none of an ended job")
 
 
-def check_data(source: str, num_files: int, facts: Sequence[NodeFacts], *, decoded: bool) -> Finding:
-    """The images are in the cache already, or every node can read their files, of which `num_files` were tried."""
-    if decoded:
+def check_data(source: str, num_files: int, facts: Sequence[NodeFacts]) -> Finding:
+    """Every node can read the images, of whose files `num_files` were tried; none where all is in the cache already."""
+    if not num_files:
         return Finding(check="data", ok=True, text=f"{source}: decoded, in the shared cache")
     wrong = [f"{node.address} cannot read {node.unreadable[0]}" for node in facts if node.unreadable]
     if wrong:

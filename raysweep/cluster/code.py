@@ -17,7 +17,7 @@ def package_folders() -> list[str]:
 
 
 def pin_packages() -> None:
-    """Imports what came with the job; Ray calls this as a worker starts.
+    """Imports what came with the job, in a worker that has just started.
 
     Later, with the worker's first task, Ray puts the driver's current folder in front of everything. A checkout there
     may be older than the driver's; a package that is imported already stays what it is.

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import ray
 from ray._private.services import canonicalize_bootstrap_address
 
 from raysweep.cluster.autoscaling import nodes_to_come
-from raysweep.cluster.code import package_folders
+from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.errors import UsageError
 from raysweep.search.capacity import Node
 
@@ -59,8 +60,27 @@ def job_environment() -> dict[str, Any]:
     return {
         "env_vars": dict(ENVIRONMENT),
         "py_modules": package_folders(),
-        "worker_process_setup_hook": "raysweep.cluster.code.pin_packages",
+        "worker_process_setup_hook": "raysweep.cluster.connection.prepare_worker",
     }
+
+
+def prepare_worker() -> None:
+    """Ray calls this as a worker process of a cluster starts.
+
+    gloo, which carries DDP without GPUs, listens where the host's own name points to: 127.0.1.1 on many a machine,
+    where no other node reaches it. It is told the network that Ray uses.
+    """
+    import psutil  # type: ignore[import-untyped]  # comes with Ray, and is found once Ray is imported
+
+    pin_packages()
+    interface = find_interface(ray.util.get_node_ip_address(), psutil.net_if_addrs())
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+
+
+def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str | None:
+    """The network interface with this address. `interfaces`: by name, the addresses that psutil lists."""
+    return next((name for name, entries in interfaces.items() if address in [entry.address for entry in entries]), None)
 
 
 def list_nodes() -> list[Node]:

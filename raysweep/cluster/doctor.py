@@ -1,6 +1,7 @@
 """The cluster doctor: asks every node for facts and prints what is wrong, with the command that mends it."""
 
 import importlib.metadata
+import math
 import os
 import shutil
 import sys
@@ -25,6 +26,7 @@ from raysweep.cluster.code import code_digest
 from raysweep.cluster.connection import connect, list_nodes, plan_nodes
 from raysweep.data.pipeline import is_prepared
 from raysweep.data.source import load_source
+from raysweep.errors import UsageError
 from raysweep.search.capacity import default_request
 from raysweep.study import Study
 
@@ -32,7 +34,7 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "pyarrow")
 """Whose versions must be the same on all nodes: what pickles, trains or talks across them."""
 ANSWER_TIMEOUT_S = 120.0
 """A first task on a node waits for a worker process to start and the job's code to be unpacked."""
-NUM_FILES_TRIED = 50
+MAX_FILES_TRIED = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,33 +55,30 @@ def diagnose(question: Question) -> list[Finding]:
     """The findings, after connecting to the cluster. What it writes to the storage it removes.
 
     Raises:
-        UsageError: nothing answers at the address.
+        UsageError: nothing answers at the address, or the storage cannot be written from here.
         DataError: the study's images cannot be had here.
     """
     connect(question.address)
-    nodes = list_nodes()
-    source, paths, decoded = "", [], False
-    if question.study:
-        data = question.study.data
-        found = load_source(
-            data.source, split_seed=data.split_seed, storage=question.storage, data_root=question.data_root
-        )
-        decoded = is_prepared(found, data, question.storage / ".cache")
-        files_of_data = list(dict.fromkeys(path for records in found.records.values() for path in records.paths))
-        source, paths = found.name, files_of_data[:: max(1, len(files_of_data) // NUM_FILES_TRIED)]
+    data, paths = _look_at_data(question)
+    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     folder = question.storage / f".doctor-{uuid.uuid4().hex[:8]}"
-    folder.mkdir(parents=True)
     try:
-        facts, silent = _ask_all(_examine, str(folder), [] if decoded else paths)
-        seen, _ = _ask_all(_list_written, str(folder))
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"--storage must be a folder that can be written to, got {question.storage}: {error}"
+        ) from None
+    try:
+        facts, silent = _ask(alive, _examine, str(folder), paths)
+        by_id = {node.node_id: node for node in facts}
+        seen, _ = _ask([node for node in alive if node["NodeID"] in by_id], _list_written, str(folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    by_id = {node.node_id: node for node in facts}
     unseen = [
         (by_id[reader].address, writer.address)
         for reader, names in seen
         for writer in facts
-        if reader in by_id and not writer.write_error and writer.node_id not in names
+        if not writer.write_error and writer.node_id not in names
     ]
     planned = plan_nodes()
     request = default_request(
@@ -88,40 +87,49 @@ def diagnose(question: Question) -> list[Finding]:
         cpus_per_worker=question.cpus_per_worker,
         gpus_per_worker=question.gpus_per_worker,
     )
-    gpus = {node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in ray.nodes()}  # type: ignore[no-untyped-call]
     findings = [
-        checks.check_answers([node.address for node in facts], silent, nodes),
+        checks.check_answers([node.address for node in facts], silent, list_nodes()),
         checks.check_versions(facts, list_versions()),
         checks.check_code(facts, code_digest()),
         checks.check_authentication(facts, is_authenticated()),
         checks.check_dashboard(get_dashboard_url() or ""),
         checks.check_storage(str(question.storage), facts, unseen),
-        checks.check_gpus(facts, gpus),
+        checks.check_gpus(facts, {node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in alive}),
         checks.check_resources(planned, request),
         checks.check_placement_groups(list_leaked()),
     ]
-    if question.study:
-        findings.append(checks.check_data(source, len(paths), facts, decoded=decoded))
-    return findings
+    return [*findings, checks.check_data(data, len(paths), facts)] if data else findings
 
 
-def _ask_all(function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], list[str]]:
-    """What `function(node_id, address, *arguments)` returns on every living node, and the addresses that are silent.
+def _look_at_data(question: Question) -> tuple[str, list[str]]:
+    """The name of the study's data ("" without a study), and some of its files to try: none once it is decoded."""
+    if question.study is None:
+        return "", []
+    config = question.study.data
+    source = load_source(
+        config.source, split_seed=config.split_seed, storage=question.storage, data_root=question.data_root
+    )
+    if is_prepared(source, config, question.storage / ".cache"):
+        return source.name, []
+    paths = list(dict.fromkeys(path for records in source.records.values() for path in records.paths))
+    return source.name, paths[:: math.ceil(len(paths) / MAX_FILES_TRIED)]
+
+
+def _ask(nodes: Sequence[Any], function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], list[str]]:
+    """What `function(node_id, address, *arguments)` returns on each of Ray's nodes, and the addresses that are silent.
 
     The tasks ask for no CPU: a doctor has to be heard on a busy cluster too.
     """
     asked = {}
-    for node in ray.nodes():  # type: ignore[no-untyped-call]
-        if node["Alive"]:
-            node_id, address = node["NodeID"], node["NodeManagerAddress"]
-            pinned: Any = ray.remote(function).options(
-                num_cpus=0,
-                max_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-            )
-            asked[pinned.remote(node_id, address, *arguments)] = address
-    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_TIMEOUT_S)
-    answers, silent = [], [address for reference, address in asked.items() if reference not in ready]
+    for node in nodes:
+        pinned: Any = ray.remote(function).options(
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+        )
+        asked[pinned.remote(node["NodeID"], node["NodeManagerAddress"], *arguments)] = node["NodeManagerAddress"]
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_TIMEOUT_S)
+    answers, silent = [], [asked[reference] for reference in late]
     for reference in ready:
         try:
             answers.append(ray.get(reference))

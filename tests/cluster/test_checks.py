@@ -29,8 +29,8 @@ GOOD = [
     checks.check_gpus([HEAD, WORKER], {"a": 0, "b": 0}),
     checks.check_resources([Node(num_cpus=2), Node(num_cpus=2)], Request(num_workers=2)),
     checks.check_placement_groups([]),
-    checks.check_data("mnist", 4, [HEAD, WORKER], decoded=False),
-    checks.check_data("mnist", 0, [HEAD, WORKER], decoded=True),
+    checks.check_data("mnist", 4, [HEAD, WORKER]),
+    checks.check_data("mnist", 0, [HEAD, WORKER]),
 ]
 
 BAD = [
@@ -67,7 +67,7 @@ BAD = [
     ),
     (checks.check_placement_groups(["ab" * 18]), "1 of ended jobs", "--remove-leaked"),
     (
-        checks.check_data("images", 9, changed(unreadable=["/home/x/1.jpg"]), decoded=False),
+        checks.check_data("images", 9, changed(unreadable=["/home/x/1.jpg"])),
         "10.0.0.2 cannot read /home/x/1.jpg",
         "--data STORAGE/images",
     ),

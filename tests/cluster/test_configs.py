@@ -134,6 +134,7 @@ def test_setup_installs_the_lock_with_the_project_s_python():
     pyproject = (ROOT / "pyproject.toml").read_text()
     assert f'requires-python = ">={version}"' in pyproject
     assert f'"ray[data,default,train,tune]=={pinned("ray")}"' in pyproject
+    assert pinned("boto3"), "the head's autoscaler needs it on AWS"
 
 
 def test_setup_is_a_shell_script_without_errors():
