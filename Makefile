@@ -40,7 +40,7 @@ bench: install
 	$(if $(LCBENCH),$(BIN)/python benchmarks/search_efficiency.py $(LCBENCH),@echo "search_efficiency.py: give LCBENCH=FOLDER")
 
 lock:
-	uv pip compile --universal --python-version 3.11 --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --extra aws --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) results .mypy_cache .ruff_cache .pytest_cache

@@ -30,13 +30,13 @@ from _report import Interval, finish, give_up
 from torch import nn
 
 from raysweep import fields, files
+from raysweep.cluster.connection import connect
 from raysweep.data import pipeline
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.data.source import load_source
 from raysweep.evaluate.generation import frechet_distance
 from raysweep.judge.network import judge_batches, load_judge
 from raysweep.judge.store import ensure_judge
-from raysweep.search.run import connect
 from raysweep.study import Study, load_study
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process

@@ -74,10 +74,10 @@ def prepare_images(num_images: int) -> Path:
 
 def measure_first_pass(images: Path, cache: Path) -> float:
     """Images/s of `pipeline.prepare`, from the folder's name to a whole cache; Ray runs already."""
+    from raysweep.cluster.connection import connect
     from raysweep.config import DataConfig
     from raysweep.data import pipeline
     from raysweep.data.source import load_source
-    from raysweep.search.run import connect
 
     connect("local")
     began = time.perf_counter()

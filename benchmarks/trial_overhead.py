@@ -34,10 +34,12 @@ from _small_study import build_study, write_idx
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from raysweep.cluster.connection import connect
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.source import load_source
-from raysweep.search.run import RunOptions, connect, run_study
+from raysweep.search.options import RunOptions
+from raysweep.search.run import run_study
 from raysweep.study import Study
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.precision import prepare_process

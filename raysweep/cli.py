@@ -1,15 +1,19 @@
 """The command line: parses, calls, prints, and turns errors into exit codes."""
 
+import dataclasses
 import json
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from raysweep.errors import RaysweepError
+
+if TYPE_CHECKING:
+    from raysweep.study import Study
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -203,6 +207,67 @@ def studies() -> None:
         for key, distribution in study.all_distributions():
             baseline = f"   baseline {study.baseline[key]}" if key in study.baseline else ""
             click.echo(f"  {key:<{width}}  {distribution}{baseline}")
+
+
+@cli.command(context_settings=CONTEXT)
+@click.option("--address", metavar="ADDR", help="A Ray cluster; default: as for tune.")
+@click.option(
+    "--storage",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="The folder that all nodes have to share.",
+)
+@click.option("--study", metavar="STUDY", help="Also looks whether every node can read this study's images.")
+@click.option("--data", metavar="PATH|sample", help="Images in place of the study's own.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="As for tune.")
+@click.option("--cpus-per-worker", type=float, metavar="F", help="As for tune.")
+@click.option("--gpus-per-worker", type=float, metavar="F", help="As for tune.")
+@click.option("--remove-leaked", is_flag=True, help="First removes placement groups whose jobs have ended.")
+def doctor(
+    address: str | None,
+    storage: Path,
+    study: str | None,
+    data: str | None,
+    workers: int,
+    cpus_per_worker: float | None,
+    gpus_per_worker: float | None,
+    remove_leaked: bool,
+) -> None:
+    """What is wrong with a cluster, a line for each check, with the command that mends it.
+
+    Exit code 0: nothing is wrong; 1: something is.
+    """
+    from raysweep.study import load_study
+
+    resolved = load_study(study) if study else None
+    if resolved and data is not None:
+        resolved = replace_source(resolved, data)
+    from raysweep.cluster import doctor as cluster
+
+    if remove_leaked:
+        click.echo(f"removed {len(cluster.remove_leaked(address))} placement groups of ended jobs", err=True)
+    findings = cluster.diagnose(
+        cluster.Question(
+            storage=storage.resolve(),
+            address=address,
+            study=resolved,
+            data_root=data_root(),
+            num_workers=workers,
+            cpus_per_worker=cpus_per_worker,
+            gpus_per_worker=gpus_per_worker,
+        )
+    )
+    for finding in findings:
+        click.echo(finding)
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)
+
+
+def replace_source(study: "Study", data: str) -> "Study":
+    """The study on the images that --data names."""
+    source = data if data == "sample" else str(Path(data).expanduser().resolve())
+    return dataclasses.replace(study, data=dataclasses.replace(study.data, source=source))
 
 
 def describe_prediction(row: dict[str, Any]) -> str:

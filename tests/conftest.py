@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def ray_local() -> Iterator[None]:
     """A local Ray cluster with this machine's CPUs, as `raysweep tune --address local` starts it."""
     ray = pytest.importorskip("ray")
-    from raysweep.search.cluster import connect
+    from raysweep.cluster.connection import connect
 
     connect("local")
     yield

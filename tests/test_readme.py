@@ -30,6 +30,16 @@ NOT_RUN = {
     "python -m platform.tune fashion_cnn": "hours",
     "raysweep tune fashion_cnn": "hours; tests/test_cli.py runs the installed command",
     "python -m platform.tune car_resnet": "needs Kaggle and a GPU",
+    "ray get-auth-token --generate": "writes to the home folder",
+    "ray up cluster.yaml": "costs money; tests/cluster/test_two_hosts.py runs it on hosts of its own",
+    "ray attach cluster.yaml": "as ray up",
+    "cd raysweep": "on the head",
+    "python -m platform.doctor": "tests/cluster runs it",
+    "ray down cluster.yaml": "as ray up",
+    "ray dashboard cluster.yaml &": "as ray up",
+    "RAY_AUTH_MODE=token ray job submit --address http://localhost:8265 --working-dir . --runtime-env-json "
+    '"{\\"env_vars\\": {\\"WANDB_API_KEY\\": \\"$WANDB_API_KEY\\"}}" -- python -m platform.tune car_resnet '
+    "--storage /mnt/raysweep/results": "as ray up",
     "python -m platform.tune car_resnet --data FOLDER --name mine": "fetches weights; tests/search runs image folders",
 }
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from raysweep import fields, files
+from raysweep.cluster.connection import connect
 from raysweep.config import DataConfig
 from raysweep.data import pipeline
 from raysweep.data.source import load_source
 from raysweep.errors import UsageError
 from raysweep.evaluate.final import evaluate_final
-from raysweep.search.cluster import connect
 from raysweep.search.lease import hold_lease
 from raysweep.search.resume import check_digest
 

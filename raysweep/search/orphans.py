@@ -7,7 +7,7 @@ import ray
 from ray import tune
 from ray._private.state import state
 from ray._raylet import PlacementGroupID
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[attr-defined]
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 PERIOD_S = 2.0

@@ -1,7 +1,9 @@
 """The thin adapters that let Ray Tune execute what the strategy decides."""
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,23 +12,12 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from raysweep.search.capacity import Request
 from raysweep.search.observer import Observer
 from raysweep.search.orphans import OrphanCollector
 from raysweep.search.strategy import MAX_RETRIES, Strategy, TrialResult
 from raysweep.train.loop import EpochReport
 from raysweep.train.trial import TrialSpec, run_trial
-
-ENVIRONMENT = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-"""What Ray Tune reads from the environment, of the driver and of its workers."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -205,3 +196,27 @@ def run_trials(
         run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0, callbacks=[OrphanCollector()]),
     )
     tuner.fit()
+
+
+def tune_resources(request: Request) -> tune.PlacementGroupFactory:
+    """What Ray Tune reserves for a trial: one worker's share, or next to nothing for the driver of several."""
+    if request.num_workers > 1:
+        return tune.PlacementGroupFactory([{"memory": 1}])
+    bundle = {"CPU": request.cpus_per_worker}
+    return tune.PlacementGroupFactory(
+        [{**bundle, "GPU": request.gpus_per_worker} if request.gpus_per_worker else bundle]
+    )
+
+
+@contextlib.contextmanager
+def quiet_tune() -> Iterator[None]:
+    """Ray Tune's own messages off: the live table and results.json say it."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray._private", "ray.air")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -12,6 +12,7 @@ import ray
 import torch
 
 from raysweep import files
+from raysweep.cluster.connection import connect, list_nodes, plan_nodes
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
@@ -21,10 +22,9 @@ from raysweep.evaluate.final import evaluate_final, trial_folder
 from raysweep.evaluate.stored import save_config
 from raysweep.search.capacity import Request, default_request, plan_concurrency
 from raysweep.search.checks import check_models, check_study
-from raysweep.search.cluster import connect, list_nodes, quiet_tune, tune_resources
 from raysweep.search.options import RunOptions
 from raysweep.search.progress import LiveTable
-from raysweep.search.ray_tune import SearchDriver, run_trials
+from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials, tune_resources
 from raysweep.search.record import build_record, keep_best, write_study
 from raysweep.search.resume import check_digest
 from raysweep.search.retention import Retention
@@ -90,14 +90,14 @@ def _size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
     connect(options.address)
     request: Request = check_config(
         lambda: default_request(
-            list_nodes(),
+            plan_nodes(),
             num_workers=options.num_workers,
             cpus_per_worker=options.cpus_per_worker,
             gpus_per_worker=options.gpus_per_worker,
         ),
         "a trial's size",
     )
-    return request, min(plan_concurrency(list_nodes(), request), study.budget.trials)
+    return request, min(plan_concurrency(plan_nodes(), request), study.budget.trials)
 
 
 def _prepare(study: Study, options: RunOptions) -> tuple[PreparedData, Path]:
@@ -133,7 +133,7 @@ def _search(
     table = LiveTable(study.objective, study.budget.trials, deadline, ended)
     shutil.rmtree(run / ".ray", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
-        scratch = Path(local_scratch) if len(list_nodes()) == 1 else run / ".ray"
+        scratch = Path(local_scratch) if len(plan_nodes()) == 1 else run / ".ray"
 
         def make_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
             config = study.trial_config(params, number)

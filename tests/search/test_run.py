@@ -18,7 +18,8 @@ from PIL import Image
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
 from raysweep.files import read_json_lines
-from raysweep.search.run import RunOptions, run_study
+from raysweep.search.options import RunOptions
+from raysweep.search.run import run_study
 from raysweep.study import Study
 from raysweep.tasks.classification import ClassificationConfig
 

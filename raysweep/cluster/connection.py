@@ -1,0 +1,103 @@
+"""The connection to a Ray cluster: a driver's settings and code go along."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private.services import canonicalize_bootstrap_address
+
+from raysweep.cluster.autoscaling import nodes_to_come
+from raysweep.cluster.code import package_folders, pin_packages
+from raysweep.errors import UsageError
+from raysweep.search.capacity import Node
+
+ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""What Ray Tune reads from the environment, of the driver and of its workers."""
+BOOTSTRAP_CONFIG = Path.home() / "ray_bootstrap_config.yaml"
+"""What `ray up` leaves on the head: the cluster's configuration, as JSON."""
+
+
+def connect(address: str | None) -> None:
+    """Connects to a Ray cluster: `address`, else RAY_ADDRESS or the one `ray start` began here, else a local one.
+
+    Workers of a cluster run the driver's raysweep. Those of a local Ray do so anyway: they inherit the driver's
+    environment and folder, and need none of the seconds that packing and unpacking takes.
+
+    Raises:
+        UsageError: nothing answers at the address.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.update(ENVIRONMENT)
+    try:
+        local = address == "local" or (address is None and canonicalize_bootstrap_address(None) is None)  # type: ignore[arg-type]
+        ray.init(
+            "local" if local else address,
+            include_dashboard=False,
+            runtime_env=None if local else job_environment(),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from None
+
+
+def job_environment() -> dict[str, Any]:
+    """The runtime environment of a job on a cluster."""
+    return {
+        "env_vars": dict(ENVIRONMENT),
+        "py_modules": package_folders(),
+        "worker_process_setup_hook": "raysweep.cluster.connection.prepare_worker",
+    }
+
+
+def prepare_worker() -> None:
+    """Ray calls this as a worker process of a cluster starts.
+
+    gloo, which carries DDP without GPUs, listens where the host's own name points to: 127.0.1.1 on many a machine,
+    where no other node reaches it. It is told the network that Ray uses.
+    """
+    import psutil  # type: ignore[import-untyped]  # comes with Ray, and is found once Ray is imported
+
+    pin_packages()
+    address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    interface = find_interface(address, psutil.net_if_addrs())
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+
+
+def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str | None:
+    """The network interface with this address. `interfaces`: by name, the addresses that psutil lists."""
+    return next((name for name, entries in interfaces.items() if address in [entry.address for entry in entries]), None)
+
+
+def list_nodes() -> list[Node]:
+    """The cluster's living nodes."""
+    return [
+        Node(num_cpus=node["Resources"].get("CPU", 0.0), num_gpus=node["Resources"].get("GPU", 0.0))
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+def plan_nodes() -> list[Node]:
+    """The living nodes and those that the autoscaler may add, known where the driver runs on the head."""
+    nodes = list_nodes()
+    here = ray.get_runtime_context().get_node_id()
+    heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]  # type: ignore[no-untyped-call]
+    if here not in heads or not BOOTSTRAP_CONFIG.is_file():
+        return nodes
+    return nodes + nodes_to_come(json.loads(BOOTSTRAP_CONFIG.read_text(encoding="utf-8")), nodes)

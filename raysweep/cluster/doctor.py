@@ -1,0 +1,204 @@
+"""The cluster doctor: asks every node for facts and prints what is wrong, with the command that mends it."""
+
+import importlib.metadata
+import math
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private.state import jobs
+from ray._private.worker import get_dashboard_url
+from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
+from ray.util import placement_group_table, remove_placement_group
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raysweep import files
+from raysweep.cluster import checks
+from raysweep.cluster.checks import Finding, NodeFacts
+from raysweep.cluster.code import code_digest
+from raysweep.cluster.connection import connect, list_nodes, plan_nodes
+from raysweep.data.pipeline import is_prepared
+from raysweep.data.source import load_source
+from raysweep.errors import UsageError
+from raysweep.search.capacity import default_request
+from raysweep.study import Study
+
+PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "pyarrow")
+"""Whose versions must be the same on all nodes: what pickles, trains or talks across them."""
+ANSWER_TIMEOUT_S = 120.0
+"""A first task on a node waits for a worker process to start and the job's code to be unpacked."""
+MAX_FILES_TRIED = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What the doctor is to look at."""
+
+    storage: Path
+    address: str | None = None
+    study: Study | None = None
+    """Whose data has to be reachable; none: data is not looked at."""
+    data_root: Path | None = None
+    num_workers: int = 1
+    cpus_per_worker: float | None = None
+    gpus_per_worker: float | None = None
+
+
+def diagnose(question: Question) -> list[Finding]:
+    """The findings, after connecting to the cluster. What it writes to the storage it removes.
+
+    Raises:
+        UsageError: nothing answers at the address, or the storage cannot be written from here.
+        DataError: the study's images cannot be had here.
+    """
+    connect(question.address)
+    data, paths = _look_at_data(question)
+    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    folder = question.storage / f".doctor-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"--storage must be a folder that can be written to, got {question.storage}: {error}"
+        ) from None
+    try:
+        facts, silent = _ask(alive, _examine, str(folder), paths)
+        by_id = {node.node_id: node for node in facts}
+        seen, _ = _ask([node for node in alive if node["NodeID"] in by_id], _list_written, str(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    unseen = [
+        (by_id[reader].address, writer.address)
+        for reader, names in seen
+        for writer in facts
+        if not writer.write_error and writer.node_id not in names
+    ]
+    planned = plan_nodes()
+    request = default_request(
+        planned,
+        num_workers=question.num_workers,
+        cpus_per_worker=question.cpus_per_worker,
+        gpus_per_worker=question.gpus_per_worker,
+    )
+    findings = [
+        checks.check_answers([node.address for node in facts], silent, list_nodes()),
+        checks.check_versions(facts, list_versions()),
+        checks.check_code(facts, code_digest()),
+        checks.check_authentication(facts, is_authenticated()),
+        checks.check_dashboard(get_dashboard_url() or ""),  # type: ignore[no-untyped-call]
+        checks.check_storage(str(question.storage), facts, unseen),
+        checks.check_gpus(facts, {node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in alive}),
+        checks.check_resources(planned, request),
+        checks.check_placement_groups(list_leaked()),
+    ]
+    return [*findings, checks.check_data(data, len(paths), facts)] if data else findings
+
+
+def _look_at_data(question: Question) -> tuple[str, list[str]]:
+    """The name of the study's data ("" without a study), and some of its files to try: none once it is decoded."""
+    if question.study is None:
+        return "", []
+    config = question.study.data
+    source = load_source(
+        config.source, split_seed=config.split_seed, storage=question.storage, data_root=question.data_root
+    )
+    if is_prepared(source, config, question.storage / ".cache"):
+        return source.name, []
+    paths = list(dict.fromkeys(path for records in source.records.values() for path in records.paths))
+    return source.name, paths[:: math.ceil(len(paths) / MAX_FILES_TRIED)]
+
+
+def _ask(nodes: Sequence[Any], function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], list[str]]:
+    """What `function(node_id, address, *arguments)` returns on each of Ray's nodes, and the addresses that are silent.
+
+    The tasks ask for no CPU: a doctor has to be heard on a busy cluster too.
+    """
+    asked = {}
+    for node in nodes:
+        pinned: Any = ray.remote(function).options(
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+        )
+        asked[pinned.remote(node["NodeID"], node["NodeManagerAddress"], *arguments)] = node["NodeManagerAddress"]
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_TIMEOUT_S)
+    answers, silent = [], [asked[reference] for reference in late]
+    for reference in ready:
+        try:
+            answers.append(ray.get(reference))
+        except ray.exceptions.RayError:
+            silent.append(asked[reference])
+    return answers, silent
+
+
+def _examine(node_id: str, address: str, folder: str, paths: Sequence[str]) -> NodeFacts:
+    """Runs on a node: its facts; leaves a file with its id as the name in the storage's folder."""
+    error = ""
+    try:
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"no folder {folder}")
+        files.write_text(Path(folder) / node_id, node_id)
+    except OSError as caught:
+        error = str(caught)
+    return NodeFacts(
+        node_id=node_id,
+        address=address,
+        versions=list_versions(),
+        code=code_digest(),
+        authenticated=is_authenticated(),
+        visible_gpus=_count_visible_gpus(),
+        write_error=error,
+        unreadable=[path for path in paths if not os.access(path, os.R_OK)],
+    )
+
+
+def _list_written(node_id: str, address: str, folder: str) -> tuple[str, list[str]]:
+    """Runs on a node: its id and those of the nodes whose files it can read."""
+    written = [path for path in Path(folder).glob("*") if path.is_file()]
+    return node_id, [path.name for path in written if path.read_text() == path.name]
+
+
+def _count_visible_gpus() -> int:
+    """By torch. The task asks Ray for no GPU, and with the environment of our jobs Ray then hides none."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def list_versions() -> dict[str, str]:
+    """Of Python and of the packages that have to be the same on every node, in this process."""
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def is_authenticated() -> bool:
+    """Whether Ray in this process takes and sends commands only with a token."""
+    return bool(get_authentication_mode() == AuthenticationMode.TOKEN)
+
+
+def list_leaked() -> list[str]:
+    """The ids of placement groups whose jobs have ended."""
+    groups = {name: group["state"] for name, group in placement_group_table().items()}  # type: ignore[no-untyped-call]
+    living = [job["JobID"] for job in jobs() if not job["IsDead"]]
+    return checks.find_leaked(groups, living)
+
+
+def remove_leaked(address: str | None) -> list[str]:
+    """Removes the placement groups whose jobs have ended; returns their ids."""
+    connect(address)
+    leaked = list_leaked()
+    for name in leaked:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
+    return leaked
