@@ -198,6 +198,11 @@ class Objective:
         return value > other if self.direction == "maximize" else value < other
 
 
+def format_value(value: float) -> str:
+    """An objective for a person: four decimals, or three digits of a small one."""
+    return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
     """When the search starts no further trial."""

@@ -22,8 +22,12 @@ RUN = (
     QUICK,
     "python -m platform.predict results/quick IMAGE...",
     "python -m platform.evaluate results/quick",
+    "python -m platform.tune car_resnet --name quick --resume --trials 3",
 )
 NOT_RUN = {
+    "python -m platform.tune car_resnet --name mine --resume": "tests/search/test_kill.py goes on with runs",
+    "pip install optuna-dashboard": "needs a network",
+    "optuna-dashboard results/mine/optuna.journal": "is not a dependency",
     "make demo": "minutes",
     "make test": "these tests",
     "source .venv/bin/activate": "the tests run in that environment",
@@ -72,6 +76,7 @@ def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]
     assert "macro avg" in outputs[QUICK]
     assert str(image) in outputs[RUN[2]]
     assert "opened 2 times" in outputs[RUN[3]]
+    assert "3 trials, 3 complete" in outputs[RUN[4]]
 
 
 def test_the_study_of_the_readme_loads(tmp_path: Path):

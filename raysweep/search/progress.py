@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raysweep.config import Objective
+from raysweep.config import Objective, format_value
 from raysweep.search.strategy import BASELINE, TrialResult
 
 
@@ -75,7 +75,7 @@ class LiveTable:
             table.add_row(
                 str(number),
                 f"{metrics.get('epoch', 0):.0f}/{epochs}",
-                *(f"{metrics[name]:.4f}" if name in metrics else "" for name in columns),
+                *(format_value(metrics[name]) if name in metrics else "" for name in columns),
                 f"{metrics.get('train/images_per_s', 0):,.0f}",
             )
         return table
@@ -86,8 +86,8 @@ class LiveTable:
             return "no trial has ended yet"
         pick = max if self.objective.direction == "maximize" else min
         number = pick(values, key=lambda key: values[key])
-        baseline = f", the baseline {values[BASELINE]:.4f}" if BASELINE in values else ""
-        return f"best {self.objective.metric} {values[number]:.4f} (trial {number}){baseline}"
+        baseline = f", the baseline {format_value(values[BASELINE])}" if BASELINE in values else ""
+        return f"best {self.objective.metric} {format_value(values[number])} (trial {number}){baseline}"
 
     def _time_left(self) -> str:
         elapsed = time.monotonic() - self.began

@@ -4,6 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from raysweep.config import format_value
+
 _ENDS = {"FAIL": "failed", "COMPLETE": "ended early", "PRUNED": "was stopped"}
 
 
@@ -22,7 +24,7 @@ def describe_results(record: dict[str, Any], run: Path) -> str:
             for trial in record["trials"]
             if trial["error"]
         ),
-        f"best: trial {best['number']}, {metric} {best['value']:.4f} at epoch {best['best_epoch']}",
+        f"best: trial {best['number']}, {metric} {format_value(best['value'])} at epoch {best['best_epoch']}",
         *(f"  {key} = {value}" for key, value in best["params"].items()),
         test["headline"],
         f"lift: {test['lift']['text']}",
