@@ -13,7 +13,7 @@ from training on the same cores.
 
     .venv/bin/python benchmarks/trial_overhead.py        # about 6 min on 2 cores
 
-Measured with `--repeats 1 --trials 2 6 --nested-trials 1 3` only: nothing above the noise; nested 30 s a trial.
+Measured with `--repeats 3 --trials 3 9 --nested-trials 1 2`: 0.72 s [0.35, 1.22], nested 29.0 s, Optuna -0.05 s.
 """
 
 import argparse
