@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from raysweep.cli import cli
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.search import curves
 from raysweep.search.pruners import PrunerName, build_pruner, is_look
@@ -227,3 +228,9 @@ def test_every_pruner_but_none_stops_weak_trials(study, pruner):
     done = run(Strategy(study, open_study(study, sampler="random", pruner=pruner)), 24)
     stopped = sum(epochs < params["training.epochs"] for params, epochs in done)
     assert stopped == 0 if pruner == "none" else stopped > 4
+
+
+def test_the_command_line_offers_every_name():
+    offered = {option.name: option.type for option in cli.commands["tune"].params}
+    assert set(offered["strategy"].choices) == set(get_args(SamplerName))
+    assert set(offered["pruner"].choices) == set(get_args(PrunerName))
