@@ -22,15 +22,17 @@ demo: install
 		--set task.model=resnet10t --set task.pretrained=false --set data.image_size=64 \
 		--set task.head=linear --set task.backbone_factor=1 --set task.optimizer=adam
 
+# The quick tests side by side, a process a core; those that drive Ray one after the other.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto -m "not ray"
+	$(BIN)/python -m pytest -m ray
 
 # Format, lint, types and the unit tests that need no Ray.
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not ray"
+	$(BIN)/python -m pytest -n auto -m "not ray"
 
 bench: install
 	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -1,13 +1,13 @@
 """Training images/s of the generative studies' baselines against bare PyTorch loops.
 
-Claim: a trial of `mnist_dcgan` or `mnist_gan` trains at least 0.95 times as fast as a
+Claim: a trial of `fashion_autoencoder`, `mnist_dcgan` or `mnist_gan` trains at least 0.95 times as fast as a
 hand-written loop of the same networks, losses and optimizers that holds the images as one float tensor.
 Peer: the loops of _bare_generative.py, batch 128, fp32, the same threads, denormals flushed in both.
 Both train one epoch of the same images in the same process with fresh networks, in turn, the order reversed each time;
 evaluation and start-up are left out. Pairs are added until the interval of the median ratio is under 0.05 wide.
 Apart from that: images/s in bf16.
 
-    .venv/bin/python benchmarks/generative_throughput.py [--data FOLDER] [--only PART ...]    # about 10 min on 2 cores
+    .venv/bin/python benchmarks/generative_throughput.py [--data FOLDER] [--only PART ...]    # about 15 min on 2 cores
 
 FOLDER has the idx files of MNIST; Fashion-MNIST does as well, the speed is the same. Default: $RAYSWEEP_DATA/mnist,
 ../shared/data/mnist beside the checkout.
@@ -38,10 +38,11 @@ from raysweep.train.precision import prepare_process, resolve_precision
 
 MAX_WIDTH = 0.05
 PEERS: dict[str, Callable[[torch.Tensor], float]] = {
-    "mnist_dcgan": lambda images: bare.train_gan(images.mul(2).sub(1), dense=False),
-    "mnist_gan": lambda images: bare.train_gan(images.mul(2).sub(1), dense=True),
+    "fashion_autoencoder": lambda images: bare.train_autoencoder(images)[1],
+    "mnist_dcgan": lambda images: bare.train_gan(images.mul(2).sub(1), dense=False)[1],
+    "mnist_gan": lambda images: bare.train_gan(images.mul(2).sub(1), dense=True)[1],
 }
-NUM_IMAGES = {"mnist_dcgan": 3_840, "mnist_gan": 25_600}
+NUM_IMAGES = {"fashion_autoencoder": 5_120, "mnist_dcgan": 3_840, "mnist_gan": 25_600}
 """Each takes a few seconds on two cores."""
 
 

@@ -17,6 +17,17 @@ from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study, When
 from raysweep.tasks.autoencoder import AutoencoderConfig
 
+# A dense code of 32 values: validation error 0.0092 after 7 epochs (n = 1), the PCA of 32 components has 0.0152.
+DENSE = {
+    "task.bottleneck": "dense",
+    "task.loss": "mse",
+    "task.width": 2.0,
+    "task.batch_norm": True,
+    "task.learning_rate": 4e-3,
+    "task.schedule": "one_cycle",
+    "training.batch_size": 64,
+}
+
 STUDY = Study(
     name="fashion_autoencoder",
     task=AutoencoderConfig(
@@ -34,6 +45,7 @@ STUDY = Study(
         "task.loss": CategoricalDistribution(("bce", "mse")),
         "task.width": CategoricalDistribution((0.5, 1.0, 2.0, 4.0)),
         "task.dropout": FloatDistribution(0.0, 0.3),
+        "task.batch_norm": CategoricalDistribution((False, True)),
         "task.learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
         "task.schedule": CategoricalDistribution(("none", "cosine", "one_cycle")),
         "training.batch_size": CategoricalDistribution((64, 128, 256)),
@@ -50,6 +62,7 @@ STUDY = Study(
             {"task.beta": FloatDistribution(0.1, 4.0, log=True), "task.kl_warmup_epochs": FloatDistribution(0.0, 10.0)},
         ),
     ),
+    points=({**DENSE, "task.latent_size": 32}, {**DENSE, "task.latent_size": 16}),
     objective=Objective(metric="val/mse", direction="minimize"),
     budget=Budget(trials=40),
 )

@@ -25,6 +25,12 @@ COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (230, 210, 50), (200, 60
 """Class k is drawn in colour k (and from the seventh on in darker ones)."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Test processes side by side have one thread each: more would only wait for each other."""
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """A local Ray cluster with this machine's CPUs, as `raysweep tune --address local` starts it."""

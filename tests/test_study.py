@@ -153,7 +153,7 @@ def test_the_json_of_a_config_is_checked_on_the_way_back():
         TrialConfig.from_json(values)
 
 
-@pytest.mark.parametrize("name", ["car_resnet", "fashion_cnn"])
+@pytest.mark.parametrize("name", ["car_resnet", "fashion_cnn", "fashion_autoencoder"])
 def test_the_reports_studies_load_and_open_with_their_command(name):
     path = list_studies()[name]
     study = load_study(name)
@@ -167,6 +167,27 @@ def test_the_report_baselines_are_the_reports():
     assert (cars.baseline["task.learning_rate"], cars.training.epochs, cars.training.batch_size) == (1e-3, 3, 32)
     assert cars.data.augmentation.strength == 0
     assert (fashion.task.dropout, fashion.task.weight_decay, fashion.training.early_stopping_patience) == (0.5, 1e-5, 5)
+    assert (fashion.task.batch_norm, fashion.training.batch_size) == (False, 128)
+    coder = load_study("fashion_autoencoder")
+    assert (coder.task.variant, coder.task.bottleneck, coder.task.width, coder.task.loss) == (
+        "plain",
+        "spatial",
+        1.0,
+        "bce",
+    )
+    assert (coder.task.learning_rate, coder.training.epochs, coder.training.batch_size) == (1e-3, 20, 128)
+    assert (coder.objective.metric, coder.objective.direction) == ("val/mse", "minimize")
+
+
+def test_the_autoencoder_opens_the_choices_that_a_kind_uses():
+    study = load_study("fashion_autoencoder")
+    opened = {
+        "task.bottleneck=dense": {"task.latent_size"},
+        "task.variant=denoising": {"task.noise_std"},
+        "task.variant=variational": {"task.beta", "task.kl_warmup_epochs"},
+    }
+    for setting, keys in opened.items():
+        assert study.with_settings([setting]).space.keys() - study.space.keys() == keys
 
 
 def test_an_unknown_study_lists_the_known_ones(tmp_path: Path):

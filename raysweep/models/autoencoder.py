@@ -15,9 +15,10 @@ Bottleneck = Literal["spatial", "dense"]
 class Autoencoder(nn.Module):
     """Images (B, C, H, H) in [0, 1] to a code (B, K) and back to logits (B, C, H, H).
 
-    Encoder: three times convolution, ReLU, dropout and pooling (28 -> 14 -> 7 -> 4); decoder: the same mirrored. A
-    spatial code is what the last pooling leaves (the report's 8x4x4); a dense one is a linear layer of it. A
-    variational encoder gives mean and log variance of a Gaussian for each value of the code.
+    Encoder: three times convolution, ReLU, dropout and pooling (28 -> 14 -> 7 -> 4); decoder: the same mirrored;
+    batch normalisation, where it is asked for, before each ReLU of a convolution. A spatial code is what the last
+    pooling leaves (the report's 8x4x4); a dense one is a linear layer of it. A variational encoder gives mean and log
+    variance of a Gaussian for each value of the code.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Autoencoder(nn.Module):
         latent_size: int,
         width: float,
         dropout: float,
+        batch_norm: bool,
         variational: bool,
     ) -> None:
         """Raises: ValueError: the side of the images is no multiple of 4."""
@@ -42,7 +44,9 @@ class Autoencoder(nn.Module):
         self.variational = variational
         num_outputs = self.code_size * (2 if variational else 1)
         self.encoder = nn.Sequential(
-            *_down(channels, wide, dropout), *_down(wide, middle, dropout), *_down(middle, narrow, dropout),
+            *_down(channels, wide, dropout, batch_norm),
+            *_down(wide, middle, dropout, batch_norm),
+            *_down(middle, narrow, dropout, batch_norm),
             nn.Flatten(),
             # A plain spatial code is the features themselves.
             nn.Identity() if bottleneck == "spatial" and not variational else nn.Linear(num_values, num_outputs),
@@ -51,9 +55,9 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(
             nn.Identity() if bottleneck == "spatial" else nn.Sequential(nn.Linear(latent_size, num_values), nn.ReLU()),
             nn.Unflatten(1, self.code_shape),
-            nn.Conv2d(narrow, narrow, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2),
-            nn.Conv2d(narrow, middle, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2),
-            nn.Conv2d(middle, wide, 3, padding=shrink), nn.ReLU(), nn.Upsample(scale_factor=2),
+            *_convolution(narrow, narrow, 1, batch_norm), nn.Upsample(scale_factor=2),
+            *_convolution(narrow, middle, 1, batch_norm), nn.Upsample(scale_factor=2),
+            *_convolution(middle, wide, shrink, batch_norm), nn.Upsample(scale_factor=2),
             nn.Conv2d(wide, channels, 3, padding=1),
         )  # fmt: skip
 
@@ -84,9 +88,14 @@ class Autoencoder(nn.Module):
         return self.decode(code), mean, log_variance
 
 
-def _down(channels_in: int, channels_out: int, dropout: float) -> list[nn.Module]:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-    return [convolution, nn.ReLU(), *([nn.Dropout(dropout)] if dropout else []), nn.MaxPool2d(2, ceil_mode=True)]
+def _down(channels_in: int, channels_out: int, dropout: float, batch_norm: bool) -> list[nn.Module]:
+    drop = [nn.Dropout(dropout)] if dropout else []
+    return [*_convolution(channels_in, channels_out, 1, batch_norm), *drop, nn.MaxPool2d(2, ceil_mode=True)]
+
+
+def _convolution(channels_in: int, channels_out: int, padding: int, batch_norm: bool) -> list[nn.Module]:
+    normalise = [nn.BatchNorm2d(channels_out)] if batch_norm else []
+    return [nn.Conv2d(channels_in, channels_out, 3, padding=padding, bias=not batch_norm), *normalise, nn.ReLU()]
 
 
 def kl_to_standard_normal(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:

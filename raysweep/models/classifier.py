@@ -39,17 +39,22 @@ def build_classifier(
     pretrained: bool,
     head: HeadName,
     dropout: float,
+    batch_norm: bool,
     num_classes: int,
     channels: int,
     image_size: int,
 ) -> Classifier:
     """`fashion_cnn`, or any timm model under a `linear` head or the car report's (1000-16-64-classes).
 
+    `batch_norm` is of `fashion_cnn` only: timm models have their own layers.
+
     Raises:
         UsageError: timm knows no such model, or its pretrained weights cannot be had.
     """
     if model == FASHION_CNN:
-        return build_fashion_cnn(dropout=dropout, num_classes=num_classes, channels=channels, image_size=image_size)
+        return build_fashion_cnn(
+            dropout=dropout, batch_norm=batch_norm, num_classes=num_classes, channels=channels, image_size=image_size
+        )
     backbone = _build_backbone(model, pretrained, channels, num_classes=IMAGENET_CLASSES if head == "report" else 0)
     if head == "report":
         layers = [nn.Linear(IMAGENET_CLASSES, 16), nn.Linear(16, 64), nn.Linear(64, num_classes)]
@@ -58,22 +63,26 @@ def build_classifier(
     return Classifier(backbone, nn.Sequential(nn.Dropout(dropout), *layers))
 
 
-def build_fashion_cnn(*, dropout: float, num_classes: int, channels: int, image_size: int) -> Classifier:
+def build_fashion_cnn(
+    *, dropout: float, batch_norm: bool, num_classes: int, channels: int, image_size: int
+) -> Classifier:
     """The Fashion-MNIST report's kind of CNN: conv + pool blocks, dropout, a dense layer of 128.
 
-    `dropout` is the dense layer's; the convolutions have half of it.
+    `dropout` is the dense layer's; the convolutions have half of it. `batch_norm` follows each of them.
     """
+
+    def convolution(num_inputs: int, num_outputs: int) -> list[nn.Module]:
+        layer = nn.Conv2d(num_inputs, num_outputs, 3, padding=1, bias=not batch_norm)
+        return [layer, *([nn.BatchNorm2d(num_outputs)] if batch_norm else []), nn.ReLU()]
+
     side = image_size // 4
     backbone = nn.Sequential(
-        nn.Conv2d(channels, 32, 3, padding=1),
-        nn.ReLU(),
+        *convolution(channels, 32),
         nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
+        *convolution(32, 64),
         nn.MaxPool2d(2),
         nn.Dropout(dropout / 2),
-        nn.Conv2d(64, 128, 3, padding=1),
-        nn.ReLU(),
+        *convolution(64, 128),
         nn.Dropout(dropout / 2),
         nn.Flatten(),
     )

@@ -41,6 +41,8 @@ class AutoencoderConfig:
     """Channels as a multiple of the report's 32-16-8; 0.125 to 8."""
     dropout: float = 0.0
     """After each convolution of the encoder; 0 to 0.95."""
+    batch_norm: bool = False
+    """Batch normalisation after each convolution."""
     loss: Literal["bce", "mse"] = "bce"
     """Binary cross entropy or squared error, mean over pixels and images."""
     noise_std: float = 0.2
@@ -149,6 +151,7 @@ class AutoencoderTask:
             latent_size=self.config.latent_size,
             width=self.config.width,
             dropout=self.config.dropout,
+            batch_norm=self.config.batch_norm,
             variational=self.config.variant == "variational",
         )
 

@@ -14,6 +14,7 @@ from raysweep.config import TrialConfig, require
 from raysweep.data.batches import Batch, Worker, count_steps
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.models.classifier import (
+    FASHION_CNN,
     Classifier,
     HeadName,
     build_classifier,
@@ -49,6 +50,8 @@ class ClassificationConfig:
     """linear: one layer on the features; report: the car report's 1000-16-64-classes."""
     dropout: float = 0.0
     """Before the head (fashion_cnn: in the dense layer, half of it in the convolutions); 0 to 0.95."""
+    batch_norm: bool = False
+    """Batch normalisation in fashion_cnn; timm models have what they have."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes; 0 to 0.9."""
     optimizer: OptimizerName = "adam"
@@ -74,6 +77,12 @@ class ClassificationConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.model), "task.model must be fashion_cnn or a timm model", self.model)
+        require(
+            not self.batch_norm or self.model == FASHION_CNN,
+            "task.batch_norm must be false where task.model is a timm model, which has its own layers "
+            "(--set task.batch_norm=false)",
+            self.batch_norm,
+        )
         require(0 <= self.dropout <= 0.95, "task.dropout must be in 0..0.95", self.dropout)
         require(0 <= self.label_smoothing <= 0.9, "task.label_smoothing must be in 0..0.9", self.label_smoothing)
         require(self.learning_rate > 0, "task.learning_rate must be above 0", self.learning_rate)
@@ -136,6 +145,7 @@ class ClassificationTask:
             pretrained=pretrained,
             head=self.config.head,
             dropout=self.config.dropout,
+            batch_norm=self.config.batch_norm,
             num_classes=self.num_classes,
             channels=self.data.channels,
             image_size=self.data.image_size,

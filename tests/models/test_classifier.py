@@ -22,6 +22,7 @@ def build(model: str, **values: Any) -> Classifier:
         "pretrained": False,
         "head": "linear",
         "dropout": 0.25,
+        "batch_norm": False,
         "num_classes": 10,
         "channels": 3,
         "image_size": 32,
@@ -50,6 +51,11 @@ def test_fashion_cnn_is_the_reports_network() -> None:
     )
     assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.25, 0.25, 0.5]
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_fashion_cnn_with_batch_norm_has_it_after_every_convolution() -> None:
+    kinds = [type(module).__name__ for module in build("fashion_cnn", batch_norm=True).backbone.children()]
+    assert [kinds[place + 1] for place, kind in enumerate(kinds) if kind == "Conv2d"] == 3 * ["BatchNorm2d"]
 
 
 @pytest.mark.parametrize("image_size", [8, 30, 33])

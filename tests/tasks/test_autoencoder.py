@@ -13,6 +13,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.batches import Batch, Worker
+from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.models.autoencoder import Autoencoder, kl_to_standard_normal
 from raysweep.tasks.autoencoder import ActiveUnits, AutoencoderConfig, AutoencoderTask, pixel_entropy
@@ -65,19 +66,39 @@ def test_the_default_is_the_reports_network() -> None:
 
 @pytest.mark.parametrize("size", [28, 32, 20])
 @pytest.mark.parametrize("bottleneck", ["spatial", "dense"])
-def test_reconstructions_have_the_shape_of_images(size: int, bottleneck: Any) -> None:
-    model = Autoencoder(
-        channels=3, image_size=size, bottleneck=bottleneck, latent_size=5, width=0.5, dropout=0.1, variational=True
-    )
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_reconstructions_have_the_shape_of_images(size: int, bottleneck: Any, batch_norm: bool) -> None:
+    model = build_model(image_size=size, bottleneck=bottleneck, batch_norm=batch_norm)
     images = torch.rand(2, 3, size, size)
     logits, mean, log_variance = model(images, torch.zeros(2, model.code_size))
     assert logits.shape == images.shape
     assert mean.shape == log_variance.shape == (2, model.code_size)
 
 
+def build_model(**values: Any) -> Autoencoder:
+    defaults: dict[str, Any] = {
+        "channels": 3,
+        "image_size": 28,
+        "bottleneck": "dense",
+        "latent_size": 5,
+        "width": 0.5,
+        "dropout": 0.1,
+        "batch_norm": False,
+        "variational": True,
+    }
+    return Autoencoder(**{**defaults, **values})
+
+
+def test_batch_norm_follows_every_convolution_but_the_last() -> None:
+    modules = [type(module).__name__ for module in build_model(batch_norm=True).modules()]
+    following = [modules[place + 1] for place, kind in enumerate(modules[:-1]) if kind == "Conv2d"]
+    assert following == 6 * ["BatchNorm2d"]
+    assert modules[-1] == "Conv2d"
+
+
 def test_wrong_images_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 4, got 30"):
-        Autoencoder(channels=1, image_size=30, bottleneck="dense", latent_size=5, width=1, dropout=0, variational=False)
+        build_model(image_size=30)
     config = make_config()
     symmetric = DataConfig(image_size=28, channels=1, normalization="symmetric")
     with pytest.raises(ValueError, match="normalization of an autoencoder must be unit"):
@@ -93,9 +114,25 @@ def test_the_loss_is_the_mean_over_pixels_and_images(loss: str, formula: Callabl
     assert task.train_step(state, batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_the_negative_elbo_is_that_of_torch_distributions_on_binary_images() -> None:
+def test_the_negative_elbo_is_that_of_torch_distributions_on_binarised_mnist(data_root: Path) -> None:
+    """Of a model that has been trained a little: its posterior is not the prior."""
+    path = find_idx_file(data_root / "mnist", "train-images-idx3-ubyte")
+    assert path is not None
+    images = torch.from_numpy(load_idx(path)[:64].copy()).float().div(255).round()[:, None]
+    task, state = build(variant="variational", bottleneck="dense", latent_size=4, learning_rate=3e-3)
+    batch = Batch(images, torch.zeros(64, dtype=torch.int64), np.arange(64))
+    for _ in range(30):
+        task.train_step(state, batch)
+    check_negative_elbo(task, state, batch)
+
+
+def test_the_negative_elbo_is_that_of_torch_distributions_on_binary_noise() -> None:
     task, state = build(variant="variational", bottleneck="dense", latent_size=4)
-    batch = draw_batch(binary=True)
+    check_negative_elbo(task, state, draw_batch(binary=True))
+
+
+def check_negative_elbo(task: AutoencoderTask, state: TrainState, batch: Batch) -> None:
+    """Computes the ELBO from torch's own distributions and compares."""
     task.eval_step(state, batch)
     metrics = {name: float(value) for name, value in task.metrics.compute().items()}
     model = state.modules["model"].eval()

@@ -183,10 +183,14 @@ def test_nested_states_survive(value: Any) -> None:
 
 def test_weights_with_facts(tmp_path: Path) -> None:
     modules = {
-        name: build_fashion_cnn(dropout=0, num_classes=2, channels=1, image_size=8) for name in ("model", "model2")
+        name: build_fashion_cnn(dropout=0, batch_norm=False, num_classes=2, channels=1, image_size=8)
+        for name in ("model", "model2")
     }
     checkpoint.save_weights(tmp_path / "w.safetensors", dict(modules), {"epoch": 2, "value": 0.5})
-    fresh = {name: build_fashion_cnn(dropout=0, num_classes=2, channels=1, image_size=8) for name in modules}
+    fresh = {
+        name: build_fashion_cnn(dropout=0, batch_norm=False, num_classes=2, channels=1, image_size=8)
+        for name in modules
+    }
     assert checkpoint.load_weights(tmp_path / "w.safetensors", dict(fresh)) == {"epoch": 2, "value": 0.5}
     for name, module in modules.items():
         assert all(torch.equal(value, fresh[name].state_dict()[key]) for key, value in module.state_dict().items())

@@ -76,7 +76,7 @@ def save_rows(
     show_image(ax, rows)
     if names:
         ticks = (np.arange(num_rows) + 0.5) * height - 0.5
-        ax.set_yticks(ticks, [shorten(name, 24) for name in names], fontsize=9, color=INK, parse_math=False)
+        ax.set_yticks(ticks, [shorten(name, 40) for name in names], fontsize=9, color=INK, parse_math=False)
         ax.tick_params(length=0)
     save_figure(fig, path, title=title, subtitle=subtitle, note=note)
 

@@ -1,0 +1,81 @@
+"""The README's commands: each one is run here as it stands, or named here with the reason why it is not."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raysweep.study import load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICK = (
+    "python -m platform.tune car_resnet --data sample --name quick --trials 2 --max-epochs 1 "
+    "--set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
+)
+RUN = (
+    "python -m platform.studies",
+    QUICK,
+    "python -m platform.predict results/quick IMAGE...",
+    "python -m platform.evaluate results/quick",
+)
+NOT_RUN = {
+    "make demo": "minutes",
+    "make test": "these tests",
+    "source .venv/bin/activate": "the tests run in that environment",
+    "python -m platform.tune fashion_cnn": "hours",
+    "raysweep tune fashion_cnn": "hours; tests/test_cli.py runs the installed command",
+    "python -m platform.tune car_resnet": "needs Kaggle and a GPU",
+    "python -m platform.tune car_resnet --name mine --resume": "tests/search/test_kill.py goes on with runs",
+    "python -m platform.tune car_resnet --name mine --resume --trials 40": "needs Kaggle and a GPU",
+    "pip install optuna-dashboard": "installs a package",
+    "optuna-dashboard results/mine/optuna.journal": "runs until it is stopped",
+    "python -m platform.tune car_resnet --data FOLDER --name mine": "fetches weights; tests/search runs image folders",
+}
+
+
+def list_commands() -> list[str]:
+    """The commands of the README's shell blocks, without comments and line breaks."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [" ".join(line.split("#")[0].split()) for line in lines if line.split("#")[0].strip()]
+
+
+def test_every_command_is_run_or_has_its_reason():
+    assert set(list_commands()) == {*RUN, *NOT_RUN}
+
+
+@pytest.mark.ray
+def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]):
+    for name in ("platform", "search_spaces", "raysweep"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    image = next(make_image_folder(tmp_path / "images", classes=1, per_class=1).rglob("*.jpg"))
+    outputs = {}
+    for command in RUN:
+        words = shlex.split(command.replace("IMAGE...", str(image)))
+        done = subprocess.run(
+            [sys.executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        outputs[command] = done.stdout
+    assert "fashion_autoencoder" in outputs[RUN[0]]
+    assert "macro avg" in outputs[QUICK]
+    assert str(image) in outputs[RUN[2]]
+    assert "opened 2 times" in outputs[RUN[3]]
+
+
+def test_the_study_of_the_readme_loads(tmp_path: Path):
+    (block,) = re.findall(r"```python\n(STUDY = .*?)```", README, flags=re.DOTALL)
+    imports = (
+        "from optuna.distributions import FloatDistribution\n"
+        "from raysweep.config import DataConfig, Objective, TrainingConfig\n"
+        "from raysweep.study import Study\n"
+        "from raysweep.tasks.classification import ClassificationConfig\n"
+    )
+    path = tmp_path / "my_study.py"
+    path.write_text(imports + block)
+    assert load_study(str(path)).baseline == {"task.learning_rate": 1e-3}
