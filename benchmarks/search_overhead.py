@@ -20,10 +20,11 @@ from _report import Interval, bootstrap_median, finish, warn_if_busy
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from raysweep.config import PrunerName, SamplerName
 from raysweep.search.curves import GRACE_EPOCHS
 from raysweep.search.points import PointSpace
-from raysweep.search.pruners import PrunerName, build_pruner
-from raysweep.search.samplers import SamplerName, build_sampler
+from raysweep.search.pruners import build_pruner
+from raysweep.search.samplers import build_sampler
 from raysweep.search.strategy import Strategy, TrialResult
 from raysweep.study import Study
 

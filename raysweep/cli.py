@@ -83,15 +83,11 @@ def parse_duration(text: str) -> float:
 @click.option(
     "--strategy",
     type=click.Choice(["default", "tpe", "random", "gp", "cmaes", "nsga2"]),
-    default="default",
-    show_default=True,
     help="What proposes trials: a model of learning curves, or one of Optuna's samplers.",
 )
 @click.option(
     "--pruner",
     type=click.Choice(["default", "asha", "hyperband", "median", "none"]),
-    default="default",
-    show_default=True,
     help="What stops trials early: the model of learning curves, or one of Optuna's pruners.",
 )
 def tune(
@@ -113,13 +109,14 @@ def tune(
     settings: tuple[str, ...],
     wandb_mode: str | None,
     seed: int | None,
-    strategy: str,
-    pruner: str,
+    strategy: str | None,
+    pruner: str | None,
 ) -> None:
     """Search, then the final test evaluation and the report.
 
     STUDY is a name in search_spaces/ or a path to such a file. With --resume, what the first start said of the study
-    (--data, --trials, --max-epochs, --time-budget, --target, --set, --seed) holds unless it is said again.
+    (--data, --trials, --max-epochs, --time-budget, --target, --set, --seed, --strategy, --pruner) holds unless it is
+    said again.
     """
     from raysweep.search.overrides import Overrides
     from raysweep.study import load_study
@@ -135,6 +132,8 @@ def tune(
         target=target,
         settings=settings,
         seed=seed,
+        sampler=strategy,  # type: ignore[arg-type]
+        pruner=pruner,  # type: ignore[arg-type]
     )
     if resume:
         from raysweep.search.resume import load_overrides
@@ -157,8 +156,6 @@ def tune(
         num_workers=workers,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
-        sampler=strategy,  # type: ignore[arg-type]
-        pruner=pruner,  # type: ignore[arg-type]
         wandb=wandb_mode or default_mode(),  # type: ignore[arg-type]
         data_root=data_root(),
     )

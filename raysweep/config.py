@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
 
 
+SamplerName = Literal["default", "tpe", "random", "gp", "cmaes", "nsga2"]
+PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
+
+
 def require(condition: bool, rule: str, value: object) -> None:
     """Raises ValueError with the rule and the value received unless `condition` holds."""
     if not condition:

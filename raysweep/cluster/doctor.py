@@ -190,8 +190,8 @@ def is_authenticated() -> bool:
 
 def list_leaked() -> list[str]:
     """The ids of placement groups whose jobs have ended."""
-    groups = {name: group["state"] for name, group in placement_group_table().items()}  # type: ignore[no-untyped-call]
-    living = [job["JobID"] for job in jobs() if not job["IsDead"]]
+    groups = {name: group["state"] for name, group in placement_group_table().items()}
+    living = [job["JobID"] for job in jobs() if not job["IsDead"]]  # type: ignore[no-untyped-call]
     return checks.find_leaked(groups, living)
 
 

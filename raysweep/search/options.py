@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysweep.search.overrides import Overrides
-from raysweep.search.pruners import PrunerName
-from raysweep.search.samplers import SamplerName
 from raysweep.tracking import Mode
 
 
@@ -28,8 +26,6 @@ class RunOptions:
     num_workers: int = 1
     cpus_per_worker: float | None = None
     gpus_per_worker: float | None = None
-    sampler: SamplerName = "default"
-    pruner: PrunerName = "default"
     wandb: Mode = "offline"
     data_root: Path | None = None
     """A folder that may hold mnist/ and fashion-mnist/."""

@@ -1,10 +1,10 @@
-"""What the command line changes of a study. A run keeps it, so that going on need not repeat it."""
+"""What the command line changes of a study and its search. A run keeps it, so that going on need not repeat it."""
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from raysweep.config import Budget, check_config
+from raysweep.config import Budget, PrunerName, SamplerName, check_config
 from raysweep.study import Study
 
 
@@ -22,6 +22,10 @@ class Overrides:
     settings: tuple[str, ...] = ()
     """KEY=VALUE; of several with one key the last counts."""
     seed: int | None = None
+    sampler: SamplerName | None = None
+    """What proposes trials; none: the default."""
+    pruner: PrunerName | None = None
+    """What stops trials early; none: the default."""
 
     def over(self, earlier: "Overrides") -> "Overrides":
         """These changes, and the earlier ones where these say nothing."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import optuna
@@ -10,10 +9,10 @@ from optuna.distributions import IntDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
+from raysweep.config import PrunerName
 from raysweep.search.curves import GRACE_EPOCHS, Curve, CurveModel, ends_of
 from raysweep.study import Study
 
-PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
 MIN_PROBABILITY = 0.1
 """A trial stops when the probability that it ends up as the best of all is lower."""
 LOOK_RATIO = 1.25

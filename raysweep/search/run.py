@@ -65,7 +65,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
             group=options.name,
             tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
         )
-        strategy = open_strategy(study, run, identity, sampler=options.sampler, pruner=options.pruner)
+        strategy = open_strategy(study, run, identity)
         _search(study, options, strategy, data, request, concurrency, tracker)
         results = _take_results(study, run, strategy)
         best = keep_best(run, study, results)

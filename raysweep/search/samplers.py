@@ -1,6 +1,6 @@
 """Samplers by name: what to try next."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -8,11 +8,11 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
+from raysweep.config import SamplerName
 from raysweep.search.curves import CurveModel, Ends, ends_of
 from raysweep.search.gaussian_process import Array
 from raysweep.study import Study
 
-SamplerName = Literal["default", "tpe", "random", "gp", "cmaes", "nsga2"]
 STARTUP = (3, 8)
 """The first trials are random: a third of all, within these limits."""
 NUM_DRAWN = 300

@@ -11,9 +11,7 @@ from typing import Any
 from raysweep.errors import UsageError
 from raysweep.search.lease import hold_lease
 from raysweep.search.options import RunOptions
-from raysweep.search.pruners import PrunerName
 from raysweep.search.resume import Identity, describe_changes, load_stored, restore_identity
-from raysweep.search.samplers import SamplerName
 from raysweep.search.space_change import change_space
 from raysweep.search.storage import JOURNAL, has_study, open_storage
 from raysweep.search.strategy import Strategy, create_strategy
@@ -89,14 +87,7 @@ def _reopen(study: Study, options: RunOptions, stored: dict[str, Any]) -> Identi
     return dataclasses.replace(identity, study_name=change_space(study, storage, identity.study_name, options.run))
 
 
-def open_strategy(
-    study: Study,
-    run: Path,
-    identity: Identity,
-    *,
-    sampler: SamplerName = "default",
-    pruner: PrunerName = "default",
-) -> Strategy:
+def open_strategy(study: Study, run: Path, identity: Identity) -> Strategy:
     """The strategy over the run's Optuna study, which is made where no trial has begun.
 
     Raises:
@@ -109,7 +100,14 @@ def open_strategy(
             f"the Optuna study {identity.study_name!r} of {run} is not in {where}: restore it from a backup, or start "
             "a new run with another --name"
         )
-    return create_strategy(study, storage, identity.study_name, sampler=sampler, pruner=pruner)
+    names = identity.overrides
+    return create_strategy(
+        study,
+        storage,
+        identity.study_name,
+        sampler=names.sampler or "default",
+        pruner=names.pruner or "default",
+    )
 
 
 def load_finished(

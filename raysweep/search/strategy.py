@@ -9,8 +9,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.search.pruners import PrunerName, build_pruner
-from raysweep.search.samplers import SamplerName, build_sampler
+from raysweep.config import PrunerName, SamplerName
+from raysweep.search.pruners import build_pruner
+from raysweep.search.samplers import build_sampler
 from raysweep.study import Study
 
 BASELINE = 0

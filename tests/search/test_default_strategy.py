@@ -13,10 +13,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from raysweep.cli import cli
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.config import Budget, DataConfig, Objective, PrunerName, SamplerName, TrainingConfig
 from raysweep.search import curves
-from raysweep.search.pruners import PrunerName, build_pruner, is_look
-from raysweep.search.samplers import SamplerName, build_sampler
+from raysweep.search.pruners import build_pruner, is_look
+from raysweep.search.samplers import build_sampler
 from raysweep.search.strategy import Strategy, TrialResult
 from raysweep.study import Study, When
 from raysweep.tasks.classification import ClassificationConfig
