@@ -12,7 +12,8 @@ Apart from that: images/s in bf16.
 FOLDER has the idx files of MNIST; Fashion-MNIST does as well, the speed is the same. Default: $RAYSWEEP_DATA/mnist,
 ../shared/data/mnist beside the checkout.
 
-Measured with 3 pairs only (2 cores, AMD EPYC): mnist_dcgan 1.04 [1.01, 1.14], mnist_gan 1.10 [1.08, 1.12].
+Measured (2 cores, AMD EPYC): fashion_autoencoder 0.997 [0.953, 1.052] (n = 11), mnist_dcgan 1.10 [1.08, 1.17],
+mnist_gan 1.02 [0.96, 1.09] (n = 7).
 """
 
 import argparse

@@ -5,6 +5,9 @@
     python -m platform.tune fashion_autoencoder --set task.variant=variational
 
 Expected: a lower squared error than the baseline's with the full budget (not yet measured).
+With `--trials 3 --max-epochs 12` on two cores, other work beside, in 19 minutes (n = 1): 0.00852 per pixel with a code
+of 32 values, 0.56 of PCA's; the baseline, 128 values, 0.01326. With 16 values 0.0103 on the validation images, 0.50 of
+PCA's.
 
 The baseline is the report's network: encoder 32-16-8 with pooling (28-14-7-4), the decoder mirrored, a code of 4x4x8
 values, binary cross entropy, Adam 1e-3, batch 128, 20 epochs. What the report asked for is searched: latent sizes,
@@ -17,7 +20,7 @@ from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study, When
 from raysweep.tasks.autoencoder import AutoencoderConfig
 
-# A dense code of 32 values: validation error 0.0092 after 7 epochs (n = 1), the PCA of 32 components has 0.0152.
+# Dense codes: see the figures above.
 DENSE = {
     "task.bottleneck": "dense",
     "task.loss": "mse",
