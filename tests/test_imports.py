@@ -20,6 +20,10 @@ ALLOWED = {
     "optuna": {
         "study.py",
         "search/checks.py",
+        "search/curves.py",
+        "search/points.py",
+        "search/pruners.py",
+        "search/samplers.py",
         "search/space_change.py",
         "search/storage.py",
         "search/strategy.py",

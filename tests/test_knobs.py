@@ -42,6 +42,8 @@ def make_point(study: Study, key: str) -> dict:
         if key in condition.space:
             value = condition.values if isinstance(condition.values, str) else condition.values[0]
             return study._point({condition.key: value})
+    if key == "task.optimizer":  # Adam and AdamW differ where there is a decay
+        return {**study.baseline, "task.weight_decay": list_values(study, "task.weight_decay")[-1]}
     return study.baseline
 
 

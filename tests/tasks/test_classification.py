@@ -72,6 +72,7 @@ FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "model": ({}, ["test_resnet", "fashion_cnn"]),
     "head": ({}, ["linear", "report"]),
     "dropout": ({}, [0.0, 0.5]),
+    "batch_norm": ({"model": "fashion_cnn"}, [False, True]),
     "label_smoothing": ({}, [0.0, 0.1]),
     "optimizer": ({"weight_decay": 0.1}, ["adam", "adamw", "sgd"]),
     "learning_rate": ({}, [1e-3, 2e-3]),
