@@ -138,3 +138,10 @@ def test_two_workers_on_two_hosts_train_as_two_on_one(hosts: Hosts):
     two, one = records
     assert two["test"]["num_images"] == one["test"]["num_images"] == 10_000
     assert abs(two["test"]["accuracy"] - one["test"]["accuracy"]) <= 0.002
+
+
+def test_a_submitted_job_runs_on_the_cluster_too(hosts: Hosts):
+    submit = "ray job submit --address http://127.0.0.1:8265 --working-dir . --"
+    done = hosts.run(HEAD, f"{submit} python -m platform.doctor --storage {hosts.storage}/results")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "written and read by 2 nodes" in done.stdout
