@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check bench lock clean
+.PHONY: install demo test check lint unit bench lock clean
 
 install: $(VENV)/.installed
 
@@ -22,16 +22,20 @@ demo: install
 		--set task.model=resnet10t --set task.pretrained=false --set data.image_size=64 \
 		--set task.head=linear --set task.backbone_factor=1 --set task.optimizer=adam
 
-# The quick tests side by side, a process a core; those that drive Ray one after the other.
-test: install
-	$(BIN)/python -m pytest -n auto -m "not ray"
+# All tests: the quick ones, then those that drive Ray, one after the other.
+test: unit
 	$(BIN)/python -m pytest -m ray
 
 # Format, lint, types and the unit tests that need no Ray.
-check: install
+check: lint unit
+
+lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The tests that need no Ray, side by side, a process a core.
+unit: install
 	$(BIN)/python -m pytest -n auto -m "not ray"
 
 bench: install

@@ -19,6 +19,7 @@ from optuna.distributions import FloatDistribution
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.files import read_json_lines
 from raysweep.search.options import RunOptions
+from raysweep.search.overrides import Overrides
 from raysweep.search.run import run_study
 from raysweep.search.storage import open_storage
 from raysweep.search.strategy import Strategy
@@ -184,6 +185,7 @@ def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_ha
     study_file = tmp_path / "kills.py"
     study_file.write_text(STUDY_FILE.format(source=str(images), epochs=NUM_EPOCHS, trials=NUM_TRIALS))
     arguments = ["tune", str(study_file), "--storage", str(tmp_path), "--address", "local", "--wandb", "disabled"]
+    arguments += ["--strategy", "random", "--pruner", "none"]  # all trials are to run to their ends
     num_killed, finished = 0, {}
     with count_epochs(run) as trained:
         for session in range(NUM_SESSIONS):
@@ -232,7 +234,9 @@ def test_ddp_workers_are_killed_and_weak_ddp_trials_stop_and_resources_come_back
         budget=Budget(trials=3),
     )
     with count_epochs(run) as trained:
-        record = run_study(study, RunOptions(storage=tmp_path, name="ddp", wandb="disabled", num_workers=2))
+        overrides = Overrides(pruner="none")
+        options = RunOptions(storage=tmp_path, name="ddp", overrides=overrides, wandb="disabled", num_workers=2)
+        record = run_study(study, options)
         work = trained()
     assert killed == [True, True]
     assert [trial["state"] for trial in record["trials"]] == ["COMPLETE", "PRUNED", "COMPLETE"]
