@@ -72,6 +72,8 @@ def is_look(epoch: int) -> bool:
 def build_pruner(name: PrunerName, study: Study) -> BasePruner:
     """The pruner of that name."""
     match name:
+        case "default" if not study.space:
+            return optuna.pruners.NopPruner()
         case "default":
             return CurvePruner(CurveModel(study))
         case "asha":

@@ -82,6 +82,8 @@ def build_sampler(name: SamplerName, study: Study, num_trials: int = 0) -> BaseS
     seed = study.seed + num_trials
     num_startup = min(10, max(STARTUP[0], study.budget.trials // 3))
     match name:
+        case "default" if not study.space:  # all trials are at the one point that there is
+            return RandomSampler(seed=seed)
         case "default":
             return CurveSampler(study, CurveModel(study))
         case "tpe":

@@ -217,8 +217,6 @@ def test_looks_grow():
 
 @pytest.mark.parametrize("sampler", get_args(SamplerName))
 def test_every_sampler_proposes_points(study, sampler):
-    if sampler == "cmaes":
-        pytest.importorskip("cmaes")
     done = run(Strategy(study, open_study(study, sampler=sampler, pruner="none")), 12)
     assert all(set(params) == set(study.space_at(params)) for params, _ in done)
 
@@ -228,6 +226,15 @@ def test_every_pruner_but_none_stops_weak_trials(study, pruner):
     done = run(Strategy(study, open_study(study, sampler="random", pruner=pruner)), 24)
     stopped = sum(epochs < params["training.epochs"] for params, epochs in done)
     assert stopped == 0 if pruner == "none" else stopped > 4
+
+
+def test_a_space_that_is_all_fixed_runs_its_one_point_again_and_again(study):
+    study = dataclasses.replace(study, space={}, conditions=())
+    strategy = Strategy(study, open_study(study))
+    for expected in range(3):
+        number, params = strategy.propose()
+        assert (number, params) == (expected, {})
+        assert not any(strategy.report(number, epoch, 0.5 - number / 10) for epoch in range(1, 8))
 
 
 def test_the_command_line_offers_every_name():
