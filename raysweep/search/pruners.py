@@ -18,6 +18,8 @@ MIN_PROBABILITY = 0.1
 LOOK_RATIO = 1.25
 """Epochs at which trials are judged grow by this factor."""
 NUM_DRAWS = 400
+MIN_TRIALS = 10
+"""With a smaller budget the default stops none: the model knows too little by then, and little is saved."""
 
 
 class CurvePruner(BasePruner):
@@ -72,7 +74,7 @@ def is_look(epoch: int) -> bool:
 def build_pruner(name: PrunerName, study: Study) -> BasePruner:
     """The pruner of that name."""
     match name:
-        case "default" if not study.space:
+        case "default" if not study.space or study.budget.trials < MIN_TRIALS:
             return optuna.pruners.NopPruner()
         case "default":
             return CurvePruner(CurveModel(study))

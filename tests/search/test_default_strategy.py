@@ -228,6 +228,13 @@ def test_every_pruner_but_none_stops_weak_trials(study, pruner):
     assert stopped == 0 if pruner == "none" else stopped > 4
 
 
+def test_a_few_trials_all_run_to_their_ends(study):
+    few = dataclasses.replace(study, budget=Budget(trials=9))
+    assert all(epochs == params["training.epochs"] for params, epochs in run(Strategy(few, open_study(few)), 9))
+    done = run(Strategy(study, open_study(study)), 24)
+    assert any(epochs < params["training.epochs"] for params, epochs in done)
+
+
 def test_a_space_that_is_all_fixed_runs_its_one_point_again_and_again(study):
     study = dataclasses.replace(study, space={}, conditions=())
     strategy = Strategy(study, open_study(study))
