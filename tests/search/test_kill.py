@@ -26,7 +26,10 @@ from raysweep.search.strategy import Strategy
 from raysweep.study import Study
 from raysweep.tasks.classification import ClassificationConfig
 
-pytestmark = pytest.mark.ray
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(not os.environ.get("RAYSWEEP_TEST_KILLS"), reason="minutes: RAYSWEEP_TEST_KILLS=1 runs it"),
+]
 ROOT = Path(__file__).resolve().parents[2]
 NUM_TRIALS = 5
 NUM_EPOCHS = 25
@@ -121,6 +124,15 @@ def kill_one(title: str, ancestor: int) -> bool:
     return bool(processes)
 
 
+def kill_soon(title: str, driver: subprocess.Popen) -> bool:
+    """Kills one of the driver's processes as soon as there is one; false when the driver has ended."""
+    while driver.poll() is None:
+        if kill_one(title, driver.pid):
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def wait_for_epochs(more: int, trained: Callable[[], int], driver: subprocess.Popen) -> None:
     """Until so many more epochs are trained, or the driver has ended."""
     enough = trained() + more
@@ -149,15 +161,15 @@ def check_books(run: Path, name: str, num_trials: int) -> int:
 
 
 def run_session(arguments: list[str], log: Path, trained: Callable[[], int], kill_driver: bool) -> int:
-    """Runs a driver, kills two processes of its trials, and then the driver or none; returns how many were killed."""
+    """Runs a driver, kills processes of its trials, and then the driver or none; returns how many were killed."""
     num_killed = 0
     with log.open("w") as stderr:
         driver = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments], cwd=ROOT, stderr=stderr)
     try:
-        for _ in range(2):
+        for _ in range(3 if kill_driver else 2):
             wait_for_epochs(2, trained, driver)
             time.sleep(random.uniform(0, 0.5))
-            num_killed += kill_one("ray::ImplicitFunc", driver.pid)
+            num_killed += kill_soon("ray::ImplicitFunc", driver)
         if kill_driver:
             wait_for_epochs(1, trained, driver)
             time.sleep(random.uniform(0, 1))
@@ -180,7 +192,7 @@ def list_finished(run: Path) -> dict[int, float]:
 
 
 def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_had_been(images, tmp_path):
-    """Two drivers die, and in each of three sessions two processes of trials."""
+    """Two drivers die, each after three processes of its trials, and up to two processes of the last session's."""
     run = tmp_path / "kills"
     study_file = tmp_path / "kills.py"
     study_file.write_text(STUDY_FILE.format(source=str(images), epochs=NUM_EPOCHS, trials=NUM_TRIALS))
@@ -197,7 +209,7 @@ def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_ha
         work = trained()
     num_epochs = check_books(run, "kills", NUM_TRIALS)
     print(f"{num_killed} kills, {work} epochs trained for {num_epochs}")
-    assert num_killed == 3 * NUM_SESSIONS - 1
+    assert num_killed >= 2 * (3 + 1)
     assert {trial.state.name for trial in load_trials(run, "kills")} <= {"COMPLETE", "PRUNED"}
     assert work + 2 * num_killed <= 1.5 * num_epochs, "each kill may have cost an epoch of both trials"
     assert len(read_json_lines(run / "test" / "openings.jsonl")) == 1
