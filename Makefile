@@ -18,7 +18,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 # The main job on the built-in sample: synthetic cars, a small network from scratch.
 demo: install
 	rm -rf results/demo
-	$(BIN)/python -m platform.tune car_resnet --data sample --name demo --trials 6 --max-epochs 16 \
+	$(BIN)/python -m platform.tune car_resnet --data sample --name demo --trials 5 --max-epochs 12 \
 		--set task.model=resnet10t --set task.pretrained=false --set data.image_size=64 \
 		--set task.head=linear --set task.backbone_factor=1 --set task.optimizer=adam
 
