@@ -11,7 +11,8 @@ images, distances of 10,000 generated images against them. Ours is trained by `f
 FOLDER holds mnist/ and fashion-mnist/. Default: $RAYSWEEP_DATA, ../shared/data beside the checkout. One training a
 core at a time; on 2 cores about 40 min for the DCGAN (3 epochs), longer for the autoencoder (20 epochs).
 
-Measured: not yet measured.
+Measured with `--images 12000`, the first 12,000 training images: fashion_autoencoder, mean ratio 1.018 over 3 seeds
+(0.988, 0.988, 1.079). mnist_dcgan: not yet measured.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from pathlib import Path
 import _bare_generative as bare
 import numpy as np
 import torch
-from _report import Interval, finish, give_up
+from _report import bootstrap_median, finish, give_up
 from torch import nn
 
 from raysweep import fields, files
@@ -126,11 +127,6 @@ def prepare(study: Study, root: Path, cache: Path, num_images: int | None) -> tu
     return data.folder, test
 
 
-def mean_interval(ratios: list[float]) -> Interval:
-    """The mean with its smallest and largest value: three pairs give no interval."""
-    return Interval(float(np.mean(ratios)), min(ratios), max(ratios))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="the folder of mnist/ and fashion-mnist/")
@@ -143,7 +139,7 @@ def main() -> None:
     root = args.data or Path(os.environ.get("RAYSWEEP_DATA", beside))
     if not root.is_dir():
         give_up(f"no folder {root}; give the one that holds mnist/ and fashion-mnist/ with --data")
-    ratios, figures = {}, {}
+    ratios, means, figures = {}, {}, {}
     with tempfile.TemporaryDirectory(prefix="raysweep-bench-") as temporary:
         connect("local")
         folders = {name: prepare(load_study(name), root, Path(temporary), args.images) for name in args.only}
@@ -157,10 +153,13 @@ def main() -> None:
             found = {job: future.result() for job, future in running.items()}
     for name in args.only:
         pairs = [(found[name, seed, "ours"], found[name, seed, "bare"]) for seed in range(args.seeds)]
-        ratios[name] = mean_interval([ours / peer for ours, peer in pairs])
+        by_seed = [ours / peer for ours, peer in pairs]
+        ratios[name], means[name] = bootstrap_median(by_seed), float(np.mean(by_seed))
         figures[name] = [{"ours": round(ours, 6), "bare": round(peer, 6)} for ours, peer in pairs]
     epochs = {name: args.epochs or EPOCHS[name] for name in args.only}
-    values = {"pairs": figures, "epochs": epochs, "num_images": args.images or "all"}
+    values = {"mean_ratio": means, "pairs": figures, "epochs": epochs, "num_images": args.images or "all"}
+    for name, mean in means.items():
+        print(f"{name}: mean ratio over {args.seeds} seeds {mean:.3f}")
     finish("generative_quality", ratios=ratios, n=args.seeds, values=values)
 
 

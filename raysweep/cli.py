@@ -1,19 +1,15 @@
 """The command line: parses, calls, prints, and turns errors into exit codes."""
 
-import dataclasses
 import json
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from raysweep.errors import RaysweepError
-
-if TYPE_CHECKING:
-    from raysweep.study import Study
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -36,6 +32,37 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
+with_storage = click.option(
+    "--storage",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Where runs and the cache of decoded images are kept; on a cluster a path all nodes share.",
+)
+with_address = click.option(
+    "--address",
+    metavar="ADDR",
+    help="A Ray cluster; default: the one running here or in RAY_ADDRESS, else a local one; `local` forces that.",
+)
+
+
+def with_trial_size(command: Any) -> Any:
+    """Adds the options that say what one trial takes."""
+    for option in (
+        click.option("--gpus-per-worker", type=float, metavar="F", help="Default: 1 where there are any."),
+        click.option("--cpus-per-worker", type=float, metavar="F", help="Default: 1, or the share of a GPU."),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Workers of one trial; above 1: DDP.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command(context_settings=CONTEXT)
 @click.argument("study")
 @click.option("--data", metavar="PATH|sample", help="A folder of images or idx files, or the built-in sample.")
@@ -43,29 +70,15 @@ def parse_duration(text: str) -> float:
 @click.option("--max-epochs", type=int, metavar="N", help="Clips the range of epochs, and the baseline's.")
 @click.option("--time-budget", metavar="2h", help="No new trial starts after this time.")
 @click.option("--target", type=float, metavar="F", help="No new trial starts once one has reached this objective.")
-@click.option(
-    "--storage",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Where runs and the cache of decoded images are kept; on a cluster a path all nodes share.",
-)
+@with_storage
 @click.option("--name", metavar="NAME", help="The run's folder under storage; default: the study's name.")
 @click.option("--resume", is_flag=True, help="Go on where the run stopped; with a larger --trials, extend it.")
 @click.option("--allow-space-change", is_flag=True, help="Go on with another search space and the trials that fit it.")
 @click.option(
     "--optuna-storage", metavar="URL", help="A database for the Optuna study; default: a file in the run's folder."
 )
-@click.option(
-    "--address",
-    metavar="ADDR",
-    help="A Ray cluster; default: the one running here or in RAY_ADDRESS, else a local one; `local` forces that.",
-)
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Workers of one trial; above 1: DDP."
-)
-@click.option("--cpus-per-worker", type=float, metavar="F", help="Default: 1, or the share of a GPU.")
-@click.option("--gpus-per-worker", type=float, metavar="F", help="Default: 1 where there are any.")
+@with_address
+@with_trial_size
 @click.option(
     "--set",
     "settings",
@@ -125,7 +138,7 @@ def tune(
     loaded = load_study(study)
     run = storage.resolve() / (name or loaded.name)
     overrides = Overrides(
-        data=data if data in (None, "sample") else str(Path(data).expanduser().resolve()),
+        data=resolve_source(data),
         trials=trials,
         max_epochs=max_epochs,
         time_s=parse_duration(time_budget) if time_budget else None,
@@ -207,19 +220,11 @@ def studies() -> None:
 
 
 @cli.command(context_settings=CONTEXT)
-@click.option("--address", metavar="ADDR", help="A Ray cluster; default: as for tune.")
-@click.option(
-    "--storage",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="The folder that all nodes have to share.",
-)
+@with_address
+@with_storage
 @click.option("--study", metavar="STUDY", help="Also looks whether every node can read this study's images.")
 @click.option("--data", metavar="PATH|sample", help="Images in place of the study's own.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="As for tune.")
-@click.option("--cpus-per-worker", type=float, metavar="F", help="As for tune.")
-@click.option("--gpus-per-worker", type=float, metavar="F", help="As for tune.")
+@with_trial_size
 @click.option("--remove-leaked", is_flag=True, help="First removes placement groups whose jobs have ended.")
 def doctor(
     address: str | None,
@@ -235,11 +240,10 @@ def doctor(
 
     Exit code 0: nothing is wrong; 1: something is.
     """
+    from raysweep.search.overrides import Overrides
     from raysweep.study import load_study
 
-    resolved = load_study(study) if study else None
-    if resolved and data is not None:
-        resolved = replace_source(resolved, data)
+    resolved = Overrides(data=resolve_source(data)).apply(load_study(study)) if study else None
     from raysweep.cluster import doctor as cluster
 
     if remove_leaked:
@@ -261,10 +265,9 @@ def doctor(
         sys.exit(1)
 
 
-def replace_source(study: "Study", data: str) -> "Study":
-    """The study on the images that --data names."""
-    source = data if data == "sample" else str(Path(data).expanduser().resolve())
-    return dataclasses.replace(study, data=dataclasses.replace(study.data, source=source))
+def resolve_source(data: str | None) -> str | None:
+    """What --data names: an absolute path, `sample`, or none."""
+    return data if data in (None, "sample") else str(Path(data).expanduser().resolve())
 
 
 def describe_prediction(row: dict[str, Any]) -> str:

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import classification_report, confusion_matrix
 
 from raysweep import files
 from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.latent_sizes import TOLERANCE, LatentSizes
 from raysweep.evaluate.reconstruction import Reconstruction
-from raysweep.evaluate.statistics import Lift, describe_lift, most_confused
+from raysweep.evaluate.statistics import Lift, describe_confusions, describe_lift, report_classes
 from raysweep.evaluate.stored import describe_model
 
 REPORT = "reconstruction_report"
@@ -159,25 +158,14 @@ def _size_text(sizes: LatentSizes) -> str:
 def _write_probe(run: FinalRun, probe: Probe) -> None:
     """The classification report of the linear probe, as text and JSON."""
     classes = run.best.info.classes
-    given: dict[str, Any] = {
-        "y_true": run.test.labels,
-        "y_pred": probe.predicted,
-        "labels": range(len(classes)),
-        "target_names": classes,
-        "digits": 4,
-        "zero_division": 0,
-    }
-    matrix = confusion_matrix(run.test.labels, probe.predicted, labels=range(len(classes)))
-    confused = most_confused(matrix, classes)
+    report = report_classes(run.test.labels, probe.predicted, classes)
     lines = [
         f"Linear probe on the frozen code of {describe_model(run.best)}: logistic regression fitted on the codes of",
         f"{probe.num_images} training images, {len(run.test)} test images",
         *([run.note] if run.note else []),
         "",
-        str(classification_report(**given)),
-        "Most confused:",
-        confused.to_string(index=False) if len(confused) else "nothing: no image was misclassified",
+        report.text,
+        describe_confusions(run.test.labels, probe.predicted, classes),
     ]
     files.write_text(run.folder / f"{PROBE_REPORT}.txt", "\n".join(lines) + "\n")
-    report = classification_report(**given, output_dict=True)
-    files.write_json(run.folder / f"{PROBE_REPORT}.json", {"note": run.note, "report": report})
+    files.write_json(run.folder / f"{PROBE_REPORT}.json", {"note": run.note, "report": report.values})

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from sklearn.metrics import classification_report, confusion_matrix
+from sklearn.metrics import confusion_matrix
 
 from raysweep import files
 from raysweep.data.batches import Worker, iterate_evaluation
@@ -18,7 +18,14 @@ from raysweep.evaluate.figures.classification import save_confusion_matrix, save
 from raysweep.evaluate.figures.curves import save_curves
 from raysweep.evaluate.rejection.detector import DETECTOR, ensure_detector
 from raysweep.evaluate.rejection.report import evaluate_rejection, find_digits
-from raysweep.evaluate.statistics import describe_lift, mean_class_accuracy, most_confused, paired_bootstrap
+from raysweep.evaluate.statistics import (
+    describe_confusions,
+    describe_lift,
+    mean_class_accuracy,
+    most_confused,
+    paired_bootstrap,
+    report_classes,
+)
 from raysweep.evaluate.stored import StoredModel, describe_model
 from raysweep.tasks.classification import ClassificationTask
 
@@ -37,6 +44,7 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
     matrix = confusion_matrix(images.labels, predicted, labels=range(len(classes)))
     confused = most_confused(matrix, classes)
 
+    report = report_classes(images.labels, predicted, classes)
     scores = _summarise(images.labels, predicted, classes)
     title = describe_model(best)
     lift_text = (
@@ -47,17 +55,16 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
         lift_text,
         *([note] if note else []),
         "",
-        _report_text(images.labels, predicted, classes),
-        "Most confused:",
-        confused.to_string(index=False) if len(confused) else "nothing: no image was misclassified",
+        report.text,
+        describe_confusions(images.labels, predicted, classes),
     ]
     files.write_text(run.folder / REPORT, "\n".join(lines) + "\n")
     files.write_json(
         run.folder / "classification_report.json",
-        {"note": note, "report": _report(images.labels, predicted, classes)},
+        {"note": note, "report": report.values},
     )
     lines = [f"baseline, {describe_model(run.baseline)}", *([note] if note else []), ""]
-    lines.append(_report_text(images.labels, baseline_predicted, classes))
+    lines.append(report_classes(images.labels, baseline_predicted, classes).text)
     files.write_text(run.folder / "baseline_classification_report.txt", "\n".join(lines))
     _write_predictions(run.folder, images, probabilities, classes)
     _draw(run, matrix, probabilities)
@@ -121,30 +128,13 @@ def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[n
 def _summarise(
     labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: tuple[str, ...]
 ) -> dict[str, float]:
-    report = _report(labels, predicted, classes)
+    report = report_classes(labels, predicted, classes).values
     return {
         "accuracy": float((labels == predicted).mean()),
         "mean_class_accuracy": mean_class_accuracy(confusion_matrix(labels, predicted, labels=range(len(classes)))),
         "macro_f1": float(report["macro avg"]["f1-score"]),
         "weighted_f1": float(report["weighted avg"]["f1-score"]),
     }
-
-
-def _report(
-    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: tuple[str, ...]
-) -> dict[str, Any]:
-    report: dict[str, Any] = classification_report(
-        labels, predicted, labels=range(len(classes)), target_names=classes, output_dict=True, zero_division=0
-    )
-    return report
-
-
-def _report_text(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: tuple[str, ...]) -> str:
-    return str(
-        classification_report(
-            labels, predicted, labels=range(len(classes)), target_names=classes, digits=4, zero_division=0
-        )
-    )
 
 
 def _write_predictions(

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import classification_report
 
 from raysweep import files
 from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.generated import Generated, is_conditional
 from raysweep.evaluate.generation import Scores
 from raysweep.evaluate.neighbours import Neighbours
-from raysweep.evaluate.statistics import Lift, describe_lift
+from raysweep.evaluate.statistics import Lift, describe_lift, report_classes
 from raysweep.evaluate.stored import describe_model
 
 REPORT = "generation_report"
@@ -92,7 +91,11 @@ class Findings:
 def write_reports(run: FinalRun, findings: Findings) -> None:
     """Writes the text and the JSON of all findings to `run.folder`."""
     models = {"best": run.best, "baseline": run.baseline}
-    conditional = {name: images for name, images in findings.generated.items() if is_conditional(models[name])}
+    reports = {
+        name: report_classes(findings.asked, images.recognised, run.best.info.classes)
+        for name, images in findings.generated.items()
+        if is_conditional(models[name])
+    }
     best = f"Images of {describe_model(run.best)}: {len(findings.asked)} of seeded noise against as many test images"
     parts = [
         "\n".join([best, findings.lift_text, *([run.note] if run.note else [])]),
@@ -102,16 +105,12 @@ def write_reports(run: FinalRun, findings: Findings) -> None:
     ]
     if findings.synthetic:
         parts.append(_synthetic_text(findings.synthetic, len(run.test)))
-    for name, images in conditional.items():
-        report = _classification_report(run, findings.asked, images, output_dict=False)
-        parts.append(f"{name}: class asked for against class recognised by the judge\n{report}")
+    for name, report in reports.items():
+        parts.append(f"{name}: class asked for against class recognised by the judge\n{report.text}")
     files.write_text(run.folder / f"{REPORT}.txt", "\n\n".join(part.rstrip("\n") for part in parts) + "\n")
-    reports = {
-        name: _classification_report(run, findings.asked, images, output_dict=True)
-        for name, images in conditional.items()
-    }
+    values = {name: report.values for name, report in reports.items()}
     files.write_json(
-        run.folder / f"{REPORT}.json", {"note": run.note, **findings.to_json(), "asked_for_and_recognised": reports}
+        run.folder / f"{REPORT}.json", {"note": run.note, **findings.to_json(), "asked_for_and_recognised": values}
     )
 
 
@@ -169,17 +168,4 @@ def _synthetic_text(synthetic: dict[str, float], num_test: int) -> str:
         f"Train on synthetic, test on real (Esteban et al. 2017), n = {num_test} test images: accuracy\n"
         f"{synthetic['synthetic']:.4f} of a network trained on {synthetic['num_images']} generated images, "
         f"{synthetic['real']:.4f} of one trained on as many real ones"
-    )
-
-
-def _classification_report(run: FinalRun, asked: npt.NDArray[np.int64], images: Generated, *, output_dict: bool) -> Any:
-    classes = run.best.info.classes
-    return classification_report(
-        asked,
-        images.recognised,
-        labels=range(len(classes)),
-        target_names=classes,
-        digits=4,
-        zero_division=0,
-        output_dict=output_dict,
     )

@@ -140,16 +140,7 @@ def bootstrap_frechet(
 
     observed = difference(real, fake, baseline)
     drawn = [difference(resample(real), resample(fake), resample(baseline)) for _ in range(num_resamples)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.array(drawn) - np.mean(drawn) + observed, [tail, 1 - tail])
-    return Lift(
-        difference=observed,
-        low=float(low),
-        high=float(high),
-        confidence=confidence,
-        num_images=len(real),
-        num_resamples=num_resamples,
-    )
+    return Lift.from_resamples(observed, np.array(drawn) - np.mean(drawn) + observed, confidence, len(real))
 
 
 def find_nearest(

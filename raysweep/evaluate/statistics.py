@@ -6,11 +6,13 @@ print(describe_lift(lift))
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
+from sklearn.metrics import classification_report, confusion_matrix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,10 +32,33 @@ class Lift:
     num_resamples: int
     """Bootstrap resamples drawn, at least 1."""
 
+    @staticmethod
+    def from_resamples(difference: float, resampled: NDArray[np.float64], confidence: float, num_images: int) -> "Lift":
+        """The lift with the central `confidence` share of the resampled differences (R,) as its interval."""
+        tail = (1.0 - confidence) / 2.0
+        low, high = np.quantile(resampled, [tail, 1.0 - tail])
+        return Lift(
+            difference=difference,
+            low=float(low),
+            high=float(high),
+            confidence=confidence,
+            num_images=num_images,
+            num_resamples=len(resampled),
+        )
+
     @property
     def includes_zero(self) -> bool:
         """Whether the interval holds 0: the data are compatible with no difference."""
         return self.low <= 0.0 <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReport:
+    """Precision, recall and F1 of each class."""
+
+    text: str
+    values: dict[str, Any]
+    """By class name, `macro avg` and `weighted avg`; `accuracy`."""
 
 
 def paired_bootstrap(
@@ -88,16 +113,7 @@ def paired_bootstrap(
     counts = np.array([num_lost, num_images - num_gained - num_lost, num_gained])
     draws = np.random.default_rng(seed).multinomial(num_images, counts / num_images, size=num_resamples)
     resampled = (draws[:, 2] - draws[:, 0]) / num_images
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(resampled, [tail, 1.0 - tail])
-    return Lift(
-        difference=(num_gained - num_lost) / num_images,
-        low=float(low),
-        high=float(high),
-        confidence=confidence,
-        num_images=num_images,
-        num_resamples=num_resamples,
-    )
+    return Lift.from_resamples((num_gained - num_lost) / num_images, resampled, confidence, num_images)
 
 
 def bootstrap_mean_difference(
@@ -123,20 +139,13 @@ def bootstrap_mean_difference(
     found = bootstrap(
         (differences,),
         np.mean,
-        confidence_level=confidence,
         n_resamples=num_resamples,
         method="percentile",
         batch=100,
         rng=np.random.default_rng(seed),
     )
-    return Lift(
-        difference=float(differences.mean()),
-        low=float(found.confidence_interval.low),
-        high=float(found.confidence_interval.high),
-        confidence=confidence,
-        num_images=len(differences),
-        num_resamples=num_resamples,
-    )
+    resampled = found.bootstrap_distribution
+    return Lift.from_resamples(float(differences.mean()), resampled, confidence, len(differences))
 
 
 def describe_lift(lift: Lift, what: str = "accuracy over the baseline", digits: int = 4) -> str:
@@ -208,6 +217,28 @@ def most_confused(matrix: NDArray[np.int64], classes: Sequence[str], *, most: in
             "share_of_true": counts[order] / num_true[rows[order]],
         }
     )
+
+
+def report_classes(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> ClassReport:
+    """scikit-learn's classification report, as a text with 4 digits and as a dict.
+
+    Args:
+        labels: (N,) class numbers.
+        predicted: (N,) class numbers.
+        classes: the C class names; those without images are in the report too.
+    """
+    given = {"labels": range(len(classes)), "target_names": classes, "digits": 4, "zero_division": 0}
+    return ClassReport(
+        text=classification_report(labels, predicted, **given),
+        values=classification_report(labels, predicted, **given, output_dict=True),
+    )
+
+
+def describe_confusions(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """The most frequent confusions of classes (N,) and (N,), as a paragraph of a report."""
+    confused = most_confused(confusion_matrix(labels, predicted, labels=range(len(classes))), classes)
+    table = confused.to_string(index=False) if len(confused) else "nothing: no image was misclassified"
+    return f"Most confused:\n{table}"
 
 
 def mean_class_accuracy(matrix: NDArray[np.int64]) -> float:

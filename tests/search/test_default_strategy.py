@@ -13,32 +13,24 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from raysweep.cli import cli
-from raysweep.config import Budget, DataConfig, Objective, PrunerName, SamplerName, TrainingConfig
+from raysweep.config import Budget, Objective, PrunerName, SamplerName, TrainingConfig
 from raysweep.search import curves
 from raysweep.search.pruners import build_pruner, is_look
 from raysweep.search.samplers import build_sampler
 from raysweep.search.strategy import Strategy, TrialResult
-from raysweep.study import Study, When
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.study import Study
 
 
 @pytest.fixture
-def study() -> Study:
-    return Study(
-        name="small",
-        task=ClassificationConfig(optimizer="adam"),
-        data=DataConfig(),
-        training=TrainingConfig(epochs=12),
-        space={
-            "task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
-            "task.optimizer": CategoricalDistribution(("adam", "sgd")),
-            "training.batch_size": IntDistribution(16, 256, log=True),
-            "training.epochs": IntDistribution(6, 20),
-        },
-        conditions=(When("task.optimizer", "sgd", {"task.momentum": FloatDistribution(0.5, 0.95)}),),
-        objective=Objective(metric="val/accuracy"),
-        budget=Budget(trials=24),
-    )
+def study(make_study) -> Study:
+    """More epochs and trials than elsewhere."""
+    space = {
+        "task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "task.optimizer": CategoricalDistribution(("adam", "sgd")),
+        "training.batch_size": IntDistribution(16, 256, log=True),
+        "training.epochs": IntDistribution(6, 20),
+    }
+    return make_study(training=TrainingConfig(epochs=12), space=space, budget=Budget(trials=24))
 
 
 def open_study(study, storage=None, sampler="default", pruner="default") -> optuna.Study:
@@ -156,6 +148,7 @@ def test_failed_trials_and_odd_values_are_no_trouble(study):
     strategy = Strategy(study, open_study(study))
     for index in range(20):
         number, params = strategy.propose()
+        assert set(params) == set(study.space_at(params))
         value = [math.inf, -math.inf, 1e30, 0.5, 0.5][index % 5]
         for epoch in range(1, 5):
             strategy.report(number, epoch, value)

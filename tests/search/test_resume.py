@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.config import Budget, Objective
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
 from raysweep.evaluate.final import trial_folder
@@ -24,29 +24,9 @@ from raysweep.search.session import open_strategy
 from raysweep.search.space_change import change_space
 from raysweep.search.storage import JOURNAL, open_storage
 from raysweep.search.strategy import TrialResult, create_strategy
-from raysweep.study import Study, When
-from raysweep.tasks.classification import ClassificationConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 INFO = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=("a", "b"), num_train=8, num_val=4, num_test=4)
-
-
-@pytest.fixture
-def study() -> Study:
-    return Study(
-        name="small",
-        task=ClassificationConfig(model="fashion_cnn", optimizer="adam", dropout=0.5),
-        data=DataConfig(image_size=32),
-        training=TrainingConfig(epochs=3),
-        space={
-            "task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
-            "task.optimizer": CategoricalDistribution(("adam", "sgd")),
-            "training.epochs": IntDistribution(3, 10),
-        },
-        conditions=(When("task.optimizer", "sgd", {"task.momentum": FloatDistribution(0.5, 0.95)}),),
-        objective=Objective(metric="val/accuracy"),
-        budget=Budget(trials=12),
-    )
 
 
 # storage

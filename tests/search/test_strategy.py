@@ -3,34 +3,13 @@
 import dataclasses
 
 import optuna
-import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.config import Budget, TrainingConfig
 from raysweep.search.storage import JOURNAL, open_storage
 from raysweep.search.strategy import MAX_RETRIES, Strategy, TrialResult, create_strategy
-from raysweep.study import Study, When
-from raysweep.tasks.classification import ClassificationConfig
-
-
-@pytest.fixture
-def study() -> Study:
-    return Study(
-        name="small",
-        task=ClassificationConfig(optimizer="adam"),
-        data=DataConfig(),
-        training=TrainingConfig(epochs=3),
-        space={
-            "task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
-            "task.optimizer": CategoricalDistribution(("adam", "sgd")),
-            "training.epochs": IntDistribution(3, 10),
-        },
-        conditions=(When("task.optimizer", "sgd", {"task.momentum": FloatDistribution(0.5, 0.95)}),),
-        objective=Objective(metric="val/accuracy"),
-        budget=Budget(trials=12),
-    )
 
 
 def open_strategy(study, folder) -> Strategy:
