@@ -14,6 +14,7 @@ ALLOWED = {
         "search/run.py",
         "search/orphans.py",
         "search/ray_tune.py",
+        "search/waiting.py",
         "train/trial.py",
     },
     "wandb": {"tracking.py"},

@@ -35,6 +35,8 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "pyarrow")
 ANSWER_TIMEOUT_S = 120.0
 """A first task on a node waits for a worker process to start and the job's code to be unpacked."""
 MAX_FILES_TRIED = 50
+POD_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Kubernetes mounts it into every pod."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +94,7 @@ def diagnose(question: Question) -> list[Finding]:
         checks.check_versions(facts, list_versions()),
         checks.check_code(facts, code_digest()),
         checks.check_authentication(facts, is_authenticated()),
-        checks.check_dashboard(get_dashboard_url() or ""),  # type: ignore[no-untyped-call]
+        checks.check_dashboard(get_dashboard_url() or "", in_pod=POD_ACCOUNT.is_dir()),  # type: ignore[no-untyped-call]
         checks.check_storage(str(question.storage), facts, unseen),
         checks.check_gpus(facts, {node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in alive}),
         checks.check_resources(planned, request),

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from raysweep.search.capacity import Request
 from raysweep.search.observer import Observer
 from raysweep.search.orphans import OrphanCollector
 from raysweep.search.strategy import MAX_RETRIES, Strategy, TrialResult
+from raysweep.search.waiting import WaitingNotice
 from raysweep.train.loop import EpochReport
 from raysweep.train.trial import TrialSpec, run_trial
 
@@ -27,6 +29,8 @@ class _Attempt:
     number: int
     params: dict[str, Any]
     spec: TrialSpec
+    nodes: dict[str, str]
+    """The cluster's nodes as it began: addresses by id."""
     result: TrialResult | None = None
     """How the trial ended; none: it has not, or its process died."""
     death: str = "the trial's process ended without a report"
@@ -41,11 +45,14 @@ class SearchDriver:
         make_spec: Callable[[int, dict[str, Any], int], TrialSpec],
         observers: Sequence[Observer],
         deadline: float | None,
+        find_nodes: Callable[[], dict[str, str]],
     ) -> None:
+        """`find_nodes`: addresses by id of the cluster's nodes, without those that were lost."""
         self.strategy = strategy
         self.make_spec = make_spec
         self.observers = observers
         self.deadline = deadline
+        self.find_nodes = find_nodes
         self._attempts: dict[str, _Attempt] = {}
         self._began: dict[int, float] = {}
         self._last: dict[int, EpochReport] = {}
@@ -67,7 +74,7 @@ class SearchDriver:
             return None
         number, params = proposal
         spec = self.make_spec(number, params, self.strategy.num_reported(number))
-        self._attempts[trial_id] = _Attempt(number=number, params=params, spec=spec)
+        self._attempts[trial_id] = _Attempt(number=number, params=params, spec=spec, nodes=self.find_nodes())
         if number not in self._began:
             self._began[number] = time.monotonic()
             for observer in self.observers:
@@ -111,7 +118,11 @@ class SearchDriver:
         """Ray Tune is done with a trial, nothing writes to its folder any more: it ends here, or is tried again."""
         attempt = self._attempts.pop(trial_id)
         if attempt.result is None:
-            if self.strategy.retry(attempt.number):
+            lost = attempt.nodes.keys() - self.find_nodes().keys()
+            if self.strategy.retry(attempt.number, node_lost=bool(lost)):
+                addresses = ", ".join(sorted(attempt.nodes[node] for node in lost))
+                cause = f"node {addresses} was lost" if lost else f"its process died ({attempt.death})"
+                print(f"trial {attempt.number}: {cause}; it goes on from its last epoch", file=sys.stderr)
                 return
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {attempt.death}")
         assert attempt.result is not None
@@ -178,22 +189,22 @@ class StrategyScheduler(FIFOScheduler):
 def run_trials(
     driver: SearchDriver,
     *,
-    resources: tune.PlacementGroupFactory,
+    request: Request,
     concurrency: int,
-    reuse: bool,
     scratch: str,
 ) -> None:
     """Runs trials until the driver has no more. Ray Tune's own files go to `scratch`."""
+    callbacks = [OrphanCollector(), WaitingNotice(request)]
     tuner = tune.Tuner(
-        tune.with_resources(run_trial, resources),
+        tune.with_resources(run_trial, tune_resources(request)),
         tune_config=tune.TuneConfig(
             search_alg=StrategySearcher(driver),
             scheduler=StrategyScheduler(driver),
             num_samples=-1,
             max_concurrent_trials=concurrency,
-            reuse_actors=reuse,
+            reuse_actors=request.num_workers == 1,
         ),
-        run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0, callbacks=[OrphanCollector()]),
+        run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0, callbacks=callbacks),
     )
     tuner.fit()
 

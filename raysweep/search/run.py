@@ -12,7 +12,7 @@ import ray
 import torch
 
 from raysweep import files
-from raysweep.cluster.connection import connect, list_nodes, plan_nodes
+from raysweep.cluster.connection import connect, find_kept_nodes, list_nodes, plan_nodes
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
@@ -24,7 +24,7 @@ from raysweep.search.capacity import Request, default_request, plan_concurrency
 from raysweep.search.checks import check_models, check_study
 from raysweep.search.options import RunOptions
 from raysweep.search.progress import LiveTable
-from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials, tune_resources
+from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
 from raysweep.search.record import build_record, keep_best, write_study
 from raysweep.search.resume import check_digest
 from raysweep.search.retention import Retention
@@ -151,15 +151,9 @@ def _search(
             spec.stop_file.unlink(missing_ok=True)
             return spec
 
-        driver = SearchDriver(strategy, make_spec, [tracker, table, retention], deadline)
+        driver = SearchDriver(strategy, make_spec, [tracker, table, retention], deadline, find_kept_nodes)
         with table, quiet_tune():
-            run_trials(
-                driver,
-                resources=tune_resources(request),
-                concurrency=concurrency,
-                reuse=request.num_workers == 1,
-                scratch=str(scratch),
-            )
+            run_trials(driver, request=request, concurrency=concurrency, scratch=str(scratch))
     shutil.rmtree(run / ".ray", ignore_errors=True)
 
 

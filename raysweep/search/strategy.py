@@ -33,6 +33,10 @@ class TrialResult:
     """Wall time in the session that ended it."""
     error: str | None = None
     """Why it failed, or why the task ended it before its last epoch."""
+    retries: int = 0
+    """How often it went on after its process died."""
+    node_losses: int = 0
+    """How often it went on after the cluster lost a node; no retries."""
 
 
 class Strategy:
@@ -106,13 +110,17 @@ class Strategy:
             self._num_reported[number] = epoch
         return number != BASELINE and bool(trial.should_prune())
 
-    def retry(self, number: int) -> bool:
-        """Proposes a trial whose process died again, under its number; false when it has died too often."""
+    def retry(self, number: int, *, node_lost: bool = False) -> bool:
+        """Proposes a trial whose process died again, under its number; false when it has died too often.
+
+        A lost node is no fault of the trial, and tried again however often it happens.
+        """
         trial = self._running[number]
-        retries = trial.user_attrs.get("retries", 0)
-        if retries == MAX_RETRIES:
+        kind = "node_losses" if node_lost else "retries"
+        count = trial.user_attrs.get(kind, 0)
+        if count == MAX_RETRIES and not node_lost:
             return False
-        trial.set_user_attr("retries", retries + 1)
+        trial.set_user_attr(kind, count + 1)
         self._again.append(number)
         return True
 
@@ -138,6 +146,8 @@ class Strategy:
                 params=trial.params,
                 duration_s=trial.user_attrs.get("duration_s", 0.0),
                 error=trial.user_attrs.get("error"),
+                retries=trial.user_attrs.get("retries", 0),
+                node_losses=trial.user_attrs.get("node_losses", 0),
             )
             for trial in self.optuna_study.get_trials(deepcopy=False)
             if trial.state.is_finished()

@@ -24,6 +24,11 @@ def describe_results(record: dict[str, Any], run: Path) -> str:
             for trial in record["trials"]
             if trial["error"]
         ),
+        *(
+            f"  trial {trial['number']} went on after the cluster lost a node, {trial['node_losses']} time(s)"
+            for trial in record["trials"]
+            if trial.get("node_losses")
+        ),
         f"best: trial {best['number']}, {metric} {format_value(best['value'])} at epoch {best['best_epoch']}",
         *(f"  {key} = {value}" for key, value in best["params"].items()),
         test["headline"],

@@ -1,6 +1,6 @@
-"""A real cluster of 1, 2 and 4 nodes on this machine: the doctor, the driver's code on workers, DDP over two nodes.
+"""A real cluster of 1, 2 and 4 nodes on this machine: the doctor, the driver's code, DDP over two nodes, a lost node.
 
-Run as a script, this file is the cluster: `test_cluster.py` prints its address; each line on stdin adds a node.
+Run as a script, this file is the cluster: it prints its address; each line on stdin, `add` or `lose`, is a node.
 The nodes' own raysweep is an older one, as on a cluster that was set up before the last edit.
 """
 
@@ -9,11 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
+
+from raysweep.files import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "from raysweep.cli import main; main()"
@@ -26,10 +29,14 @@ def run_cluster() -> None:
     node = {"num_cpus": 1, "object_store_memory": 100 << 20}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     print(cluster.address, flush=True)
-    for _ in sys.stdin:
-        cluster.add_node(**node)
+    added = []
+    for line in sys.stdin:
+        if line == "add\n":
+            added.append(cluster.add_node(**node))
+        else:
+            cluster.remove_node(added.pop(), allow_graceful=False)
         cluster.wait_for_nodes()
-        print("added", flush=True)
+        print("done", flush=True)
     cluster.shutdown()
 
 
@@ -65,21 +72,32 @@ class NodesOfThisMachine:
 
     def grow(self, num_nodes: int) -> None:
         for _ in range(num_nodes - self.num_nodes):
-            print("add", file=self.stdin, flush=True)
-            assert self.stdout.readline() == "added\n"
+            self._order("add")
         self.num_nodes = num_nodes
 
-    def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    def lose(self) -> None:
+        self._order("lose")
+        self.num_nodes -= 1
+
+    def _order(self, line: str) -> None:
+        print(line, file=self.stdin, flush=True)
+        assert self.stdout.readline() == "done\n"
+
+    def start(self, *words: str | Path) -> subprocess.Popen[str]:
         """raysweep of this checkout, from a folder with the older one: Ray puts a driver's folder on workers' paths."""
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-P", "-c", COMMAND, *map(str, words), "--address", self.address],
             cwd=self.old,
             env={**self.environment, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=240,
-            check=False,
         )
+
+    def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        stdout, stderr = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +148,32 @@ def test_a_trial_of_two_workers_over_two_nodes(
     record = json.loads((tmp_path / "results/ddp/results.json").read_text())
     assert [trial["state"] for trial in record["trials"]] == ["COMPLETE"]
     assert record["test"]["num_images"] == record["data"]["num_test"]
+
+
+def test_a_lost_node_s_trial_goes_on_elsewhere(
+    cluster: NodesOfThisMachine, tmp_path: Path, make_image_folder: Callable[..., Path]
+):
+    """A node has one CPU, so each trial has one of the nodes; one of them then waits for the other to end."""
+    cluster.grow(2)
+    words = "--trials 2 --wandb disabled --name lost --set training.epochs=40"
+    words += " --set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
+    images = make_image_folder(tmp_path / "images", 3, 20)
+    process = cluster.start("tune", "car_resnet", "--data", images, "--storage", tmp_path / "results", *words.split())
+    trials = tmp_path / "results/lost/trials"
+    limit = time.monotonic() + 120
+    while len(list(trials.glob("*/metrics.jsonl"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    cluster.lose()
+    _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stderr
+    assert "was lost; it goes on from its last epoch" in stderr
+    record = json.loads((tmp_path / "results/lost/results.json").read_text())
+    assert [(trial["state"], trial["retries"]) for trial in record["trials"]] == [("COMPLETE", 0)] * 2
+    assert sum(trial["node_losses"] for trial in record["trials"]) == 1
+    for path in trials.glob("*/metrics.jsonl"):
+        assert [row["epoch"] for row in read_json_lines(path)] == list(range(1, 41))
 
 
 def test_four_nodes(cluster: NodesOfThisMachine, tmp_path: Path):

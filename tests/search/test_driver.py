@@ -10,6 +10,7 @@ from raysweep.search.capacity import Request
 from raysweep.search.ray_tune import SearchDriver
 from raysweep.search.storage import open_storage
 from raysweep.search.strategy import MAX_RETRIES, create_strategy
+from raysweep.search.waiting import PATIENCE_S, WaitingNotice
 from raysweep.study import Study
 from raysweep.tasks.classification import ClassificationConfig
 from raysweep.train.loop import EpochReport
@@ -59,10 +60,10 @@ def make_driver(tmp_path, save_prepared, draw_squares):
             num_reported=num_reported,
         )
 
-    def make(deadline=None):
+    def make(deadline=None, nodes=None):
         log = Log()
         strategy = create_strategy(study, open_storage(tmp_path, None), "small")
-        return SearchDriver(strategy, make_spec, [log], deadline), log.events
+        return SearchDriver(strategy, make_spec, [log], deadline, lambda: dict(nodes or {})), log.events
 
     return make
 
@@ -115,6 +116,40 @@ def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver
         f"its process died {MAX_RETRIES + 1} times, at last: ActorDiedError: killed",
         "train/loss is nan",
     ]
+
+
+def test_a_lost_node_is_no_failure_of_its_trials(make_driver, capsys):
+    nodes = {"id-0": "10.0.0.1"}
+    driver, events = make_driver(nodes=nodes)
+    for attempt in range(MAX_RETRIES + 2):
+        nodes[f"id-{attempt + 1}"] = "10.0.0.2"
+        assert driver.start(f"a{attempt}").number == 0
+        del nodes[f"id-{attempt + 1}"]
+        driver.die(f"a{attempt}", "ActorDiedError: its node died")
+        driver.close(f"a{attempt}")
+    driver.start("b")
+    driver.die("b", "ActorDiedError: killed")
+    driver.close("b")
+    driver.start("c")
+    driver.take("c", epoch(1, finished=True))
+    driver.close("c")
+    (result,) = driver.strategy.results()
+    assert (result.state, result.node_losses, result.retries) == ("COMPLETE", MAX_RETRIES + 2, 1)
+    assert events == [("started", 0), (1, 0), ("COMPLETE", 0)]
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "trial 0: node 10.0.0.2 was lost; it goes on from its last epoch"
+    assert told[-1] == "trial 0: its process died (ActorDiedError: killed); it goes on from its last epoch"
+
+
+def test_a_cluster_too_small_for_a_trial_is_waited_for_and_stderr_says_so_once():
+    notice = WaitingNotice(Request(num_workers=2, cpus_per_worker=1))
+    assert notice.look(2, 2, now=0.0) is None
+    assert notice.look(1, 1, now=10.0) is None, "a node may come at any moment"
+    assert "the cluster's 1 node(s) have room for 1;" in notice.look(1, 1, now=10.0 + PATIENCE_S)
+    assert notice.look(1, 1, now=500.0) is None, "once"
+    assert notice.look(2, 2, now=510.0) == "the cluster has room for a trial again: the search goes on"
+    assert notice.look(2, 2, now=520.0) is None
+    assert notice.look(0, 0, now=530.0) is None, "patience begins anew"
 
 
 def test_after_the_deadline_only_what_is_under_way_goes_on(make_driver):
