@@ -10,6 +10,7 @@ ALLOWED = {
     "ray": {
         "cluster/connection.py",
         "cluster/doctor.py",
+        "cluster/lost_nodes.py",
         "data/pipeline.py",
         "search/run.py",
         "search/orphans.py",

@@ -9,7 +9,6 @@ from typing import Any
 
 import ray
 from ray._private.services import canonicalize_bootstrap_address
-from ray.core.generated.common_pb2 import NodeDeathInfo  # type: ignore[attr-defined]
 
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.code import package_folders, pin_packages
@@ -92,15 +91,6 @@ def list_nodes() -> list[Node]:
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]
-
-
-def find_kept_nodes() -> dict[str, str]:
-    """Addresses by id of the nodes that the cluster has not lost: those that live, or went because they were idle."""
-    return {
-        node["NodeID"]: node["NodeManagerAddress"]
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"] or node["DeathReason"] == NodeDeathInfo.AUTOSCALER_DRAIN_IDLE
-    }
 
 
 def plan_nodes() -> list[Node]:

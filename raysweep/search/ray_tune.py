@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from raysweep.cluster.lost_nodes import Addresses, NodeWatch
 from raysweep.search.capacity import Request
 from raysweep.search.observer import Observer
 from raysweep.search.orphans import OrphanCollector
@@ -29,8 +30,8 @@ class _Attempt:
     number: int
     params: dict[str, Any]
     spec: TrialSpec
-    nodes: dict[str, str]
-    """The cluster's nodes as it began: addresses by id."""
+    nodes: Addresses
+    """Of the cluster as it began."""
     result: TrialResult | None = None
     """How the trial ended; none: it has not, or its process died."""
     death: str = "the trial's process ended without a report"
@@ -45,14 +46,13 @@ class SearchDriver:
         make_spec: Callable[[int, dict[str, Any], int], TrialSpec],
         observers: Sequence[Observer],
         deadline: float | None,
-        find_nodes: Callable[[], dict[str, str]],
+        watch: NodeWatch,
     ) -> None:
-        """`find_nodes`: addresses by id of the cluster's nodes, without those that were lost."""
         self.strategy = strategy
         self.make_spec = make_spec
         self.observers = observers
         self.deadline = deadline
-        self.find_nodes = find_nodes
+        self.watch = watch
         self._attempts: dict[str, _Attempt] = {}
         self._began: dict[int, float] = {}
         self._last: dict[int, EpochReport] = {}
@@ -74,7 +74,7 @@ class SearchDriver:
             return None
         number, params = proposal
         spec = self.make_spec(number, params, self.strategy.num_reported(number))
-        self._attempts[trial_id] = _Attempt(number=number, params=params, spec=spec, nodes=self.find_nodes())
+        self._attempts[trial_id] = _Attempt(number=number, params=params, spec=spec, nodes=self.watch.list_living())
         if number not in self._began:
             self._began[number] = time.monotonic()
             for observer in self.observers:
@@ -118,10 +118,9 @@ class SearchDriver:
         """Ray Tune is done with a trial, nothing writes to its folder any more: it ends here, or is tried again."""
         attempt = self._attempts.pop(trial_id)
         if attempt.result is None:
-            lost = attempt.nodes.keys() - self.find_nodes().keys()
+            lost = self.watch.find_lost(attempt.nodes)
             if self.strategy.retry(attempt.number, node_lost=bool(lost)):
-                addresses = ", ".join(sorted(attempt.nodes[node] for node in lost))
-                cause = f"node {addresses} was lost" if lost else f"its process died ({attempt.death})"
+                cause = f"node {', '.join(lost)} was lost" if lost else f"its process died ({attempt.death})"
                 print(f"trial {attempt.number}: {cause}; it goes on from its last epoch", file=sys.stderr)
                 return
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {attempt.death}")

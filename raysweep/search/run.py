@@ -12,7 +12,8 @@ import ray
 import torch
 
 from raysweep import files
-from raysweep.cluster.connection import connect, find_kept_nodes, list_nodes, plan_nodes
+from raysweep.cluster.connection import connect, list_nodes, plan_nodes
+from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
@@ -151,7 +152,7 @@ def _search(
             spec.stop_file.unlink(missing_ok=True)
             return spec
 
-        driver = SearchDriver(strategy, make_spec, [tracker, table, retention], deadline, find_kept_nodes)
+        driver = SearchDriver(strategy, make_spec, [tracker, table, retention], deadline, NodeWatch())
         with table, quiet_tune():
             run_trials(driver, request=request, concurrency=concurrency, scratch=str(scratch))
     shutil.rmtree(run / ".ray", ignore_errors=True)

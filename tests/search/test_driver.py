@@ -33,6 +33,19 @@ class Log:
         self.events.append((result.state, result.number))
 
 
+class Cluster:
+    """Nodes that are there and nodes that are not, by id."""
+
+    def __init__(self):
+        self.nodes = {"id": ("10.0.0.1", 1)}
+
+    def list_living(self):
+        return dict(self.nodes)
+
+    def find_lost(self, nodes):
+        return [nodes[node][0] for node in nodes if node not in self.nodes]
+
+
 @pytest.fixture
 def make_driver(tmp_path, save_prepared, draw_squares):
     data = save_prepared(tmp_path / "data", {"train": draw_squares(8, 0), "val": draw_squares(4, 1)}, "abcd")
@@ -60,10 +73,10 @@ def make_driver(tmp_path, save_prepared, draw_squares):
             num_reported=num_reported,
         )
 
-    def make(deadline=None, nodes=None):
+    def make(deadline=None, watch=None):
         log = Log()
         strategy = create_strategy(study, open_storage(tmp_path, None), "small")
-        return SearchDriver(strategy, make_spec, [log], deadline, lambda: dict(nodes or {})), log.events
+        return SearchDriver(strategy, make_spec, [log], deadline, watch or Cluster()), log.events
 
     return make
 
@@ -119,12 +132,12 @@ def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver
 
 
 def test_a_lost_node_is_no_failure_of_its_trials(make_driver, capsys):
-    nodes = {"id-0": "10.0.0.1"}
-    driver, events = make_driver(nodes=nodes)
+    cluster = Cluster()
+    driver, events = make_driver(watch=cluster)
     for attempt in range(MAX_RETRIES + 2):
-        nodes[f"id-{attempt + 1}"] = "10.0.0.2"
+        cluster.nodes["other"] = ("10.0.0.2", 1)
         assert driver.start(f"a{attempt}").number == 0
-        del nodes[f"id-{attempt + 1}"]
+        del cluster.nodes["other"]
         driver.die(f"a{attempt}", "ActorDiedError: its node died")
         driver.close(f"a{attempt}")
     driver.start("b")

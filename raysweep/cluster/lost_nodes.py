@@ -1,0 +1,54 @@
+"""Which nodes a cluster has lost, found out before Ray notices."""
+
+import socket
+import time
+from collections.abc import Mapping
+
+import ray
+from ray.core.generated.common_pb2 import NodeDeathInfo  # type: ignore[attr-defined]
+
+Addresses = Mapping[str, tuple[str, int]]
+"""Host and port of the raylets, Ray's process on each node, by the nodes' ids."""
+CONNECT_TIMEOUT_S = 2.0
+GRACE_S = 3.0
+"""A machine that is shut down ends its processes in any order, a trial's perhaps before Ray's own."""
+IDLE = NodeDeathInfo.AUTOSCALER_DRAIN_IDLE
+
+
+class NodeWatch:
+    """Asks the cluster that this process is connected to."""
+
+    def list_living(self) -> Addresses:
+        """The nodes that Ray counts as alive."""
+        return {
+            node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"])
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"]
+        }
+
+    def find_lost(self, nodes: Addresses) -> list[str]:
+        """The hosts of those nodes that do not answer, or are gone for another reason than being idle.
+
+        Called when a trial's process has died, which Ray often knows up to half a minute before it misses the node.
+        """
+        deadline = time.monotonic() + GRACE_S
+        while not (lost := self._look(nodes)) and len(nodes) > 1 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return lost
+
+    def _look(self, nodes: Addresses) -> list[str]:
+        known = {node["NodeID"]: node for node in ray.nodes()}  # type: ignore[no-untyped-call]
+        return sorted(
+            address[0]
+            for node, address in nodes.items()
+            if (not answers(address) if known[node]["Alive"] else known[node]["DeathReason"] != IDLE)
+        )
+
+
+def answers(address: tuple[str, int]) -> bool:
+    """Whether a TCP connection to host and port can be made."""
+    try:
+        socket.create_connection(address, CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
