@@ -17,14 +17,19 @@ def load_images(split: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels.float().div(255), torch.from_numpy(np.load(split / "labels.npy"))
 
 
-def train(images: torch.Tensor, labels: torch.Tensor, *, channels_last: bool = False) -> float:
-    """Images/s of one epoch with a fresh network: Adam, weight decay 1e-5, fp32."""
-    model = nn.Sequential(
+def build_network() -> nn.Sequential:
+    """0.8 million weights."""
+    return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25),
         nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.Dropout(0.25),
         nn.Flatten(), nn.Linear(128 * 7 * 7, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10),
     )  # fmt: skip
+
+
+def train(images: torch.Tensor, labels: torch.Tensor, *, channels_last: bool = False) -> float:
+    """Images/s of one epoch with a fresh network: Adam, weight decay 1e-5, fp32."""
+    model = build_network()
     if channels_last:
         model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)

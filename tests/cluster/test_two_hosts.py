@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
+
+from raysweep.files import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD, WORKER = "11", "12"
@@ -76,6 +78,11 @@ class Hosts:
             check=False,
         )
 
+    def start(self, host: str, command: str, log: IO[str]) -> subprocess.Popen[str]:
+        """As `run`, without waiting for the end; stderr goes to `log`."""
+        words = [ROOT / "tests/cluster/hosts.sh", "run", host, self.in_project(command)]
+        return subprocess.Popen(words, env=self.environment, stdout=subprocess.DEVNULL, stderr=log, text=True)
+
     def ray(self, *words: str | Path) -> None:
         log = (self.folder / "ray.log").open("a")
         command = [Path(sys.executable).with_name("ray"), *words]
@@ -83,13 +90,24 @@ class Hosts:
 
     def run(self, host: str, command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the project's folder of a host, in the shell that `ray attach` gives."""
-        return self.script("run", host, f". ~/.raysweep_node; cd ~/raysweep; RAYSWEEP_DATA={self.data_root} {command}")
+        return self.script("run", host, self.in_project(command))
+
+    def in_project(self, command: str) -> str:
+        return f". ~/.raysweep_node; cd ~/raysweep; RAYSWEEP_DATA={self.data_root} {command}"
 
     def wait_for_nodes(self, number: int, timeout_s: float = 600) -> None:
         end = time.monotonic() + timeout_s
         while f" {number} local.cluster.node" not in (status := self.run(HEAD, "ray status").stdout):
             assert time.monotonic() < end, status
             time.sleep(3)
+
+
+def wait_for(condition: Callable[[], bool], study: subprocess.Popen[str], timeout_s: float = 300) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert study.poll() is None, "the study has ended"
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +156,30 @@ def test_two_workers_on_two_hosts_train_as_two_on_one(hosts: Hosts):
     two, one = records
     assert two["test"]["num_images"] == one["test"]["num_images"] == 10_000
     assert abs(two["test"]["accuracy"] - one["test"]["accuracy"]) <= 0.002
+
+
+def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts):
+    """A trial takes both hosts: without one of them the study waits, and goes on when it is back."""
+    words = f"--trials 2 --workers 2 --cpus-per-worker {os.cpu_count()} --wandb disabled --name cut"
+    words += " --set training.epochs=8 --set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
+    with (hosts.folder / "cut.log").open("w") as log:
+        study = hosts.start(HEAD, f"python -m platform.tune car_resnet --data sample {words}", log)
+        try:
+            run = hosts.storage / "results/cut"
+            wait_for(lambda: (run / "trials/0000/metrics.jsonl").is_file(), study)
+            hosts.script("cut", WORKER)
+            wait_for(lambda: "waiting for nodes" in Path(log.name).read_text(), study)
+            hosts.script("join", WORKER)
+            assert study.wait(timeout=900) == 0, Path(log.name).read_text()
+        finally:
+            study.kill()
+    told = Path(log.name).read_text()
+    assert f"trial 0: node 10.78.0.{WORKER} was lost; it goes on from its last epoch" in told
+    assert "the cluster has room for a trial again" in told
+    record = json.loads((run / "results.json").read_text())
+    assert [(trial["state"], trial["retries"]) for trial in record["trials"]] == [("COMPLETE", 0)] * 2
+    assert [trial["node_losses"] for trial in record["trials"]] == [1, 0]
+    assert [row["epoch"] for row in read_json_lines(run / "trials/0000/metrics.jsonl")] == list(range(1, 9))
 
 
 def test_a_submitted_job_runs_on_the_cluster_too(hosts: Hosts):

@@ -1,0 +1,207 @@
+"""Images/s of k trials side by side and of a DDP trial of k workers, against bare PyTorch; and 100 nodes on paper.
+
+Claim: k one-CPU trials train at least 0.97 times as fast as k bare loops side by side, and a trial of k workers at
+least 0.97 times as fast as a bare loop under torchrun with k workers; start-up and evaluation left out.
+Ours: `raysweep.search.run.run_study` as the command line calls it, Ray Data, Ray Tune, Optuna journal and checkpoints
+included; each trial's own images/s, the median of its epochs after the first, summed over trials. Peers: _bare_ddp.py,
+the same network, batch (global), threads (one a worker) and images, fp32, gloo. In turn, the order reversed each time.
+
+On paper: what one trial a node on 100 nodes asks of the parts they share, from costs measured here: the driver's CPU
+time for each report (the slope over tiny epochs), and a trial's bytes of checkpoints an epoch. The part that is busy
+all the time first sets the shortest epoch. Storage is taken as 100 MB/s, what
+AWS EFS gives small file systems (an assumption: set --storage-mb-per-s). The object store carries configurations and
+reports only, some kB each: images come from the cache on the storage, once a node.
+
+    .venv/bin/python benchmarks/scaling.py [--data FOLDER]        # about 15 min on 2 cores
+
+FOLDER has Fashion-MNIST's idx files; default as in training_throughput.py.
+
+Measured: not yet.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import ray
+from _bare_cnn import BATCH
+from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
+from training_throughput import find_data
+
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.data.idx import find_idx_file, load_idx
+from raysweep.data.images import DataInfo
+from raysweep.search.options import RunOptions
+from raysweep.search.run import run_study
+from raysweep.study import Study, load_study
+from raysweep.tasks.base import build_task
+from raysweep.tasks.classification import ClassificationConfig
+
+PEER = Path(__file__).with_name("_bare_ddp.py")
+NUM_TEST, NUM_TINY = 256, 320
+NUM_NODES = 100
+
+
+def write_idx(source: Path, folder: Path, num_train: int) -> Path:
+    """The first images of Fashion-MNIST as idx files of their own."""
+    folder.mkdir()
+    for split, count in (("train", num_train), ("t10k", NUM_TEST)):
+        for name, kind in (("images", "idx3"), ("labels", "idx1")):
+            path = find_idx_file(source, f"{split}-{name}-{kind}-ubyte")
+            if path is None:
+                give_up(f"{source} has no {split}-{name}-{kind}-ubyte")
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                head = file.read(16 if kind == "idx3" else 8)
+                body = file.read(count * (784 if kind == "idx3" else 1))
+            (folder / f"{split}-{name}-{kind}-ubyte").write_bytes(head[:4] + struct.pack(">I", count) + head[8:] + body)
+    return folder
+
+
+def run_ours(source: Path, storage: Path, *, trials: int, workers: int, epochs: int) -> list[list[float]]:
+    """Images/s of each epoch of each trial."""
+    study = Study(
+        name="scaling",
+        task=ClassificationConfig(
+            model="fashion_cnn", dropout=0.5, learning_rate=1e-3, weight_decay=1e-5, schedule="plateau"
+        ),
+        data=DataConfig(source=str(source), image_size=28, channels=1, normalization="unit"),
+        training=TrainingConfig(epochs=epochs, batch_size=BATCH, precision="fp32"),
+        space={},
+        objective=Objective(metric="val/accuracy"),
+        budget=Budget(trials=trials),
+    )
+    shutil.rmtree(storage / "run", ignore_errors=True)
+    options = RunOptions(
+        storage=storage, name="run", address="local", num_workers=workers, cpus_per_worker=1, wandb="disabled"
+    )
+    record = run_study(study, options)
+    ray.shutdown()
+    assert [trial["state"] for trial in record["trials"]] == ["COMPLETE"] * trials, record["trials"]
+    histories = sorted((storage / "run/trials").glob("*/metrics.jsonl"))
+    return [[json.loads(line)["train/images_per_s"] for line in path.read_text().splitlines()] for path in histories]
+
+
+def run_bare(images: Path, *, processes: int, workers: int, epochs: int) -> list[list[float]]:
+    """Images/s of each epoch of each of so many loops side by side, DDP with more than one worker."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"] if workers > 1 else []
+    command = [sys.executable, *launch, str(PEER), str(images), str(epochs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=PEER.parent)
+        for _ in range(processes)
+    ]
+    outputs = [process.communicate()[0] for process in started]
+    assert not any(process.returncode for process in started), outputs
+    return [json.loads(output) for output in outputs]
+
+
+def steady_speed(runs: list[list[float]]) -> float:
+    """Images/s of all together: the median of each one's epochs after the first, summed."""
+    return sum(statistics.median(speeds[1:]) for speeds in runs)
+
+
+def measure_pairs(
+    source: Path, images: Path, storage: Path, size: tuple[int, int], args: argparse.Namespace
+) -> Interval:
+    """Ours over the peer for so many trials side by side of so many workers."""
+    trials, workers = size
+    parts: dict[str, Callable[[], float]] = {
+        "ours": lambda: steady_speed(run_ours(source, storage, trials=trials, workers=workers, epochs=args.epochs)),
+        "bare": lambda: steady_speed(run_bare(images, processes=trials, workers=workers, epochs=args.epochs)),
+    }
+    ratios = []
+    for repeat in range(args.pairs):
+        speeds = alternate(parts, repeat)
+        ratios.append(speeds["ours"] / speeds["bare"])
+        print(
+            f"{trials} trial(s) of {workers} worker(s): ours {speeds['ours']:,.0f}, bare {speeds['bare']:,.0f} "
+            f"images/s, ratio {ratios[-1]:.3f}",
+            flush=True,
+        )
+    return bootstrap_median(ratios)
+
+
+def driver_s_per_report(source: Path, storage: Path) -> float:
+    """CPU seconds of this process for one more epoch of a trial: report, decision, journal, Ray Tune's loop."""
+
+    def cpu_s(epochs: int) -> float:
+        began = time.process_time()
+        run_ours(source, storage, trials=1, workers=1, epochs=epochs)
+        return time.process_time() - began
+
+    return (cpu_s(120) - cpu_s(20)) / 100
+
+
+def checkpoint_bytes(study: Study, num_classes: int) -> int:
+    """What its baseline writes an epoch: weights, Adam's two moments, and the weights again where they improved."""
+    info = DataInfo(
+        source="", synthetic=False, digest="", classes=tuple(map(str, range(num_classes))),
+        num_train=1, num_val=1, num_test=1,
+    )  # fmt: skip
+    modules = build_task(study.trial_config(study.baseline, 0), info).load_modules()
+    return 4 * sum(p.numel() * p.element_size() for module in modules.values() for p in module.parameters())
+
+
+def print_paper(driver_s: float, storage_bytes_per_s: float) -> dict[str, object]:
+    """The shortest epoch that 100 nodes with a trial each can have, by part and study."""
+    shortest: dict[str, object] = {"driver": round(NUM_NODES * driver_s, 3)}
+    print(f"\n{NUM_NODES} nodes, a trial each. The driver spends {1000 * driver_s:.1f} ms on a report:")
+    print(
+        f"  it is busy all the time when epochs take {NUM_NODES * driver_s:.1f} s ({1 / driver_s:.0f} reports a second)"
+    )
+    for name, num_classes in (("fashion_cnn", 10), ("car_resnet", 13)):
+        size = checkpoint_bytes(load_study(name), num_classes)
+        seconds = NUM_NODES * size / storage_bytes_per_s
+        shortest[name] = round(seconds, 1)
+        storage = f"storage of {storage_bytes_per_s / 1e6:.0f} MB/s"
+        print(f"  {name}: {size / 1e6:.0f} MB of checkpoints an epoch; {storage} is, when they take {seconds:.0f} s")
+    return shortest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="Fashion-MNIST's idx files")
+    parser.add_argument("--images", type=int, default=16_000, help="a fifth is for validation; default %(default)s")
+    parser.add_argument("--epochs", type=int, default=4, help="the first does not count; default %(default)s")
+    parser.add_argument("--pairs", type=int, default=5, help="of each size; default %(default)s")
+    parser.add_argument("--storage-mb-per-s", type=float, default=100.0, metavar="F", help="default %(default)s")
+    args = parser.parse_args()
+    given = find_data(args.data)
+    warn_if_busy()
+    cores = len(os.sched_getaffinity(0))
+    sizes = [(trials, 1) for trials in range(1, cores + 1)] + [(1, workers) for workers in range(2, cores + 1)]
+    with tempfile.TemporaryDirectory(prefix="raysweep-bench-") as temporary:
+        folder = Path(temporary)
+        source = write_idx(given, folder / "idx", args.images)
+        images = folder / "bare"
+        images.mkdir()
+        num_train = args.images - args.images // 5
+        np.save(images / "images.npy", load_idx(source / "train-images-idx3-ubyte")[:num_train, :, :, None])
+        np.save(images / "labels.npy", load_idx(source / "train-labels-idx1-ubyte")[:num_train].astype(np.int64))
+        ratios = {
+            f"{trials}_trials_of_{workers}_workers": measure_pairs(source, images, folder, (trials, workers), args)
+            for trials, workers in sizes
+        }
+        driver_s = driver_s_per_report(write_idx(given, folder / "tiny", NUM_TINY), folder)
+    shortest = print_paper(driver_s, 1e6 * args.storage_mb_per_s)
+    finish(
+        "scaling",
+        ratios=ratios,
+        n=args.pairs,
+        values={"driver_s_per_report": driver_s, "shortest_epoch_s_of_100_nodes": shortest, "cores": cores},
+    )
+
+
+if __name__ == "__main__":
+    main()
