@@ -26,6 +26,7 @@ from pathlib import Path
 
 import _bare_generative as bare
 import numpy as np
+import ray
 import torch
 from _report import bootstrap_median, finish, give_up
 from torch import nn
@@ -143,6 +144,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="raysweep-bench-") as temporary:
         connect("local")
         folders = {name: prepare(load_study(name), root, Path(temporary), args.images) for name in args.only}
+        ray.shutdown()
         jobs = [(name, seed, who) for name in args.only for seed in range(args.seeds) for who in ("ours", "bare")]
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:

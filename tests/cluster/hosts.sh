@@ -8,7 +8,7 @@
 #   hosts.sh cut K          takes host K off the network; `hosts.sh join K` brings it back
 #   hosts.sh down           ends the hosts and all that runs on them
 #.
-set -euo pipefail
+set -Eeuo pipefail
 state=${HOSTS_STATE:-/tmp/raysweep-hosts}
 key=$state/key
 home=$state/home
@@ -27,7 +27,6 @@ start_host() { # $1: its number
         touch $home/.bashrc
         exec /usr/sbin/sshd -D -o AuthorizedKeysFile=$key.pub -o StrictModes=no -o PermitRootLogin=yes -o PidFile=none
     " </dev/null >"$state/host$1.log" 2>&1 &
-    echo $! >"$state/host$1.pid"
 }
 
 wait_for_host() { # $1: its number
@@ -41,6 +40,7 @@ wait_for_host() { # $1: its number
 
 up() { # $1: how many
     trap down ERR
+    down # what a test that was killed may have left
     mkdir -p "$home" /run/sshd
     ssh-keygen -A >/dev/null
     [[ -f $key ]] || ssh-keygen -q -t ed25519 -N '' -f "$key"
@@ -54,14 +54,11 @@ up() { # $1: how many
 }
 
 down() {
-    for file in "$state"/host*.pid; do
-        [[ -f $file ]] || continue
-        pkill -KILL -P "$(cat "$file")" || true # `unshare`, and with it every process of the host
-        kill -KILL "$(cat "$file")" 2>/dev/null || true
-        ip netns del "rs$(basename "$file" .pid)" 2>/dev/null || true
-        rm -f "$file"
+    for host in $(ip netns list | grep -o 'rshost[0-9]*'); do
+        ip netns pids "$host" | xargs --no-run-if-empty kill -KILL || true
+        ip netns del "$host" || true
     done
-    ip link del rsbridge 2>/dev/null || true
+    for link in $(ip -o link | grep -o 'rsveth[0-9]*\|rsbridge' | sort -u); do ip link del "$link" 2>/dev/null || true; done
 }
 
 case ${1:-} in

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -78,10 +78,12 @@ class Hosts:
             check=False,
         )
 
-    def start(self, host: str, command: str, log: IO[str]) -> subprocess.Popen[str]:
+    def start(self, host: str, command: str, log: Path) -> tuple[subprocess.Popen[str], Path]:
         """As `run`, without waiting for the end; stderr goes to `log`."""
         words = [ROOT / "tests/cluster/hosts.sh", "run", host, self.in_project(command)]
-        return subprocess.Popen(words, env=self.environment, stdout=subprocess.DEVNULL, stderr=log, text=True)
+        with log.open("w") as stderr:
+            process = subprocess.Popen(words, env=self.environment, stdout=subprocess.DEVNULL, stderr=stderr, text=True)
+        return process, log
 
     def ray(self, *words: str | Path) -> None:
         log = (self.folder / "ray.log").open("a")
@@ -91,6 +93,10 @@ class Hosts:
     def run(self, host: str, command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the project's folder of a host, in the shell that `ray attach` gives."""
         return self.script("run", host, self.in_project(command))
+
+    def count_workers(self, host: str) -> int:
+        """DDP workers that run on a host."""
+        return int(self.script("run", host, "pgrep --count --full ^ray::RayTrainWorker").stdout)
 
     def in_project(self, command: str) -> str:
         return f". ~/.raysweep_node; cd ~/raysweep; RAYSWEEP_DATA={self.data_root} {command}"
@@ -144,12 +150,16 @@ def test_the_doctor_finds_storage_that_is_not_shared(hosts: Hosts):
 
 
 def test_two_workers_on_two_hosts_train_as_two_on_one(hosts: Hosts):
-    # All CPUs of a host for each worker: both fit nowhere but on two hosts.
-    cpus = os.cpu_count()
+    """With as many threads a worker the sums are the same, and so is the model."""
     records = []
-    for name, options in (("two", f"--address auto --cpus-per-worker {cpus}"), ("one", "--address local")):
-        done = hosts.run(HEAD, f"python -m platform.tune {STUDY} --name {name} {options}")
-        assert done.returncode == 0, done.stderr
+    for name, address, workers in (("two", "auto", [1, 1]), ("one", "local", [2, 0])):
+        command = f"python -m platform.tune {STUDY} --name {name} --address {address} --cpus-per-worker 1"
+        study, log = hosts.start(HEAD, command, hosts.folder / f"{name}.log")
+        try:
+            wait_for(lambda w=workers: [hosts.count_workers(host) for host in (HEAD, WORKER)] == w, study)
+            assert study.wait(timeout=900) == 0, log.read_text()
+        finally:
+            study.kill()
         run = hosts.storage / "results" / name
         assert (run / "best/model.safetensors").is_file()
         records.append(json.loads((run / "results.json").read_text()))
@@ -162,18 +172,18 @@ def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts):
     """A trial takes both hosts: without one of them the study waits, and goes on when it is back."""
     words = f"--trials 2 --workers 2 --cpus-per-worker {os.cpu_count()} --wandb disabled --name cut"
     words += " --set training.epochs=8 --set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
-    with (hosts.folder / "cut.log").open("w") as log:
-        study = hosts.start(HEAD, f"python -m platform.tune car_resnet --data sample {words}", log)
-        try:
-            run = hosts.storage / "results/cut"
-            wait_for(lambda: (run / "trials/0000/metrics.jsonl").is_file(), study)
-            hosts.script("cut", WORKER)
-            wait_for(lambda: "waiting for nodes" in Path(log.name).read_text(), study)
-            hosts.script("join", WORKER)
-            assert study.wait(timeout=900) == 0, Path(log.name).read_text()
-        finally:
-            study.kill()
-    told = Path(log.name).read_text()
+    command = f"python -m platform.tune car_resnet --data sample {words}"
+    study, log = hosts.start(HEAD, command, hosts.folder / "cut.log")
+    try:
+        run = hosts.storage / "results/cut"
+        wait_for(lambda: (run / "trials/0000/metrics.jsonl").is_file(), study)
+        hosts.script("cut", WORKER)
+        wait_for(lambda: "waiting for nodes" in log.read_text(), study)
+        hosts.script("join", WORKER)
+        assert study.wait(timeout=900) == 0, log.read_text()
+    finally:
+        study.kill()
+    told = log.read_text()
     assert f"trial 0: node 10.78.0.{WORKER} was lost; it goes on from its last epoch" in told
     assert "the cluster has room for a trial again" in told
     record = json.loads((run / "results.json").read_text())
