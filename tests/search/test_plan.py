@@ -151,7 +151,7 @@ def test_what_fits_is_described(study):
     [
         (
             {"probe": make_probe(POINT, dataclasses.replace(POINT, memory_bytes=5 * GB))},
-            r"memory: 2 processes x 5 GB = 10 GB on a node of 2 CPUs that has 8 GB .* --cpus-per-worker 2 leaves room for 1",
+            r"2 processes x 5 GB = 10 GB on a node of 2 CPUs that has 8 GB .* --cpus-per-worker 2 leaves room for 1",
         ),
         ({"probe": make_probe(dataclasses.replace(POINT, memory_bytes=9 * GB))}, r"18 GB .* lower training.batch_size"),
         ({"free_bytes": 400}, r"disk: checkpoints take 470 bytes \(5 x 10 bytes \+ 2 running x \(10 bytes \+ 2 x 100"),
