@@ -39,6 +39,8 @@ class Plan:
     """Of one trial's process, of a DDP trial each worker."""
     checkpoint_bytes: int
     """All checkpoints of the run at most, those being written included."""
+    cache_bytes: int
+    """The decoded images, which are on the disk already."""
     free_bytes: int
     """Of the storage."""
     prices: Mapping[str, tuple[int, float]] | None
@@ -57,6 +59,7 @@ def make_plan(
     concurrency: int,
     nodes: Sequence[Node],
     probe: Probe,
+    cache_bytes: int,
     free_bytes: int,
     prices: Mapping[str, tuple[int, float]] | None,
 ) -> Plan:
@@ -76,6 +79,7 @@ def make_plan(
         wall=estimate_wall_time(study, probe, concurrency, reuses=request.num_workers == 1),
         memory_bytes=max(point.memory_bytes for point in probe.points),
         checkpoint_bytes=count_checkpoint_bytes(probe, concurrency),
+        cache_bytes=cache_bytes,
         free_bytes=free_bytes,
         prices=prices,
     )
@@ -167,18 +171,18 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 def describe_plan(plan: Plan) -> str:
     """The plan for a person, a line for each of what it takes, and what it takes for granted."""
     probe, request = plan.probe, plan.request
-    fastest, *_, slowest = sorted([point.epoch_s for point in probe.points] * 2)
+    epochs_s = [point.epoch_s for point in probe.points]
     lines = {
         "search": f"{plan.trials} trials of {plan.study}, each {_count(request.num_workers, 'worker')} of "
         f"{request.cpus_per_worker:g} CPU and {request.gpus_per_worker:g} GPU",
         "probe": f"{_count(len(probe.points), 'point')} of the space, {PROBE_EPOCHS} epochs of "
         f"{probe.num_train:,} images, {probe.side_by_side} side by side, {probe.duration_s:.0f} s",
-        "epoch": f"the baseline's {format_time(probe.points[0].epoch_s)}, "
-        f"from {format_time(fastest)} to {format_time(slowest)}",
+        "epoch": f"the baseline's {format_time(epochs_s[0])}, the points' {format_time(min(epochs_s))} to "
+        f"{format_time(max(epochs_s))}",
         "concurrency": f"{_count(plan.concurrency, 'trial')} side by side on {_count(len(plan.nodes), 'node')}",
         "memory": _describe_memory(plan),
-        "disk": f"checkpoints {format_bytes(plan.checkpoint_bytes)} at most ({describe_checkpoints(plan)}); "
-        f"{format_bytes(plan.free_bytes)} are free",
+        "disk": f"checkpoints {format_bytes(plan.checkpoint_bytes)} at most ({describe_checkpoints(plan)}) "
+        f"of {format_bytes(plan.free_bytes)} free; decoded images {format_bytes(plan.cache_bytes)}, there already",
         "wall time": f"{format_time(plan.wall.expected_s)} expected, "
         f"{format_time(plan.wall.low_s)} to {format_time(plan.wall.high_s)}",
     }
@@ -216,7 +220,7 @@ def _describe_assumptions(plan: Plan) -> list[str]:
         "lengths of trials are drawn from the space, those of the named points are their own",
         f"trials take what the {_count(others, 'other point')} of the probe took"
         if others
-        else "all trials take what the baseline took: training is too slow here to probe others",
+        else "all trials take what the baseline took, of memory too: no other point was probed",
         f"stopped early: {1 - TRAINED_SHARE:.0%} of the epochs as expected, {1 - LOW_TRAINED_SHARE:.0%} at best (as on "
         "LCBench's curves), none at worst"
         if plan.stops_early

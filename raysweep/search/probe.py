@@ -61,7 +61,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
     """
     began = time.monotonic()
     short = study.with_settings((f"training.epochs={PROBE_EPOCHS}", "training.early_stopping_patience=none"))
-    with tempfile.TemporaryDirectory(prefix=".plan-", dir=storage) as name:
+    with tempfile.TemporaryDirectory(prefix=".plan-", dir=storage, ignore_cleanup_errors=True) as name:
         batch = short.training.batch_size
         baseline = dataclasses.replace(short, space={}, conditions=(), points=(), budget=Budget(trials=side_by_side))
         folder = Path(name) / "step"
@@ -180,7 +180,7 @@ def plan_study(study: Study, options: RunOptions, cluster: Path | None) -> Plan:
     request, concurrency = size_trials(study, options)
     nodes = nodes_in_use(plan_nodes(), request, concurrency)
     prices = price_nodes(config, nodes)
-    data, _ = prepare_data(study, options)
+    data, test_folder = prepare_data(study, options)
     living = sum(count_workers(node, request) for node in list_nodes()) // request.num_workers
     return make_plan(
         study,
@@ -188,6 +188,7 @@ def plan_study(study: Study, options: RunOptions, cluster: Path | None) -> Plan:
         concurrency=concurrency,
         nodes=nodes,
         probe=run_probe(study, data, request, min(max(living, 1), concurrency), options.storage),
+        cache_bytes=sum(path.stat().st_size for place in (data.folder, test_folder) for path in place.rglob("*.npy")),
         free_bytes=shutil.disk_usage(options.storage).free,
         prices=prices,
     )

@@ -49,6 +49,7 @@ def plan(study, **changes):
         "concurrency": 2,
         "nodes": [LAPTOP],
         "probe": make_probe(),
+        "cache_bytes": 7 * GB,
         "free_bytes": GB,
         "prices": None,
     }
@@ -142,6 +143,7 @@ def test_what_fits_is_described(study):
     text = describe_plan(plan(study))
     assert "2 trials side by side on 1 node" in text
     assert "2 x 2 GB = 4 GB of 8 GB" in text
+    assert "decoded images 7 GB" in text
     assert "cost" not in text
     assert json.loads(json.dumps(plan_to_json(plan(study))))["concurrency"] == 2
 
