@@ -1,20 +1,19 @@
 """The probe behind a plan: the part of the images that it takes, its size, what a trial's process says of itself, and
 a plan on a real local Ray."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from optuna.distributions import CategoricalDistribution
 
 from raysweep import fields
-from raysweep.config import Budget, DataConfig, TrainingConfig
+from raysweep.cli import cli
+from raysweep.config import TrainingConfig
 from raysweep.errors import UsageError
-from raysweep.search.options import RunOptions
-from raysweep.search.plan import describe_plan
-from raysweep.search.probe import NUM_POINTS, PROBE_S, plan_study, size_part
+from raysweep.search.probe import NUM_POINTS, PROBE_S, size_part
 from raysweep.train.usage import Usage, UsageRecorder, peak_memory, usage_path
 
 
@@ -64,25 +63,24 @@ def test_a_process_tells_when_its_epochs_ended_and_what_memory_it_had(tmp_path):
 
 
 @pytest.mark.ray
-def test_a_plan_of_a_small_study(ray_local, make_study, make_image_folder, tmp_path):
-    study = make_study(
-        data=DataConfig(source=str(make_image_folder(tmp_path / "images", 4, 25)), image_size=32),
-        budget=Budget(trials=3),
-    )
+def test_a_plan_of_a_small_study(ray_local, make_image_folder, tmp_path):
+    images = make_image_folder(tmp_path / "images", 4, 25)
     (tmp_path / "cluster.yaml").write_text("metadata: {prices_per_hour: {mine: 3.6}}")
-    options = RunOptions(storage=tmp_path / "results", name="small")
-    plan = plan_study(study, options, tmp_path / "cluster.yaml")
-    baseline, *others = plan.probe.points
-    assert baseline.params["task.learning_rate"] == study.task.learning_rate
-    assert any(point.params != baseline.params for point in others)
-    assert all("training.epochs" not in point.params for point in plan.probe.points)
-    assert all(0 < point.train_s < point.epoch_s < 60 for point in plan.probe.points)
-    assert all(0 < point.best_bytes < point.last_bytes for point in plan.probe.points)
-    assert 5e7 < plan.memory_bytes < 5e9
-    assert 0 < plan.wall.low_s <= plan.wall.expected_s <= plan.wall.high_s
-    assert plan.price_per_hour == 3.6
-    assert "cost" in describe_plan(plan)
-    assert not list(options.storage.glob(".plan-*"))
-    assert list(options.storage.glob(".cache/*/info.json")), "decoded images are there for the search"
+    arguments = ["plan", "fashion_cnn", "--data", str(images), "--storage", str(tmp_path / "results"), "--trials", "3"]
+    arguments += ["--set", "training.batch_size=16", "--cluster", str(tmp_path / "cluster.yaml"), "--json"]
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    plan = json.loads(done.stdout)
+    baseline, *others = plan["probe"]["points"]
+    assert baseline["params"]["task.learning_rate"] == 1e-3
+    assert any(point["params"] != baseline["params"] for point in others)
+    for point in (baseline, *others):
+        assert "training.epochs" not in point["params"]
+        assert 0 < point["train_s"] < 60
+        assert 0 < point["best_bytes"] < point["last_bytes"]
+    assert 5e7 < plan["memory_bytes"] < 5e9
+    assert 0 < plan["wall"]["low_s"] <= plan["wall"]["expected_s"] <= plan["wall"]["high_s"]
+    assert plan["cost"]["high"] == pytest.approx(3.6 * plan["wall"]["high_s"] / 3600)
+    assert not list((tmp_path / "results").glob(".plan-*"))
+    assert list((tmp_path / "results").glob(".cache/*/info.json")), "decoded images are there for the search"
     with pytest.raises(UsageError, match="0 GPUs hold 0"):
-        plan_study(study, dataclasses.replace(options, gpus_per_worker=1), None)
+        CliRunner().invoke(cli, [*arguments, "--gpus-per-worker", "1"], catch_exceptions=False)
