@@ -225,8 +225,8 @@ def _describe_assumptions(plan: Plan) -> list[str]:
         "LCBench's curves), none at worst"
         if plan.stops_early
         else f"no trial is stopped early: there are fewer than {MIN_TRIALS}, or they are all alike",
-        "not counted: early stopping within a trial, nodes that have yet to start, other work on them, the final "
-        "evaluation",
+        "measured beside whatever else ran on the nodes; a probe on busy nodes tells of busy nodes",
+        "not counted: early stopping within a trial, nodes that have yet to start, the final evaluation",
         *(["cost: as if the nodes that are paid for were as fast as those of the probe"] if plan.prices else []),
         *(f"could not be trained: {failure}" for failure in plan.probe.failures),
     ]
