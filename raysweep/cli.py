@@ -63,11 +63,28 @@ def with_trial_size(command: Any) -> Any:
     return command
 
 
+def with_changes(command: Any) -> Any:
+    """Adds the options that change a study."""
+    for option in (
+        click.option("--seed", type=int, metavar="N", help="Of the search and of every trial; default: 0."),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Fixes one field of the study, dotted: task.model=resnet18; may be repeated.",
+        ),
+        click.option("--max-epochs", type=int, metavar="N", help="Clips the range of epochs, and the baseline's."),
+        click.option("--trials", type=int, metavar="N", help="Trials in all, the baseline and failed ones included."),
+        click.option("--data", metavar="PATH|sample", help="A folder of images or idx files, or the built-in sample."),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command(context_settings=CONTEXT)
 @click.argument("study")
-@click.option("--data", metavar="PATH|sample", help="A folder of images or idx files, or the built-in sample.")
-@click.option("--trials", type=int, metavar="N", help="Trials in all, the baseline and failed ones included.")
-@click.option("--max-epochs", type=int, metavar="N", help="Clips the range of epochs, and the baseline's.")
+@with_changes
 @click.option("--time-budget", metavar="2h", help="No new trial starts after this time.")
 @click.option("--target", type=float, metavar="F", help="No new trial starts once one has reached this objective.")
 @with_storage
@@ -80,19 +97,11 @@ def with_trial_size(command: Any) -> Any:
 @with_address
 @with_trial_size
 @click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Fixes one field of the study, dotted: task.model=resnet18; may be repeated.",
-)
-@click.option(
     "--wandb",
     "wandb_mode",
     type=click.Choice(["online", "offline", "disabled"]),
     help="Default: online with a key, else offline.",
 )
-@click.option("--seed", type=int, metavar="N", help="Of the search and of every trial; default: 0.")
 @click.option(
     "--strategy",
     type=click.Choice(["default", "tpe", "random", "gp", "cmaes", "nsga2"]),
@@ -173,6 +182,59 @@ def tune(
         data_root=data_root(),
     )
     click.echo(describe_results(run_study(resolved, options), options.run))
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("study")
+@with_changes
+@with_storage
+@with_address
+@with_trial_size
+@click.option(
+    "--cluster",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A cluster's configuration with prices of its nodes; default: this head's, else ./cluster.yaml.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def plan(
+    study: str,
+    data: str | None,
+    trials: int | None,
+    max_epochs: int | None,
+    settings: tuple[str, ...],
+    seed: int | None,
+    storage: Path,
+    address: str | None,
+    workers: int,
+    cpus_per_worker: float | None,
+    gpus_per_worker: float | None,
+    cluster: Path | None,
+    as_json: bool,
+) -> None:
+    """What `tune` would take, after a short probe: concurrency, memory, disk, time, and cost where there are prices.
+
+    Exit code 0: it fits; 2: it does not, with the arithmetic. Images are decoded, and are then there for `tune`.
+    """
+    from raysweep.search.overrides import Overrides
+    from raysweep.study import load_study
+
+    overrides = Overrides(data=resolve_source(data), trials=trials, max_epochs=max_epochs, settings=settings, seed=seed)
+    resolved = overrides.apply(load_study(study))
+    from raysweep.search.options import RunOptions  # slow: after what can be refused without it
+    from raysweep.search.plan import describe_plan, plan_to_json
+    from raysweep.search.probe import find_cluster, plan_study
+
+    options = RunOptions(
+        storage=storage.resolve(),
+        name=resolved.name,
+        address=address,
+        num_workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        data_root=data_root(),
+    )
+    made = plan_study(resolved, options, cluster or find_cluster())
+    click.echo(json.dumps(plan_to_json(made), indent=2) if as_json else describe_plan(made))
 
 
 @cli.command(context_settings=CONTEXT)

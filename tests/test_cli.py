@@ -13,9 +13,11 @@ from raysweep.cli import check_name, parse_duration
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def tune(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def tune(
+    *arguments: str | Path, env: dict[str, str] | None = None, verb: str = "tune"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "platform.tune", *map(str, arguments)],
+        [sys.executable, "-m", f"platform.{verb}", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -54,6 +56,21 @@ def test_wrong_usage_is_one_message_and_exit_2_before_any_training(arguments, me
     assert process.stdout == ""
     assert time.monotonic() - began < 60
     assert not list(tmp_path.glob("*/trials"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fashion_cnn", "--cluster", "/no/such/file"], "does not exist"),
+        (["fashion_cnn", "--set", "training.epochs=0"], "training.epochs must be at least 1"),
+        (["fashion_cnn", "--workers", "400"], "lower --workers"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_one_message_and_exit_2(arguments, message, tmp_path):
+    process = tune(*arguments, "--storage", tmp_path, "--address", "local", verb="plan")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2700), ("2h", 7200), ("1.5h", 5400), ("1d", 86400)])

@@ -31,6 +31,7 @@ NOT_RUN = {
     "make demo": "minutes",
     "make test": "these tests",
     "source .venv/bin/activate": "the tests run in that environment",
+    "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/search/test_probe.py plans",
     "python -m platform.tune fashion_cnn": "hours",
     "raysweep tune fashion_cnn": "hours; tests/test_cli.py runs the installed command",
     "python -m platform.tune car_resnet": "needs Kaggle and a GPU",

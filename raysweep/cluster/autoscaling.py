@@ -17,6 +17,10 @@ def nodes_to_come(config: Mapping[str, Any], living: Sequence[Node]) -> list[Nod
     for name, kind in config["available_node_types"].items():
         resources = kind.get("resources", {})
         if name != config["head_node_type"] and resources.get("CPU"):
-            node = Node(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0))
+            node = Node(
+                num_cpus=resources["CPU"],
+                num_gpus=resources.get("GPU", 0),
+                memory_bytes=resources.get("memory", 0),
+            )
             coming += [node] * (int(kind["max_workers"]) - living.count(node))
     return coming[:room]

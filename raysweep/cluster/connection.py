@@ -87,7 +87,11 @@ def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str
 def list_nodes() -> list[Node]:
     """The cluster's living nodes."""
     return [
-        Node(num_cpus=node["Resources"].get("CPU", 0.0), num_gpus=node["Resources"].get("GPU", 0.0))
+        Node(
+            num_cpus=node["Resources"].get("CPU", 0.0),
+            num_gpus=node["Resources"].get("GPU", 0.0),
+            memory_bytes=node["Resources"].get("memory", 0.0),
+        )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]

@@ -41,10 +41,11 @@ def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedDa
     found in `cache` by the next.
 
     Raises:
-        DataError: more files than `config.max_bad_fraction` cannot be decoded.
+        DataError: more files than `config.max_bad_fraction` cannot be decoded, or the disk cannot hold them decoded.
     """
     folder, test_folder = _folders(source, config, cache)
     if not is_prepared(source, config, cache):
+        _check_disk(source, config, cache)
         _decode(source, config, folder, test_folder)
     info = PreparedData.load(folder).info
     # The same files may have been decoded under another name, the drawn sample as a plain folder for one.
@@ -82,6 +83,18 @@ def _decode(source: Source, config: DataConfig, folder: Path, test_folder: Path)
     finally:
         for path in temporary.values():
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_disk(source: Source, config: DataConfig, cache: Path) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    num_images = sum(len(source.records[split]) for split in SPLITS)
+    side, channels = config.decoded_size, config.channels
+    needed, free = num_images * side * side * channels, shutil.disk_usage(cache).free
+    if needed > free:
+        raise DataError(
+            f"{num_images:,} decoded images x {side} x {side} x {channels} bytes = {needed / 1e9:,.1f} GB, {cache} has "
+            f"{free / 1e9:,.1f} GB free; give another --storage, or a smaller --set data.image_size"
+        )
 
 
 def _rename(temporary: Path, place: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from raysweep.config import require
 from raysweep.errors import UsageError
@@ -14,6 +14,8 @@ class Node:
 
     num_cpus: float
     num_gpus: float = 0.0
+    memory_bytes: float = field(default=0.0, compare=False)
+    """What Ray leaves to processes; 0: not known. Nodes of one kind are equal though it differs by a little."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

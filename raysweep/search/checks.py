@@ -20,18 +20,24 @@ def check_study(study: Study, num_workers: int) -> None:
     study.task.check_available()
     for model in models.choices if isinstance(models, CategoricalDistribution) else ():
         study.trial_config({"task.model": model}, 0).task.check_available()
-    sizes = space.get("training.batch_size")
-    smallest = study.training.batch_size
-    if isinstance(sizes, CategoricalDistribution):
-        smallest = min(smallest, *(int(str(size)) for size in sizes.choices))
-    elif isinstance(sizes, IntDistribution):
-        smallest = min(smallest, sizes.low)
+    smallest, _ = batch_sizes(study)
     if smallest < 2 * num_workers:
         raise UsageError(
             f"a batch is divided over the workers and needs at least 2 images for each: the smallest batch size of "
             f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
             f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
         )
+
+
+def batch_sizes(study: Study) -> tuple[int, int]:
+    """The smallest and the largest batch that a trial may have."""
+    sizes = [study.training.batch_size]
+    match dict(study.all_distributions()).get("training.batch_size"):
+        case CategoricalDistribution(choices=choices):
+            sizes += [int(str(choice)) for choice in choices]
+        case IntDistribution(low=low, high=high):
+            sizes += [low, high]
+    return min(sizes), max(sizes)
 
 
 def check_models(study: Study, data: PreparedData) -> None:

@@ -52,8 +52,8 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
         stored, identity = enter_run(study, options, stack)
         if stored is not None and (record := load_finished(study, options, stored, identity)) is not None:
             return {**record, "sync_command": None}
-        request, concurrency = _size_trials(study, options)
-        data, test_folder = _prepare(study, options)
+        request, concurrency = size_trials(study, options)
+        data, test_folder = prepare_data(study, options)
         if stored is not None:
             check_digest(stored, study.data.source, data.info.digest)
         elif not run.exists():
@@ -86,7 +86,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
     return {**record, "sync_command": tracker.sync_command}
 
 
-def _size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
+def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
     """Connects to Ray and says what a trial takes and how many run side by side."""
     connect(options.address)
     request: Request = check_config(
@@ -101,7 +101,7 @@ def _size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
     return request, min(plan_concurrency(plan_nodes(), request), study.budget.trials)
 
 
-def _prepare(study: Study, options: RunOptions) -> tuple[PreparedData, Path]:
+def prepare_data(study: Study, options: RunOptions) -> tuple[PreparedData, Path]:
     """The decoded images, and the folder of the test split."""
     source = load_source(
         study.data.source,

@@ -26,6 +26,7 @@ from raysweep.errors import TrialError
 from raysweep.search.capacity import Request
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.precision import prepare_process
+from raysweep.train.usage import UsageRecorder
 
 
 class StopTrial(Exception):  # noqa: N818 - a decision, not an error
@@ -47,6 +48,8 @@ class TrialSpec:
     """Where Ray Train may keep its own files."""
     num_reported: int = 0
     """How many epochs the study has of it, from an earlier process of the trial."""
+    measured: bool = False
+    """Whether it leaves in its folder what it takes, for a plan."""
 
     @property
     def stop_file(self) -> Path:
@@ -105,8 +108,11 @@ def describe_error(error: BaseException) -> str:
 
 def _train(spec: TrialSpec, worker: Worker, report: Any, **options: Any) -> None:
     prepare_process(int(spec.request.cpus_per_worker))
+    recorder = UsageRecorder(spec.folder, worker.device) if spec.measured and worker.rank == 0 else None
 
     def send(epoch: EpochReport) -> None:
+        if recorder is not None:
+            recorder.epoch_ended()
         report({"report": epoch})
 
     fit(

@@ -174,6 +174,13 @@ def test_workers_are_spot_and_the_comments_say_how_they_are_not():
     assert types["gpu"]["min_workers"] == 0 < types["gpu"]["max_workers"] == config["max_workers"]
 
 
+def test_prices_of_the_nodes_may_be_filled_in():
+    text = _aws_text().replace("# metadata:", "metadata:").replace("<-,", "1.5,").replace("<-}", "2}")
+    config = prepare_config(yaml.safe_load(text))
+    validate_config(config)
+    assert config["metadata"]["prices_per_hour"].keys() == config["available_node_types"].keys()
+
+
 def _aws_text() -> str:
     return (ROOT / "cluster.yaml").read_text()
 

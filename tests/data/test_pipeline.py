@@ -462,3 +462,15 @@ def test_a_set_larger_than_the_object_store_streams(tmp_path: Path, make_idx_fol
     assert size > 150e6
     assert shapes == [[95, 3, 160, 160]] * 16
     assert "Spilled" not in summary
+
+
+def test_a_disk_that_cannot_hold_the_decoded_images_is_told_before_any_is_decoded(tmp_path: Path, cars: Path):
+    source = load(cars)
+    records = source.records["train"]
+    many = records.take(np.zeros(2_000_000, dtype=np.int64))
+    config = DataConfig(image_size=2048, cache_size=4096)
+    with pytest.raises(
+        DataError, match=r"2,000,024 decoded images x 4096 x 4096 x 3 bytes = 100,664\.5 GB, .* GB free"
+    ):
+        pipeline.prepare(replace(source, records={**source.records, "train": many}), config, tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())

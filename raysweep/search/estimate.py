@@ -1,0 +1,143 @@
+"""How long a search takes, and what its checkpoints take, by what a probe of some of its points took. No Ray."""
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raysweep.search.curves import GRACE_EPOCHS
+from raysweep.search.points import PointSpace
+from raysweep.search.pruners import MIN_TRIALS
+from raysweep.search.retention import KEEP_LEADING
+from raysweep.study import Study
+
+TRAINED_SHARE, LOW_TRAINED_SHARE = 0.30, 0.19
+"""Of the epochs of all trials but the baseline, those that are trained where the default stops trials early: on
+learning curves of LCBench, mean and lower tenth of 90 searches of 10 to 40 trials (benchmarks/README.md)."""
+PROBE_EPOCHS = 2
+"""Of each point; the first one warms up."""
+NUM_DRAWS = 200
+"""Searches that are drawn for the range of the wall time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbedPoint:
+    """What a trial of one point takes, brought from the probe's share of the images to all of them."""
+
+    params: Mapping[str, Any]
+    train_s: float
+    """Of one epoch."""
+    val_s: float
+    """Of one epoch: validation, checkpoint and report."""
+    overhead_s: float
+    """Of the trial: the start of its process where that is new, its networks, its end."""
+    memory_bytes: int
+    gpu_memory_bytes: int
+    gpu_total_bytes: int
+    best_bytes: int
+    """The best weights on disk."""
+    last_bytes: int
+    """All that the trial needs to go on, on disk."""
+
+    @property
+    def epoch_s(self) -> float:
+        """Seconds of an epoch."""
+        return self.train_s + self.val_s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """What was probed: the baseline first."""
+
+    points: tuple[ProbedPoint, ...]
+    failures: tuple[str, ...]
+    """Why other points could not be trained."""
+    num_train: int
+    """Training images of an epoch of the probe."""
+    side_by_side: int
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WallTime:
+    """Of the search, in seconds."""
+
+    low_s: float
+    """The lower twentieth of what may be drawn, with many trials stopped early where any are."""
+    expected_s: float
+    high_s: float
+    """The upper twentieth of what may be drawn, all trials running to their ends."""
+
+
+def stops_early(study: Study) -> bool:
+    """Whether the default strategy stops trials before their ends."""
+    return bool(study.space) and study.budget.trials >= MIN_TRIALS
+
+
+def estimate_wall_time(study: Study, probe: Probe, concurrency: int, *, reuses: bool) -> WallTime:
+    """Draws searches: epochs uniformly from the space, and for each trial but the baseline the times of a probed point.
+
+    `reuses`: only the first trials of each place start a process.
+    """
+    random = np.random.default_rng(study.seed)
+    shares = (LOW_TRAINED_SHARE, TRAINED_SHARE, 1.0) if stops_early(study) else (1.0, 1.0, 1.0)
+    walls = np.array([_draw_walls(study, probe, concurrency, reuses, shares, random) for _ in range(NUM_DRAWS)])
+    return WallTime(
+        low_s=float(np.quantile(walls[:, 0], 0.05)),
+        expected_s=float(np.median(walls[:, 1])),
+        high_s=float(np.quantile(walls[:, 2], 0.95)),
+    )
+
+
+def _draw_walls(
+    study: Study, probe: Probe, concurrency: int, reuses: bool, shares: Sequence[float], random: np.random.Generator
+) -> list[float]:
+    """The wall time of one search that is drawn, for each share of the epochs that may be trained."""
+    trials = study.budget.trials
+    epochs = np.array(draw_epochs(study, random, trials))
+    others = probe.points[1:] or probe.points
+    drawn = [probe.points[0], *(others[index] for index in random.integers(len(others), size=trials - 1))]
+    epoch_s = np.array([point.epoch_s for point in drawn])
+    start_s = max(point.overhead_s for point in probe.points[:concurrency])
+    later_s = min(point.overhead_s for point in probe.points) if reuses else start_s
+    overhead_s = np.where(np.arange(trials) < concurrency, start_s, later_s)
+    walls = []
+    for share in shares:
+        trained = np.maximum(np.minimum(epochs, GRACE_EPOCHS), share * epochs)
+        trained[0] = epochs[0]  # the baseline is never stopped
+        walls.append(schedule((overhead_s + trained * epoch_s).tolist(), concurrency, study.budget.time_s))
+    return walls
+
+
+def draw_epochs(study: Study, random: np.random.Generator, trials: int) -> list[int]:
+    """How many epochs each trial is to have: those that the study names first, then points drawn uniformly."""
+    points = study.starting_points[:trials]
+    if study.space:
+        space = PointSpace(study.space, study.conditions)
+        points += [space.to_params(row) for row in space.draw(random, trials - len(points))]
+    else:
+        points += points[:1] * (trials - len(points))
+    return [int(point.get("training.epochs", study.training.epochs)) for point in points]
+
+
+def schedule(durations_s: Iterable[float], concurrency: int, deadline_s: float | None = None) -> float:
+    """When all trials have ended that start, in order, wherever one has ended; none starts after the deadline."""
+    free_at = [0.0] * concurrency
+    end = 0.0
+    for duration_s in durations_s:
+        began = heapq.heappop(free_at)
+        if deadline_s is not None and began > deadline_s:
+            break
+        heapq.heappush(free_at, began + duration_s)
+        end = max(end, began + duration_s)
+    return end
+
+
+def count_checkpoint_bytes(probe: Probe, concurrency: int) -> int:
+    """What checkpoints take at most: the best of the leading trials, of the baseline and of the run, and of running
+    trials the best and the last, which stands twice on the disk while it is written."""
+    best = max(point.best_bytes for point in probe.points)
+    last = max(point.last_bytes for point in probe.points)
+    return (KEEP_LEADING + 2) * best + concurrency * (best + 2 * last)

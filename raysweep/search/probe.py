@@ -1,0 +1,199 @@
+"""A short probe of a study on a cluster: some of its points, trained for two epochs on a part of the images.
+
+The points are trained by what trains trials in a search, side by side as they would be there.
+"""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysweep import fields, files
+from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, plan_nodes
+from raysweep.cluster.lost_nodes import NodeWatch
+from raysweep.config import Budget, TrialConfig
+from raysweep.data.images import PreparedData
+from raysweep.errors import UsageError
+from raysweep.evaluate.final import trial_folder
+from raysweep.search.capacity import Request, count_workers
+from raysweep.search.checks import batch_sizes, check_study
+from raysweep.search.estimate import PROBE_EPOCHS, Probe, ProbedPoint
+from raysweep.search.options import RunOptions
+from raysweep.search.plan import Plan, make_plan, nodes_in_use
+from raysweep.search.prices import load_cluster, price_nodes
+from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
+from raysweep.search.run import prepare_data, size_trials
+from raysweep.search.storage import open_storage
+from raysweep.search.strategy import TrialResult, create_strategy
+from raysweep.study import Study
+from raysweep.tasks.base import build_task
+from raysweep.train import checkpoint
+from raysweep.train.trial import TrialSpec
+from raysweep.train.usage import Usage, usage_path
+
+NUM_POINTS = 6
+"""The baseline and others, fewer where training is slow."""
+PROBE_S = 15.0
+"""What training all points takes, about, without the start of processes."""
+SLOW_STEP_S = 3.0
+"""Where a step takes longer only the baseline is probed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """A part of the probe: a study of two epochs on some of the images."""
+
+    study: Study
+    data: PreparedData
+    folder: Path
+
+
+def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: int, storage: Path) -> Probe:
+    """Trains the baseline for two steps, and then, sized by these, several points for two epochs.
+
+    What it writes goes to a folder in `storage` that is removed again.
+
+    Raises:
+        UsageError: the baseline cannot be trained.
+    """
+    began = time.monotonic()
+    short = study.with_settings((f"training.epochs={PROBE_EPOCHS}", "training.early_stopping_patience=none"))
+    with tempfile.TemporaryDirectory(prefix=".plan-", dir=storage, ignore_cleanup_errors=True) as name:
+        batch = short.training.batch_size
+        baseline = dataclasses.replace(short, space={}, conditions=(), points=(), budget=Budget(trials=side_by_side))
+        folder = Path(name) / "step"
+        part = _Part(study=baseline, data=data.thin_out(folder / "data", batch, batch), folder=folder)
+        points, failures = _run(part, data, request, side_by_side)
+        speed = data.info.num_train / max(point.train_s for point in points)
+        if batch / speed < SLOW_STEP_S:
+            num_trials, num_train = size_part(short, data.info.num_train, speed, side_by_side)
+            num_val = max(round(num_train * data.info.num_val / data.info.num_train), short.training.eval_batch_size)
+            folder = Path(name) / "points"
+            part = _Part(
+                study=dataclasses.replace(short, budget=Budget(trials=num_trials)),
+                data=data.thin_out(folder / "data", num_train, num_val),
+                folder=folder,
+            )
+            points, failures = _run(part, data, request, side_by_side)
+    return Probe(
+        points=points,
+        failures=failures,
+        num_train=part.data.info.num_train,
+        side_by_side=side_by_side,
+        duration_s=time.monotonic() - began,
+    )
+
+
+def size_part(study: Study, num_train: int, speed: float, side_by_side: int) -> tuple[int, int]:
+    """How many points to train and on how many images, so that it takes PROBE_S, at `speed` images a second each.
+
+    At least a batch of each size and as many points as run side by side, though that takes longer.
+    """
+    _, batch = batch_sizes(study)
+    rounds = int(PROBE_S * speed / (PROBE_EPOCHS * batch))
+    num_points = max(side_by_side, min(NUM_POINTS, rounds * side_by_side))
+    epoch_s = PROBE_S / PROBE_EPOCHS * side_by_side / num_points
+    return num_points, min(num_train, max(batch, round(speed * epoch_s)))
+
+
+def _run(
+    part: _Part, whole: PreparedData, request: Request, side_by_side: int
+) -> tuple[tuple[ProbedPoint, ...], tuple[str, ...]]:
+    """What was seen of the points, the baseline first, and why others failed."""
+
+    def make_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
+        spec = TrialSpec(
+            number=number,
+            config=part.study.trial_config(params, number),
+            data=part.data,
+            objective=part.study.objective,
+            folder=trial_folder(part.folder, number),
+            request=request,
+            scratch=part.folder / "train",
+            num_reported=num_reported,
+            measured=True,
+        )
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        return spec
+
+    strategy = create_strategy(
+        part.study, open_storage(part.folder, None), part.study.name, sampler="random", pruner="none"
+    )
+    with quiet_tune():
+        run_trials(
+            SearchDriver(strategy, make_spec, [], None, NodeWatch()),
+            request=request,
+            concurrency=side_by_side,
+            scratch=str(part.folder / "tune"),
+        )
+    results = strategy.results()
+    if results[0].state == "FAIL":
+        raise UsageError(f"the probe could not train the baseline, and neither can a search: {results[0].error}")
+    points = tuple(_read(part, whole, result) for result in results if result.state != "FAIL")
+    return points, tuple(f"{result.params}: {result.error}" for result in results if result.state == "FAIL")
+
+
+def _read(part: _Part, whole: PreparedData, result: TrialResult) -> ProbedPoint:
+    """What a trial left, scaled to the whole of the images."""
+    folder = trial_folder(part.folder, result.number)
+    config = part.study.trial_config(result.params, result.number)
+    usage = fields.from_json(Usage, json.loads(usage_path(folder).read_text()))
+    history = files.read_json_lines(folder / "metrics.jsonl")
+    ends = (0.0, *usage.epoch_ends_s)
+    epoch_s = ends[-1] - ends[-2]
+    train_s = min(part.data.info.num_train / history[-1]["train/images_per_s"], epoch_s)
+    val_share = _count_val(config, whole) / _count_val(config, part.data)
+    return ProbedPoint(
+        params=result.params,
+        train_s=train_s * whole.info.num_train / part.data.info.num_train,
+        val_s=(epoch_s - train_s) * val_share,
+        overhead_s=max(0.0, result.duration_s - epoch_s * len(usage.epoch_ends_s)),
+        memory_bytes=usage.memory_bytes,
+        gpu_memory_bytes=usage.gpu_memory_bytes,
+        gpu_total_bytes=usage.gpu_total_bytes,
+        best_bytes=(folder / "best" / checkpoint.WEIGHTS).stat().st_size,
+        last_bytes=(folder / "last" / checkpoint.CHECKPOINT).stat().st_size,
+    )
+
+
+def _count_val(config: TrialConfig, data: PreparedData) -> int:
+    """Validation images of an epoch."""
+    most = build_task(config, data.info).num_eval_images
+    return min(data.info.num_val, most or data.info.num_val)
+
+
+def plan_study(study: Study, options: RunOptions, cluster: Path | None) -> Plan:
+    """The plan of a study after a probe of it. Images are decoded, if they are not yet, and stay so for the search.
+
+    `cluster`: the configuration of a cluster that may have prices.
+
+    Raises:
+        UsageError: the search cannot be run like this; the message shows the arithmetic.
+        DataError: the images cannot be had, or the disk cannot hold them decoded.
+    """
+    check_study(study, options.num_workers)
+    config = load_cluster(cluster) if cluster else {}
+    request, concurrency = size_trials(study, options)
+    nodes = nodes_in_use(plan_nodes(), request, concurrency)
+    prices = price_nodes(config, nodes)
+    data, test_folder = prepare_data(study, options)
+    living = sum(count_workers(node, request) for node in list_nodes()) // request.num_workers
+    return make_plan(
+        study,
+        request=request,
+        concurrency=concurrency,
+        nodes=nodes,
+        probe=run_probe(study, data, request, min(max(living, 1), concurrency), options.storage),
+        cache_bytes=sum(path.stat().st_size for place in (data.folder, test_folder) for path in place.rglob("*.npy")),
+        free_bytes=shutil.disk_usage(options.storage).free,
+        prices=prices,
+    )
+
+
+def find_cluster() -> Path | None:
+    """The configuration of this head's cluster, else `cluster.yaml` here, if there is one."""
+    return next((path for path in (BOOTSTRAP_CONFIG, Path("cluster.yaml")) if path.is_file()), None)

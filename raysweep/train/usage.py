@@ -1,0 +1,61 @@
+"""What a trial takes of its node: time and memory, as its own process sees them."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from raysweep import fields, files
+
+STATM = Path("/proc/self/statm")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """What a trial's process, of several the first, has taken so far."""
+
+    epoch_ends_s: tuple[float, ...]
+    """When each epoch had ended, its checkpoint written, in seconds since training was called."""
+    memory_bytes: int
+    """The most that the process had for itself; decoded images and libraries, mapped from disk, are left out."""
+    gpu_memory_bytes: int = 0
+    """The most that was reserved of the GPU."""
+    gpu_total_bytes: int = 0
+    """What the GPU has; 0: the trial runs on CPUs."""
+
+
+class UsageRecorder:
+    """Writes the usage of this process to a trial's folder after each epoch."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._path = usage_path(folder)
+        self._device = device
+        self._began = time.perf_counter()
+        self._ends: list[float] = []
+
+    def epoch_ended(self) -> None:
+        """Takes the time, and writes what is known."""
+        self._ends.append(time.perf_counter() - self._began)
+        on_gpu = self._device.type == "cuda"
+        usage = Usage(
+            epoch_ends_s=tuple(self._ends),
+            memory_bytes=peak_memory(),
+            gpu_memory_bytes=torch.cuda.max_memory_reserved(self._device) if on_gpu else 0,
+            gpu_total_bytes=torch.cuda.get_device_properties(self._device).total_memory if on_gpu else 0,
+        )
+        files.write_json(self._path, fields.to_json(usage))
+
+
+def peak_memory() -> int:
+    """The most memory in bytes that this process has had, less what it now shares (where the system tells: Linux)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    shared = int(STATM.read_text().split()[2]) * resource.getpagesize() if STATM.exists() else 0
+    return peak - shared
+
+
+def usage_path(folder: Path) -> Path:
+    """The file in a trial's folder."""
+    return folder / "usage.json"
