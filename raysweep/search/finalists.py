@@ -179,4 +179,4 @@ def _describe_lift(record: dict[str, Any], metric: str) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{'-' if value < 0 else '+'}{format_value(abs(value))}"
+    return f"{value:+.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:+.3g}"
