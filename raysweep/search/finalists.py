@@ -134,11 +134,12 @@ def _measure_lift(winner: Finalist, baseline: Finalist) -> dict[str, Any] | None
     return {"difference": winner.mean - baseline.mean, "low": low, "high": high, "includes_zero": low <= 0 <= high}
 
 
-def describe_finalists(record: dict[str, Any] | None, metric: str) -> list[str]:
+def describe_finalists(record: dict[str, Any] | None, objective: Objective) -> list[str]:
     """Lines for a person about what `summarise_finalists` returned; none of None."""
     if record is None:
         return []
-    found = record["configurations"]
+    found, metric = record["configurations"], objective.metric
+    sense = ", below zero where the search was optimistic" * (objective.direction == "minimize")
     few = f"; the search has no more than {len(found) - 1} of the {record['requested']} that were asked for"
     optimism = "unknown" if record["optimism"] is None else _signed(record["optimism"])
     return [
@@ -146,7 +147,7 @@ def describe_finalists(record: dict[str, Any] | None, metric: str) -> list[str]:
         + few * (len(found) - 1 < record["requested"])
         + ":",
         *(f"  {_describe_configuration(configuration)}" for configuration in found),
-        f"optimism of the search, its best value minus the confirmed mean: {optimism}",
+        f"optimism of the search, its best value minus the confirmed mean{sense}: {optimism}",
         _describe_lift(record, metric),
     ]
 

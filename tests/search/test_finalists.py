@@ -130,12 +130,19 @@ def test_the_mean_decides_and_not_the_search_or_the_best_seed():
 )
 def test_the_text_says_what_there_is_of_a_lift(values, says):
     finalists = [make_finalist(number, 0.9, seeds) for number, seeds in enumerate(values)]
-    *_, optimism, lift = lines = describe_finalists(summarise_finalists(finalists, ACCURACY, 2, 2), "val/accuracy")
+    *_, optimism, lift = lines = describe_finalists(summarise_finalists(finalists, ACCURACY, 2, 2), ACCURACY)
     assert says in lift
     assert ("includes zero" in lift) == ("includes zero" in says)
     assert "no more than 1 of the 2" in lines[0]
     assert optimism.startswith("optimism of the search")
     assert any("1 of 2 seeds failed: diverged" in line for line in lines) == (None in [*values[0], *values[1]])
+
+
+def test_of_a_loss_the_text_says_which_sign_is_optimistic():
+    finalists = [make_finalist(0, 0.5, [0.5, 0.5]), make_finalist(1, 0.3, [0.4, 0.4])]
+    lines = describe_finalists(summarise_finalists(finalists, LOSS, 1, 2), LOSS)
+    assert lines[-2].endswith("below zero where the search was optimistic: -0.1000")
+    assert "trial 1, -0.1000 val/loss over the baseline" in lines[-1]
 
 
 # the trainings
