@@ -112,6 +112,8 @@ def with_changes(command: Any) -> Any:
     type=click.Choice(["default", "asha", "hyperband", "median", "none"]),
     help="What stops trials early: the model of learning curves, or one of Optuna's pruners.",
 )
+@click.option("--finalists", type=int, metavar="K", help="Trains the K best configurations and the baseline again.")
+@click.option("--seeds", type=int, metavar="S", help="With how many seeds each of the --finalists.")
 def tune(
     study: str,
     data: str | None,
@@ -133,12 +135,14 @@ def tune(
     seed: int | None,
     strategy: str | None,
     pruner: str | None,
+    finalists: int | None,
+    seeds: int | None,
 ) -> None:
     """Search, then the final test evaluation and the report.
 
     STUDY is a name in search_spaces/ or a path to such a file. With --resume, what the first start said of the study
-    (--data, --trials, --max-epochs, --time-budget, --target, --set, --seed, --strategy, --pruner) holds unless it is
-    said again.
+    (--data, --trials, --max-epochs, --time-budget, --target, --set, --seed, --strategy, --pruner, --finalists, --seeds)
+    holds unless it is said again.
     """
     from raysweep.search.overrides import Overrides
     from raysweep.study import load_study
@@ -156,6 +160,8 @@ def tune(
         seed=seed,
         sampler=strategy,  # type: ignore[arg-type]
         pruner=pruner,  # type: ignore[arg-type]
+        finalists=finalists,
+        seeds=seeds,
     )
     if resume:
         from raysweep.search.resume import load_overrides

@@ -126,8 +126,8 @@ class Study:
         values = {**self.fields(), **changes}
         return {key: values[key] for key in self.space_at(values)}
 
-    def trial_config(self, params: Mapping[str, Any], number: int) -> TrialConfig:
-        """The configuration of trial `number` at the point `params`."""
+    def trial_config(self, params: Mapping[str, Any], number: int | str) -> TrialConfig:
+        """The configuration of trial `number` at the point `params`; whatever else names a training gives it a seed."""
         digest = hashlib.sha256(f"{self.seed}/{number}".encode()).digest()
         study = self._with(params)
         return TrialConfig(

@@ -46,6 +46,8 @@ class Tracker:
         self.group = group
         self.tags = tags
         self.problem: str | None = None
+        self.prefix = ""
+        """Stands before the number of a trial that starts, in its run's name and id."""
         self._runs: dict[int, Any] = {}
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
@@ -56,7 +58,8 @@ class Tracker:
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Opens the trial's run with its whole configuration."""
-        self._do(lambda: self._open_trial(number, dict(config)))
+        name = f"{self.prefix}{number:04d}"
+        self._do(lambda: self._open_trial(number, name, dict(config)))
 
     def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
         """Logs an epoch on the `epoch` axis."""
@@ -136,8 +139,8 @@ class Tracker:
             ),
         )
 
-    def _open_trial(self, number: int, config: dict[str, Any]) -> None:
-        run = self._init(f"{self.group}-{number:04d}", f"{self.run_id}-{number:04d}", "trial", config)
+    def _open_trial(self, number: int, name: str, config: dict[str, Any]) -> None:
+        run = self._init(f"{self.group}-{name}", f"{self.run_id}-{name}", "trial", config)
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
         self._runs[number] = run

@@ -37,6 +37,7 @@ def tune(
         (["fashion_cnn", "--trials", "0"], "the number of trials must be at least 1, got 0"),
         (["fashion_cnn", "--max-epochs", "0"], "--max-epochs must be at least 1"),
         (["fashion_cnn", "--time-budget", "soon"], "such as 90s or 2h"),
+        (["fashion_cnn", "--finalists", "3"], "--seeds S, at least 2, go together"),
         (["fashion_cnn", "--name", "../x"], "--name is a folder's name"),
         (["fashion_cnn", "--workers", "0"], "x>=1"),
         (["fashion_cnn", "--workers", "400"], "lower --workers"),

@@ -22,6 +22,7 @@ ALLOWED = {
     "optuna": {
         "study.py",
         "search/checks.py",
+        "search/confirmation.py",
         "search/curves.py",
         "search/points.py",
         "search/pruners.py",

@@ -66,3 +66,15 @@ def test_disabled_writes_nothing(tmp_path):
 def test_wandb_mode_decides_first(mode, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", mode)
     assert default_mode() == mode
+
+
+def test_finalists_have_runs_beside_those_of_the_trials_with_their_numbers(tmp_path):
+    tracker = Tracker("offline", run_folder=tmp_path, run_id="abc", group="small", tags=[])
+    for prefix in ("", "finalist-"):
+        tracker.prefix = prefix
+        tracker.trial_started(0, {}, {})
+        tracker.trial_ended(TrialResult(number=0, state="COMPLETE", value=0.5, best_epoch=1, params={}, duration_s=1.0))
+    (tmp_path / "best").mkdir()
+    tracker.finish([], {}, {}, {}, tmp_path / "best")
+    names = sorted(path.name.split("-", 3)[3] for path in (tmp_path / "wandb").glob("offline-run-*"))
+    assert names == ["abc-0000", "abc-finalist-0000", "abc-study"]

@@ -14,6 +14,8 @@ from raysweep.evaluate.stored import StoredModel, load_model
 from raysweep.train import checkpoint
 
 BASELINE = 0
+FINALISTS = "finalists"
+"""Folder in a run's: what a run has of its trials, of the best configurations trained again."""
 
 
 def evaluate_final(
@@ -39,8 +41,8 @@ def evaluate_final(
     baseline = load_baseline(run, best, device)
     images, opening = open_test(test_folder, run, reason)
     histories = {
-        f"best (trial {best.number})": _history(run, best.number),
-        f"baseline (trial {baseline.number})": _history(run, baseline.number),
+        f"best (trial {best.number})": _history(run, best),
+        f"baseline (trial {baseline.number})": _history(run, baseline),
     }
     note = "synthetic data: drawn by raysweep, not photographs" if best.info.synthetic else ""
     if opening > 1:
@@ -63,11 +65,18 @@ def evaluate_final(
 
 
 def load_baseline(run: Path, best: StoredModel, device: torch.device) -> StoredModel:
-    """The baseline's model; where the baseline trial failed, the best model stands in for it."""
+    """The baseline's model; where the baseline trial failed, the best model stands in for it.
+
+    Beside a finalist it is the best of the baseline's seeds, too.
+    """
     folder = trial_folder(run, BASELINE)
-    if best.number == BASELINE or not (folder / "best" / checkpoint.WEIGHTS).is_file():
+    weights, config = folder / "best" / checkpoint.WEIGHTS, folder / "config.json"
+    if best.finalist is not None:
+        folder = run / FINALISTS / "baseline"
+        weights, config = folder / checkpoint.WEIGHTS, folder / "config.json"
+    if best.number == BASELINE or not weights.is_file():
         return best
-    return load_model(folder / "best" / checkpoint.WEIGHTS, folder / "config.json", device)
+    return load_model(weights, config, device)
 
 
 def trial_folder(run: Path, number: int) -> Path:
@@ -75,5 +84,12 @@ def trial_folder(run: Path, number: int) -> Path:
     return run / "trials" / f"{number:04d}"
 
 
-def _history(run: Path, number: int) -> list[dict[str, float]]:
-    return files.read_json_lines(trial_folder(run, number) / "metrics.jsonl")
+def model_folder(run: Path, model: StoredModel) -> Path:
+    """Where the files of the training are that the model is from."""
+    if model.finalist is not None:
+        return trial_folder(run / FINALISTS, model.finalist)
+    return trial_folder(run, model.number)
+
+
+def _history(run: Path, model: StoredModel) -> list[dict[str, float]]:
+    return files.read_json_lines(model_folder(run, model) / "metrics.jsonl")

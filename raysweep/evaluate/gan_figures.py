@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix
 from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.figures import generation as figures
 from raysweep.evaluate.figures.classification import save_confusion_matrix
-from raysweep.evaluate.final import trial_folder
+from raysweep.evaluate.final import model_folder
 from raysweep.evaluate.gan_report import Findings
 from raysweep.evaluate.generated import draw_noise, generate_pixels, interpolate, is_conditional
 from raysweep.evaluate.stored import StoredModel, describe_model
@@ -33,7 +33,7 @@ def draw_figures(run: FinalRun, findings: Findings) -> None:
     if "baseline" in findings.generated:
         samples[f"baseline: {describe_model(run.baseline)}"] = _sample(run.baseline)
     figures.save_samples(run.folder / "samples.png", samples, title="Generated images", note=note)
-    if grids := load_progress(trial_folder(run.run, run.best.number) / "samples"):
+    if grids := load_progress(model_folder(run.run, run.best) / "samples"):
         figures.save_progress(
             run.folder / "progress.png", grids, title=f"Progress of trial {run.best.number}", note=note
         )

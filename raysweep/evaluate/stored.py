@@ -22,6 +22,8 @@ class StoredModel:
 
     number: int
     """The trial."""
+    finalist: int | None = None
+    """The run of the finalists that trained the trial's configuration again; none: it is the trial's own model."""
     config: TrialConfig
     info: DataInfo
     task: Task
@@ -32,7 +34,8 @@ class StoredModel:
 
 def describe_model(model: StoredModel) -> str:
     """Which trial and epoch the weights are of, for titles."""
-    return f"trial {model.number}, epoch {model.facts['epoch']}"
+    again = "" if model.finalist is None else f" (trained again: finalist {model.finalist})"
+    return f"trial {model.number}{again}, epoch {model.facts['epoch']}"
 
 
 def save_config(path: Path, number: int, config: TrialConfig, info: DataInfo, params: dict[str, Any]) -> None:
@@ -60,4 +63,12 @@ def load_model(weights: Path, config: Path, device: torch.device) -> StoredModel
     facts = checkpoint.load_weights(weights, modules)
     for module in modules.values():
         module.to(device).eval()
-    return StoredModel(number=values["number"], config=trial_config, info=info, task=task, modules=modules, facts=facts)
+    return StoredModel(
+        number=values["number"],
+        finalist=values.get("finalist"),
+        config=trial_config,
+        info=info,
+        task=task,
+        modules=modules,
+        facts=facts,
+    )

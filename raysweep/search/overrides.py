@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysweep.config import Budget, PrunerName, SamplerName, check_config
+from raysweep.errors import UsageError
 from raysweep.study import Study
 
 
@@ -26,6 +27,10 @@ class Overrides:
     """What proposes trials; none: the default."""
     pruner: PrunerName | None = None
     """What stops trials early; none: the default."""
+    finalists: int | None = None
+    """How many of the best configurations are trained again, at least 1; none: none are."""
+    seeds: int | None = None
+    """With how many seeds each of them, at least 2."""
 
     def over(self, earlier: "Overrides") -> "Overrides":
         """These changes, and the earlier ones where these say nothing."""
@@ -39,6 +44,7 @@ class Overrides:
         Raises:
             UsageError: one of them is not legal.
         """
+        self._check_finalists()
         study = study.with_settings(self.settings)
         if self.data is not None:
             study = dataclasses.replace(study, data=dataclasses.replace(study.data, source=self.data))
@@ -49,3 +55,11 @@ class Overrides:
             lambda: dataclasses.replace(study.budget, **{key: v for key, v in said.items() if v is not None}), "budget"
         )
         return dataclasses.replace(study, budget=budget, seed=study.seed if self.seed is None else self.seed)
+
+    def _check_finalists(self) -> None:
+        said = self.finalists is not None or self.seeds is not None
+        if said and ((self.finalists or 0) < 1 or (self.seeds or 0) < 2):
+            raise UsageError(
+                "--finalists K, at least 1, and --seeds S, at least 2, go together, got "
+                f"--finalists {self.finalists} and --seeds {self.seeds}; for example --finalists 3 --seeds 3"
+            )

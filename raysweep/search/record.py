@@ -1,7 +1,10 @@
 """What a run leaves in its folder beside its trials: study.json, results.json and best/."""
 
+import dataclasses
+import json
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,9 +13,11 @@ from typing import Any
 import torch
 
 from raysweep import __version__, fields, files
+from raysweep.config import Objective
 from raysweep.data.images import PreparedData
-from raysweep.evaluate.final import trial_folder
+from raysweep.evaluate.final import FINALISTS, trial_folder
 from raysweep.search.capacity import Node
+from raysweep.search.finalists import Finalist, best_run, find_winner
 from raysweep.search.ranking import rank_results
 from raysweep.search.resume import Identity
 from raysweep.search.strategy import BASELINE, TrialResult
@@ -23,11 +28,33 @@ from raysweep.train import checkpoint
 def keep_best(run: Path, study: Study, results: list[TrialResult]) -> TrialResult:
     """Copies the best trial's model to `best/`."""
     best = rank_results(results, study.objective)[0]
-    folder = trial_folder(run, best.number)
-    weights = folder / "best" / checkpoint.WEIGHTS
-    files.write_atomically(run / "best" / checkpoint.WEIGHTS, lambda path: _copy(weights, path))
-    files.write_atomically(run / "best" / "config.json", lambda path: _copy(folder / "config.json", path))
+    _copy_model(trial_folder(run, best.number), run / "best")
     return best
+
+
+def keep_winner(run: Path, objective: Objective, finalists: Sequence[Finalist]) -> TrialResult | None:
+    """Copies the best seed's model of the winner to `best/`, and of the baseline to where the final evaluation looks.
+
+    Returns how that seed ended, under the number that the configuration has in the search; none without a winner.
+    """
+    winner = find_winner(finalists, objective)
+    if winner is None:
+        return None
+    for finalist, target in ((finalists[0], run / FINALISTS / "baseline"), (winner, run / "best")):
+        best = best_run(finalist, objective)
+        if best is not None:
+            folder = trial_folder(run / FINALISTS, best.number)
+            _copy_model(folder, target, number=finalist.trial.number, finalist=best.number)
+    assert best is not None
+    return dataclasses.replace(best, number=winner.trial.number)
+
+
+def _copy_model(folder: Path, target: Path, **numbers: int) -> None:
+    """Copies a trial's best weights, and its configuration with other `numbers`."""
+    weights = folder / "best" / checkpoint.WEIGHTS
+    files.write_atomically(target / checkpoint.WEIGHTS, lambda path: _copy(weights, path))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    files.write_json(target / "config.json", {**config, **numbers})
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -60,6 +87,7 @@ def build_record(
     nodes: list[Node],
     max_epochs: int | None,
     duration_s: float,
+    finalists: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """What results.json holds; `duration_s` is of the session that ends the run."""
     baseline = next((result for result in results if result.number == BASELINE), None)
@@ -70,6 +98,7 @@ def build_record(
         "trials": [asdict(result) for result in results],
         "best": asdict(best),
         "baseline": asdict(baseline) if baseline else None,
+        "finalists": finalists,
         "test": test,
         "data": fields.to_json(data.info),
         "machine": {

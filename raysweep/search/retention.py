@@ -1,24 +1,42 @@
-"""Which checkpoints stay on disk: the leading trials', the baseline's and those of running trials."""
+"""Which checkpoints stay on disk: of a search the leading trials', the baseline's and those of running trials."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from raysweep.config import Objective
 from raysweep.evaluate.final import trial_folder
-from raysweep.search.ranking import rank_results
+from raysweep.search.ranking import best_of_points, rank_results
 from raysweep.search.strategy import BASELINE, TrialResult
 
 KEEP_LEADING = 3
 
 
+def keep_leading(ended: list[TrialResult], objective: Objective) -> set[int]:
+    """The baseline and the three trials that lead, for a search."""
+    return {BASELINE, *(result.number for result in rank_results(ended, objective)[:KEEP_LEADING])}
+
+
+def keep_of_points(ended: list[TrialResult], objective: Objective) -> set[int]:
+    """The best trial of each point, for finalists."""
+    return {result.number for result in best_of_points(ended, objective)}
+
+
 class Retention:
     """Follows a search as an observer and removes what will not be needed, at once of the trials `ended` before."""
 
-    def __init__(self, run: Path, objective: Objective, ended: Iterable[TrialResult]) -> None:
+    def __init__(
+        self,
+        run: Path,
+        objective: Objective,
+        ended: Iterable[TrialResult],
+        keep: Callable[[list[TrialResult], Objective], set[int]] = keep_leading,
+    ) -> None:
+        """`keep` names the ended trials whose `best/` stays."""
         self.run = run
         self.objective = objective
+        self.keep = keep
         self.ended = list(ended)
         self._remove(self.ended)
 
@@ -29,14 +47,12 @@ class Retention:
         """Nothing to remove."""
 
     def trial_ended(self, result: TrialResult) -> None:
-        """Removes the trial's `last/`, and `best/` of trials that no longer lead."""
+        """Removes the trial's `last/`, and `best/` of trials that are not kept."""
         self.ended.append(result)
         self._remove([result])
 
     def _remove(self, just_ended: list[TrialResult]) -> None:
         for result in just_ended:
             shutil.rmtree(trial_folder(self.run, result.number) / "last", ignore_errors=True)
-        leading = rank_results(self.ended, self.objective)[:KEEP_LEADING]
-        kept = {BASELINE, *(result.number for result in leading)}
-        for number in {result.number for result in self.ended} - kept:
+        for number in {result.number for result in self.ended} - self.keep(self.ended, self.objective):
             shutil.rmtree(trial_folder(self.run, number) / "best", ignore_errors=True)

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,16 +20,19 @@ from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.source import load_source
 from raysweep.errors import StudyFailedError
-from raysweep.evaluate.final import evaluate_final, trial_folder
+from raysweep.evaluate.final import FINALISTS, evaluate_final, trial_folder
 from raysweep.evaluate.stored import save_config
 from raysweep.search.capacity import Request, default_request, plan_concurrency
 from raysweep.search.checks import check_models, check_study
+from raysweep.search.confirmation import open_confirmation
+from raysweep.search.finalists import Finalist, choose_finalists, summarise_finalists
+from raysweep.search.observer import Observer
 from raysweep.search.options import RunOptions
 from raysweep.search.progress import LiveTable
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
-from raysweep.search.record import build_record, keep_best, write_study
-from raysweep.search.resume import check_digest
-from raysweep.search.retention import Retention
+from raysweep.search.record import build_record, keep_best, keep_winner, write_study
+from raysweep.search.resume import Identity, check_digest
+from raysweep.search.retention import Retention, keep_of_points
 from raysweep.search.session import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.strategy import Strategy, TrialResult
 from raysweep.study import Study
@@ -67,9 +71,12 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
             tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
         )
         strategy = open_strategy(study, run, identity)
-        _search(study, options, strategy, data, request, concurrency, tracker)
+        retention = Retention(run, study.objective, strategy.results())
+        _search(study, run, strategy, data, request, concurrency, [tracker, retention])
         results = _take_results(study, run, strategy)
-        best = keep_best(run, study, results)
+        asked = identity.overrides
+        finalists = _confirm(study, run, identity, results, data, request, concurrency, tracker)
+        best = keep_winner(run, study.objective, finalists) or keep_best(run, study, results)
         test = _evaluate(options, data, test_folder, request)
         record = build_record(
             study,
@@ -78,8 +85,9 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
             best,
             test,
             nodes=list_nodes(),
-            max_epochs=identity.overrides.max_epochs,
+            max_epochs=asked.max_epochs,
             duration_s=time.monotonic() - began,
+            finalists=summarise_finalists(finalists, study.objective, asked.finalists, asked.seeds),
         )
         files.write_json(run / "results.json", record)
         _track(tracker, run, record, results)
@@ -117,27 +125,24 @@ def prepare_data(study: Study, options: RunOptions) -> tuple[PreparedData, Path]
 
 def _search(
     study: Study,
-    options: RunOptions,
+    run: Path,
     strategy: Strategy,
     data: PreparedData,
     request: Request,
     concurrency: int,
-    tracker: Tracker,
+    observers: Sequence[Observer],
 ) -> None:
-    """Runs the trials that are to go on or to start."""
-    run = options.run
-    ended = strategy.results()
-    retention = Retention(run, study.objective, ended)
+    """Runs the trials that are to go on or to start; their folders are in `run`."""
     if not strategy.has_work():
         return
     deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
-    table = LiveTable(study.objective, study.budget.trials, deadline, ended)
+    table = LiveTable(study.objective, study.budget.trials, deadline, strategy.results())
     shutil.rmtree(run / ".ray", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
         scratch = Path(local_scratch) if len(plan_nodes()) == 1 else run / ".ray"
 
         def make_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
-            config = study.trial_config(params, number)
+            config = strategy.trial_config(number, params)
             spec = TrialSpec(
                 number=number,
                 config=config,
@@ -152,10 +157,33 @@ def _search(
             spec.stop_file.unlink(missing_ok=True)
             return spec
 
-        driver = SearchDriver(strategy, make_spec, [tracker, table, retention], deadline, NodeWatch())
+        driver = SearchDriver(strategy, make_spec, [*observers, table], deadline, NodeWatch())
         with table, quiet_tune():
             run_trials(driver, request=request, concurrency=concurrency, scratch=str(scratch))
     shutil.rmtree(run / ".ray", ignore_errors=True)
+
+
+def _confirm(
+    study: Study,
+    run: Path,
+    identity: Identity,
+    results: list[TrialResult],
+    data: PreparedData,
+    request: Request,
+    concurrency: int,
+    tracker: Tracker,
+) -> list[Finalist]:
+    """Trains the best configurations of the search and the baseline again, where that is asked for."""
+    asked = identity.overrides
+    if asked.finalists is None or asked.seeds is None:
+        return []
+    chosen = choose_finalists(results, study.objective, asked.finalists)
+    again = open_confirmation(study, run, identity, chosen, asked.seeds)
+    folder = run / FINALISTS
+    tracker.prefix = "finalist-"
+    retention = Retention(folder, study.objective, again.results(), keep_of_points)
+    _search(again.study, folder, again, data, request, concurrency, [tracker, retention])
+    return again.finalists()
 
 
 def _take_results(study: Study, run: Path, strategy: Strategy) -> list[TrialResult]:

@@ -121,6 +121,9 @@ def load_finished(
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if strategy.has_work() or len(record["trials"]) != len(strategy.results()):
         return None
+    confirmed = record.get("finalists") or {}
+    if (confirmed.get("requested"), confirmed.get("seeds")) != (identity.overrides.finalists, identity.overrides.seeds):
+        return None
     print(
         f"{options.run} is finished: {len(record['trials'])} trials and their evaluation; a larger --trials extends it",
         file=sys.stderr,

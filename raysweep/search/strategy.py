@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.config import PrunerName, SamplerName
+from raysweep.config import PrunerName, SamplerName, TrialConfig
 from raysweep.search.pruners import build_pruner
 from raysweep.search.samplers import build_sampler
 from raysweep.study import Study
@@ -94,6 +94,10 @@ class Strategy:
                 for key, distribution in condition.space.items():
                     params[key] = suggest(trial, key, distribution)
         return params
+
+    def trial_config(self, number: int, params: dict[str, Any]) -> TrialConfig:
+        """What a proposed trial is told."""
+        return self.study.trial_config(params, number)
 
     def num_reported(self, number: int) -> int:
         """How many epochs of a running trial the study has."""

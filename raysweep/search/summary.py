@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from raysweep.config import format_value
+from raysweep.config import Objective, format_value
+from raysweep.search.finalists import describe_finalists
 
 _ENDS = {"FAIL": "failed", "COMPLETE": "ended early", "PRUNED": "was stopped"}
 
@@ -31,6 +32,7 @@ def describe_results(record: dict[str, Any], run: Path) -> str:
         ),
         f"best: trial {best['number']}, {metric} {format_value(best['value'])} at epoch {best['best_epoch']}",
         *(f"  {key} = {value}" for key, value in best["params"].items()),
+        *describe_finalists(record.get("finalists"), Objective(**record["objective"])),
         test["headline"],
         f"lift: {test['lift']['text']}",
         *([f"skipped {len(data['skipped'])} files that could not be decoded:"] if data["skipped"] else []),

@@ -1,5 +1,6 @@
 """Whole studies on a real local Ray cluster: results, failures, early stopping, DDP, and the commands after a run."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -19,7 +20,9 @@ from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
 from raysweep.files import read_json_lines
 from raysweep.search.options import RunOptions
+from raysweep.search.overrides import Overrides
 from raysweep.search.run import run_study
+from raysweep.search.summary import describe_results
 from raysweep.study import Study
 from raysweep.tasks.classification import ClassificationConfig
 
@@ -226,3 +229,42 @@ def test_sixteen_bit_and_cmyk_images_are_used(ray_local, make_image_folder, tmp_
     record = run_study(study, RunOptions(storage=tmp_path / "results", name="modes", wandb="disabled"))
     assert record["data"]["skipped"] == []
     assert sum(record["data"][f"num_{split}"] for split in ("train", "val", "test")) == 40
+
+
+def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouched(ray_local, images, tmp_path):
+    study = make_study(images, budget=Budget(trials=3))
+    options = RunOptions(storage=tmp_path, name="finalists", wandb="disabled")
+    before, run = run_study(study, options), options.run
+    times = {path: path.stat().st_mtime_ns for path in (run / "trials").rglob("*")}
+    again = dataclasses.replace(options, resume=True, overrides=Overrides(finalists=3, seeds=2))
+    record = run_study(study, again)
+    assert record["trials"] == before["trials"]
+    assert {path: path.stat().st_mtime_ns for path in (run / "trials").rglob("*")} == times
+    found = record["finalists"]
+    assert (found["requested"], found["seeds"], len(found["configurations"])) == (3, 2, 3)
+    seeds = [trial_seed(path) for path in run.rglob("trials/*/config.json")]
+    assert len(set(seeds)) == len(seeds) == 3 + 3 * 2
+    means = {}
+    for configuration in found["configurations"]:
+        assert configuration["params"] == record["trials"][configuration["trial"]]["params"]
+        histories = [read_json_lines(run / f"finalists/trials/{n:04d}/metrics.jsonl") for n in configuration["runs"]]
+        assert configuration["values"] == [max(row["val/accuracy"] for row in rows) for rows in histories]
+        means[configuration["trial"]] = np.mean(configuration["values"])
+    assert found["winner"] == max(means, key=lambda number: (means[number], -number))
+    winner = next(entry for entry in found["configurations"] if entry["trial"] == found["winner"])
+    assert (record["best"]["number"], record["best"]["value"]) == (found["winner"], max(winner["values"]))
+    chosen = json.loads((run / "best/config.json").read_text())["finalist"]
+    weights = (run / f"finalists/trials/{chosen:04d}/best/model.safetensors").read_bytes()
+    assert chosen in winner["runs"]
+    assert (run / "best/model.safetensors").read_bytes() == weights
+    assert (run / "finalists/baseline/model.safetensors").is_file()
+    assert len(list(run.glob("finalists/trials/*/best"))) == 3
+    assert "trained again" in (run / "test" / "classification_report.txt").read_text()
+    assert "no more than 2 of the 3 that were asked for" in describe_results(record, run)
+    assert record["test"]["openings"] == 2
+    assert run_study(study, again) == {**json.loads((run / "results.json").read_text()), "sync_command": None}
+    assert len(read_json_lines(run / "test" / "openings.jsonl")) == 2
+
+
+def trial_seed(config: Path) -> int:
+    return json.loads(config.read_text())["config"]["seed"]

@@ -1,0 +1,264 @@
+"""Training the best again, without Ray: who is chosen, intervals, the winner, and what going on repeats."""
+
+import dataclasses
+
+import optuna
+import pytest
+from scipy import stats
+
+from raysweep.config import Objective
+from raysweep.errors import UsageError
+from raysweep.evaluate.final import FINALISTS, trial_folder
+from raysweep.search.confirmation import Confirmation, open_confirmation
+from raysweep.search.finalists import (
+    Finalist,
+    best_run,
+    choose_finalists,
+    describe_finalists,
+    find_winner,
+    mean_interval,
+    summarise_finalists,
+    welch_interval,
+)
+from raysweep.search.overrides import Overrides
+from raysweep.search.resume import Identity
+from raysweep.search.retention import Retention, keep_of_points
+from raysweep.search.storage import open_storage
+from raysweep.search.strategy import TrialResult, create_strategy
+
+ACCURACY = Objective(metric="val/accuracy")
+LOSS = Objective(metric="val/loss", direction="minimize")
+IDENTITY = Identity(run_id="abc", study_name="small")
+
+
+def end(number, value, params=None, state="COMPLETE", error=None) -> TrialResult:
+    params = {"x": number} if params is None else params
+    return TrialResult(
+        number=number, state=state, value=value, best_epoch=1, params=params, duration_s=1.0, error=error
+    )
+
+
+def make_finalist(number, search, values) -> Finalist:
+    """A value of none is a run that failed."""
+    runs = [
+        end(10 * number + seed, value, {"x": number}, *(["FAIL", "diverged"] if value is None else []))
+        for seed, value in enumerate(values)
+    ]
+    return Finalist(trial=end(number, search), runs=tuple(runs))
+
+
+# choice
+
+
+@pytest.mark.parametrize(
+    ("objective", "most", "expected"),
+    [(ACCURACY, 1, [0, 3]), (ACCURACY, 3, [0, 3, 1, 6]), (ACCURACY, 9, [0, 3, 1, 6]), (LOSS, 2, [0, 6, 1])],
+)
+def test_the_best_complete_points_are_chosen_and_always_the_baseline(objective, most, expected):
+    results = [
+        end(0, 0.95),
+        end(1, 0.8),
+        end(2, 0.99, state="PRUNED"),
+        end(3, 0.9),
+        end(4, 0.7, {"x": 3}),  # trial 3's point, as far as accuracy goes
+        end(5, 0.99, {"x": 0}),  # the baseline's point
+        end(6, 0.1),
+        end(7, None, state="FAIL"),
+    ]
+    if objective is LOSS:
+        expected = [0, 6, 4][: most + 1]
+    assert [result.number for result in choose_finalists(results, objective, most)] == expected
+
+
+def test_a_baseline_that_failed_is_tried_again():
+    results = [end(0, None, state="FAIL"), end(1, 0.8)]
+    assert [result.number for result in choose_finalists(results, ACCURACY, 5)] == [0, 1]
+
+
+# figures
+
+
+def test_the_intervals_are_those_of_scipy():
+    ours, others = [0.91, 0.93, 0.92, 0.97], [0.88, 0.9, 0.83]
+    expected = stats.ttest_1samp(ours, 0).confidence_interval(0.95)
+    assert mean_interval(ours) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    expected = stats.ttest_ind(ours, others, equal_var=False).confidence_interval(0.95)
+    assert welch_interval(ours, others) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_seeds_that_do_not_differ_have_an_interval_of_no_width():
+    assert mean_interval([0.3, 0.3]) == pytest.approx((0.3, 0.3), abs=1e-12)
+    assert welch_interval([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.25)
+    expected = stats.t.interval(0.95, 1, loc=0.25, scale=0.05)
+    assert welch_interval([0.5, 0.5], [0.2, 0.3]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_mean_decides_and_not_the_search_or_the_best_seed():
+    finalists = [
+        make_finalist(0, 0.7, [0.7, 0.7]),
+        make_finalist(1, 0.95, [0.99, 0.61]),
+        make_finalist(2, 0.9, [0.84, 0.86]),
+        make_finalist(3, 0.8, [0.99, None]),
+    ]
+    winner = find_winner(finalists, ACCURACY)
+    assert winner.trial.number == 2
+    assert best_run(winner, ACCURACY).number == 21
+    assert find_winner(finalists, LOSS).trial.number == 0
+    assert best_run(winner, LOSS).number == 20
+    record = summarise_finalists(finalists, ACCURACY, 3, 2)
+    assert record["winner"] == 2
+    assert record["optimism"] == pytest.approx(0.95 - 0.8), "of trial 1, which led the search"
+    assert [found["optimism"] for found in record["configurations"]] == pytest.approx([0, 0.15, 0.05, None])
+    assert [found["values"] for found in record["configurations"]][3] == [0.99, None]
+    assert record["configurations"][2]["mean"] == pytest.approx(0.85)
+    lift = record["lift"]
+    assert lift["difference"] == pytest.approx(0.15)
+    assert (lift["low"], lift["high"]) == welch_interval([0.84, 0.86], [0.7, 0.7])
+    assert not lift["includes_zero"]
+    assert summarise_finalists([], ACCURACY, None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (([0.7, 0.71], [0.9, 0.91]), "winner on validation: trial 1, +0.2000 val/accuracy over the baseline"),
+        (([0.7, 0.9], [0.8, 0.9]), "the interval includes zero: no lift is shown"),
+        (([0.9, 0.9], [0.9, 0.9]), "the winner on validation is the baseline: there is no lift over it"),
+        (([0.7, None], [0.8, 0.9]), "no lift is stated, as the baseline failed with a seed"),
+        (([0.7, None], [0.9, None]), "no winner: every configuration failed with a seed"),
+    ],
+)
+def test_the_text_says_what_there_is_of_a_lift(values, says):
+    finalists = [make_finalist(number, 0.9, seeds) for number, seeds in enumerate(values)]
+    *_, optimism, lift = lines = describe_finalists(summarise_finalists(finalists, ACCURACY, 2, 2), ACCURACY)
+    assert says in lift
+    assert ("includes zero" in lift) == ("includes zero" in says)
+    assert "no more than 1 of the 2" in lines[0]
+    assert optimism.startswith("optimism of the search")
+    assert any("1 of 2 seeds failed: diverged" in line for line in lines) == (None in [*values[0], *values[1]])
+
+
+def test_of_a_loss_the_text_says_which_sign_is_optimistic():
+    finalists = [make_finalist(0, 0.5, [0.5, 0.5]), make_finalist(1, 0.3, [0.4, 0.4])]
+    lines = describe_finalists(summarise_finalists(finalists, LOSS, 1, 2), LOSS)
+    assert lines[-2].endswith("below zero where the search was optimistic: -0.1000")
+    assert "trial 1, -0.1000 val/loss over the baseline" in lines[-1]
+
+
+# the trainings
+
+
+def run_search(study, run) -> list[TrialResult]:
+    """Four complete trials, of which the last is the best."""
+    study = dataclasses.replace(study, budget=dataclasses.replace(study.budget, trials=4))
+    strategy = create_strategy(study, open_storage(run, None), IDENTITY.study_name)
+    while (proposal := strategy.propose()) is not None:
+        strategy.tell(end(proposal[0], 0.5 + 0.1 * proposal[0], proposal[1]))
+    return strategy.results()
+
+
+def confirm(study, run, results, most, num_seeds) -> Confirmation:
+    return open_confirmation(study, run, IDENTITY, choose_finalists(results, ACCURACY, most), num_seeds)
+
+
+def run_all(strategy, value=0.6) -> list[tuple[int, dict]]:
+    proposals = []
+    while (proposal := strategy.propose()) is not None:
+        proposals.append(proposal)
+        assert not strategy.report(proposal[0], 3, -9.0), "none is stopped"
+        strategy.tell(end(proposal[0], value, proposal[1]))
+    return proposals
+
+
+def test_each_configuration_is_proposed_with_seeds_of_its_own_and_the_search_is_untouched(study, tmp_path):
+    results = run_search(study, tmp_path)
+    before = optuna.load_study(study_name="small", storage=open_storage(tmp_path, None)).trials
+    again = confirm(study, tmp_path, results, 2, 3)
+    seeds = {study.trial_config(result.params, result.number).seed for result in results}
+    proposals = []
+    while (proposal := again.propose()) is not None:
+        config = again.trial_config(*proposal)
+        seeds.add(config.seed)
+        assert dataclasses.replace(config, seed=0) == dataclasses.replace(study.trial_config(proposal[1], 0), seed=0)
+        proposals.append(proposal[1])
+        again.tell(end(proposal[0], 0.1 * proposal[0], proposal[1]))
+    assert proposals == [results[number].params for number in (0, 3, 2)] * 3
+    assert len(seeds) == 4 + 9
+    assert [[run.number for run in finalist.runs] for finalist in again.finalists()] == [
+        [0, 3, 6],
+        [1, 4, 7],
+        [2, 5, 8],
+    ]
+    assert optuna.load_study(study_name="small", storage=open_storage(tmp_path, None)).trials == before
+
+
+def test_after_a_kill_what_ended_is_kept_and_what_was_in_flight_goes_on(study, tmp_path):
+    results = run_search(study, tmp_path)
+    first = confirm(study, tmp_path, results, 1, 2)
+    runs = [first.propose() for _ in range(2)]
+    first.tell(end(runs[0][0], 0.9, runs[0][1]))
+    first.report(runs[1][0], 1, 0.3)
+    configs = [first.trial_config(*run) for run in runs[1:]]
+    second = confirm(study, tmp_path, results, 1, 2)  # the first one's process is dead
+    assert second.propose() == runs[1]
+    assert second.num_reported(1) == 1
+    assert [second.trial_config(*runs[1])] == configs
+    second.tell(end(1, 0.8, runs[1][1]))
+    assert [number for number, _ in run_all(second)] == [2, 3]
+    assert [finalist.values for finalist in second.finalists()] == [[0.9, 0.6], [0.8, 0.6]]
+    assert not confirm(study, tmp_path, results, 1, 2).has_work()
+
+
+def test_what_is_no_longer_asked_for_is_dropped_and_what_has_ended_counts(study, tmp_path):
+    results = run_search(study, tmp_path)
+    first = confirm(study, tmp_path, results, 2, 4)
+    for _ in range(5):  # the three configurations with the first seed, and two with the second
+        number, params = first.propose()
+        first.tell(end(number, 0.7, params))
+    in_flight, params = first.propose()
+    assert params == results[2].params
+    less = confirm(study, tmp_path, results, 1, 2)
+    assert not less.has_work()
+    assert less.optuna_study.trials[in_flight].state.name == "FAIL"
+    more = confirm(study, tmp_path, results, 2, 3)
+    assert [params for _, params in run_all(more)] == [results[number].params for number in (2, 0, 3, 2)]
+    assert [finalist.values for finalist in more.finalists()] == [[0.7, 0.7, 0.6], [0.7, 0.7, 0.6], [0.7, 0.6, 0.6]]
+    assert [len(finalist.runs) for finalist in confirm(study, tmp_path, results, 1, 2).finalists()] == [3, 3]
+
+
+def test_files_of_another_space_are_not_taken_for_those_of_this(study, tmp_path):
+    results = run_search(study, tmp_path)
+    left = trial_folder(tmp_path / FINALISTS, 0) / "last" / "checkpoint.safetensors"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    confirm(study, tmp_path, results, 1, 2)
+    assert not left.exists()
+    left.parent.mkdir(parents=True)
+    left.touch()
+    confirm(study, tmp_path, results, 1, 2)
+    assert left.exists()
+
+
+def test_of_each_configuration_the_best_seed_is_kept(tmp_path):
+    ended = [end(0, 0.5, {"x": 0}), end(1, 0.1, {"x": 1}), end(2, 0.6, {"x": 0}), end(3, 0.2, {"x": 1})]
+    for result in [*ended, end(4, 0.3)]:
+        for name in ("best", "last"):
+            (trial_folder(tmp_path, result.number) / name).mkdir(parents=True)
+    retention = Retention(tmp_path, ACCURACY, ended[:2], keep_of_points)
+    for result in ended[2:]:
+        retention.trial_ended(result)
+    kept = {name: sorted(path.parent.name for path in tmp_path.rglob(name)) for name in ("best", "last")}
+    assert kept == {"best": ["0002", "0003", "0004"], "last": ["0004"]}
+
+
+# usage
+
+
+@pytest.mark.parametrize(
+    "said", [{"finalists": 2}, {"seeds": 3}, {"finalists": 0, "seeds": 3}, {"finalists": 1, "seeds": 1}]
+)
+def test_wrong_numbers_are_refused(study, said):
+    with pytest.raises(UsageError, match=r"--finalists K, at least 1, and --seeds S, at least 2, go together"):
+        Overrides(**said).apply(study)
+    assert Overrides(finalists=1, seeds=2).apply(study) == study
+    assert Overrides(seeds=5).over(Overrides(finalists=1, seeds=2)) == Overrides(finalists=1, seeds=5)
