@@ -4,7 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from raysweep.config import Budget, PrunerName, SamplerName, check_config
+from raysweep.config import Budget, Objective, PrunerName, SamplerName, check_config
+from raysweep.errors import UsageError
 from raysweep.study import Study
 
 
@@ -26,6 +27,8 @@ class Overrides:
     """What proposes trials; none: the default."""
     pruner: PrunerName | None = None
     """What stops trials early; none: the default."""
+    second_objective: str | None = None
+    """METRIC:DIRECTION; a cost of the model needs no direction."""
 
     def over(self, earlier: "Overrides") -> "Overrides":
         """These changes, and the earlier ones where these say nothing."""
@@ -48,4 +51,23 @@ class Overrides:
         budget: Budget = check_config(
             lambda: dataclasses.replace(study.budget, **{key: v for key, v in said.items() if v is not None}), "budget"
         )
-        return dataclasses.replace(study, budget=budget, seed=study.seed if self.seed is None else self.seed)
+        study = dataclasses.replace(study, budget=budget, seed=study.seed if self.seed is None else self.seed)
+        if (second := self.second_objective) is not None:
+            study = check_config(
+                lambda: dataclasses.replace(study, second_objective=Objective.parse(second)), "--second-objective"
+            )
+        if study.second_objective is not None:
+            self._check_for_two_objectives()
+        return study
+
+    def _check_for_two_objectives(self) -> None:
+        if self.sampler == "cmaes":
+            raise UsageError(
+                "--strategy cmaes of Optuna searches for one objective only, got two; give default, tpe, nsga2, gp or "
+                "random, or leave out the second objective"
+            )
+        if self.pruner not in (None, "default", "none"):
+            raise UsageError(
+                f"Optuna takes no intermediate values with two objectives, got --pruner {self.pruner}, which stops "
+                "trials by them; leave it out, or leave out the second objective"
+            )

@@ -74,7 +74,7 @@ def is_look(epoch: int) -> bool:
 def build_pruner(name: PrunerName, study: Study) -> BasePruner:
     """The pruner of that name."""
     match name:
-        case "default" if not study.space or study.budget.trials < MIN_TRIALS:
+        case "default" if not study.space or study.budget.trials < MIN_TRIALS or study.second_objective is not None:
             return optuna.pruners.NopPruner()
         case "default":
             return CurvePruner(CurveModel(study))

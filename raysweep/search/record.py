@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from raysweep import __version__, fields, files
 from raysweep.data.images import PreparedData
 from raysweep.evaluate.final import trial_folder
 from raysweep.search.capacity import Node
+from raysweep.search.pareto import describe_trial, record_front
 from raysweep.search.ranking import rank_results
 from raysweep.search.resume import Identity
 from raysweep.search.strategy import BASELINE, TrialResult
@@ -22,7 +22,7 @@ from raysweep.train import checkpoint
 
 def keep_best(run: Path, study: Study, results: list[TrialResult]) -> TrialResult:
     """Copies the best trial's model to `best/`."""
-    best = rank_results(results, study.objective)[0]
+    best = rank_results(results, study.objectives)[0]
     folder = trial_folder(run, best.number)
     weights = folder / "best" / checkpoint.WEIGHTS
     files.write_atomically(run / "best" / checkpoint.WEIGHTS, lambda path: _copy(weights, path))
@@ -66,10 +66,11 @@ def build_record(
     return {
         "study": study.name,
         "objective": fields.to_json(study.objective),
+        **record_front(study, results),
         "max_epochs": max_epochs,
-        "trials": [asdict(result) for result in results],
-        "best": asdict(best),
-        "baseline": asdict(baseline) if baseline else None,
+        "trials": [describe_trial(study, result) for result in results],
+        "best": describe_trial(study, best),
+        "baseline": describe_trial(study, baseline) if baseline else None,
         "test": test,
         "data": fields.to_json(data.info),
         "machine": {

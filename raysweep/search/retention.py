@@ -1,13 +1,13 @@
-"""Which checkpoints stay on disk: the leading trials', the baseline's and those of running trials."""
+"""Which checkpoints stay on disk: of the leading trials, the Pareto front, the baseline and running trials."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from raysweep.config import Objective
 from raysweep.evaluate.final import trial_folder
-from raysweep.search.ranking import rank_results
+from raysweep.search.ranking import find_front, rank_results
 from raysweep.search.strategy import BASELINE, TrialResult
 
 KEEP_LEADING = 3
@@ -16,9 +16,9 @@ KEEP_LEADING = 3
 class Retention:
     """Follows a search as an observer and removes what will not be needed, at once of the trials `ended` before."""
 
-    def __init__(self, run: Path, objective: Objective, ended: Iterable[TrialResult]) -> None:
+    def __init__(self, run: Path, objectives: Sequence[Objective], ended: Iterable[TrialResult]) -> None:
         self.run = run
-        self.objective = objective
+        self.objectives = objectives
         self.ended = list(ended)
         self._remove(self.ended)
 
@@ -29,14 +29,15 @@ class Retention:
         """Nothing to remove."""
 
     def trial_ended(self, result: TrialResult) -> None:
-        """Removes the trial's `last/`, and `best/` of trials that no longer lead."""
+        """Removes the trial's `last/`, and `best/` of trials that no longer lead or are on the front."""
         self.ended.append(result)
         self._remove([result])
 
     def _remove(self, just_ended: list[TrialResult]) -> None:
         for result in just_ended:
             shutil.rmtree(trial_folder(self.run, result.number) / "last", ignore_errors=True)
-        leading = rank_results(self.ended, self.objective)[:KEEP_LEADING]
-        kept = {BASELINE, *(result.number for result in leading)}
+        leading = rank_results(self.ended, self.objectives)[:KEEP_LEADING]
+        front = find_front(self.ended, self.objectives)
+        kept = {BASELINE, *(result.number for result in (*leading, *front))}
         for number in {result.number for result in self.ended} - kept:
             shutil.rmtree(trial_folder(self.run, number) / "best", ignore_errors=True)

@@ -23,6 +23,7 @@ from raysweep.evaluate.stored import save_config
 from raysweep.search.capacity import Request, default_request, plan_concurrency
 from raysweep.search.checks import check_models, check_study
 from raysweep.search.options import RunOptions
+from raysweep.search.pareto import announce_two_objectives, draw_front
 from raysweep.search.progress import LiveTable
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials, tune_resources
 from raysweep.search.record import build_record, keep_best, write_study
@@ -81,6 +82,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
             duration_s=time.monotonic() - began,
         )
         files.write_json(run / "results.json", record)
+        draw_front(run, record)
         _track(tracker, run, record, results)
     return {**record, "sync_command": tracker.sync_command}
 
@@ -126,9 +128,10 @@ def _search(
     """Runs the trials that are to go on or to start."""
     run = options.run
     ended = strategy.results()
-    retention = Retention(run, study.objective, ended)
+    retention = Retention(run, study.objectives, ended)
     if not strategy.has_work():
         return
+    announce_two_objectives(study)
     deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
     table = LiveTable(study.objective, study.budget.trials, deadline, ended)
     shutil.rmtree(run / ".ray", ignore_errors=True)
@@ -142,6 +145,7 @@ def _search(
                 config=config,
                 data=data,
                 objective=study.objective,
+                second_objective=study.second_objective,
                 folder=trial_folder(run, number),
                 request=request,
                 scratch=scratch / "train",

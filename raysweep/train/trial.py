@@ -47,6 +47,7 @@ class TrialSpec:
     """Where Ray Train may keep its own files."""
     num_reported: int = 0
     """How many epochs the study has of it, from an earlier process of the trial."""
+    second_objective: Objective | None = None
 
     @property
     def stop_file(self) -> Path:
@@ -114,6 +115,7 @@ def _train(spec: TrialSpec, worker: Worker, report: Any, **options: Any) -> None
         spec.data,
         spec.objective,
         report=send,
+        second_objective=spec.second_objective,
         folder=spec.folder,
         worker=worker,
         resume=True,
