@@ -35,6 +35,11 @@ def tune(*arguments: str | Path, env: dict[str, str] | None = None) -> subproces
         (["fashion_cnn", "--trials", "0"], "the number of trials must be at least 1, got 0"),
         (["fashion_cnn", "--max-epochs", "0"], "--max-epochs must be at least 1"),
         (["fashion_cnn", "--time-budget", "soon"], "such as 90s or 2h"),
+        (["fashion_cnn", "--second-objective", "model/size"], "did you mean 'model/latency_ms'? Known: "),
+        (
+            ["fashion_cnn", "--second-objective", "val/loss:minimize", "--pruner", "asha"],
+            "takes no intermediate values",
+        ),
         (["fashion_cnn", "--name", "../x"], "--name is a folder's name"),
         (["fashion_cnn", "--workers", "0"], "x>=1"),
         (["fashion_cnn", "--workers", "400"], "lower --workers"),

@@ -108,16 +108,14 @@ class Strategy:
         An epoch that the study has already is only decided on. With two objectives no trial is stopped.
         """
         trial = self._running[number]
-        is_new = epoch > self._num_reported[number]
-        if is_new:
-            self._num_reported[number] = epoch
-        if self.study.second_objective is not None:
-            if is_new:
+        has_curve = self.study.second_objective is None
+        if epoch > self._num_reported[number]:
+            if has_curve:
+                trial.report(value, epoch)
+            else:
                 trial.set_user_attr(NUM_EPOCHS, epoch)
-            return False
-        if is_new:
-            trial.report(value, epoch)
-        return number != BASELINE and bool(trial.should_prune())
+            self._num_reported[number] = epoch
+        return has_curve and number != BASELINE and bool(trial.should_prune())
 
     def retry(self, number: int) -> bool:
         """Proposes a trial whose process died again, under its number; false when it has died too often."""
@@ -138,8 +136,8 @@ class Strategy:
         if result.error is not None:
             trial.set_user_attr("error", result.error)
         state = TrialState[result.state]
-        values = (result.value, result.second_value)[: len(self.study.objectives)]
-        self.optuna_study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)  # type: ignore[arg-type]
+        values = [value for value in (result.value, result.second_value) if value is not None]
+        self.optuna_study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def results(self) -> list[TrialResult]:
         """How each finished trial of the study ended, whoever drove it, by number."""

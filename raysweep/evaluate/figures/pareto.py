@@ -67,7 +67,7 @@ def save_pareto_front(
     _number_front(ax, points, front, first, second)
     _style(ax, first, second)
     parts = ["blue: the Pareto front", "grey: the other complete trials"]
-    parts += ["triangles: those far below or above"] if far else []
+    parts += [f"triangles: far {'below' if first.direction == 'maximize' else 'above'}"] if far else []
     parts += ["ringed: the baseline"] if baseline in points else []
     save_figure(fig, path, title=title, subtitle="; ".join(parts), note=note)
 
