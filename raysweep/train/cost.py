@@ -5,12 +5,22 @@ import time
 import numpy as np
 import torch
 
-from raysweep.config import TrialConfig
+from raysweep.config import COSTS, Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.tasks.base import Task
 from raysweep.train.state import TrainState
 
 NUM_WARMUPS, NUM_REPEATS = 5, 30
+
+
+def find_costs(
+    task: Task, state: TrainState, config: TrialConfig, worker: Worker, objective: Objective | None
+) -> dict[str, float]:
+    """The objective where it is one of COSTS: measured before the first epoch, the same for all, also when resumed."""
+    metric = objective.metric if objective is not None else ""
+    if metric not in COSTS:
+        return {}
+    return {metric: state.history[0][metric] if state.history else measure_cost(metric, task, state, config, worker)}
 
 
 def measure_cost(metric: str, task: Task, state: TrainState, config: TrialConfig, worker: Worker) -> float:

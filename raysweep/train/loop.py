@@ -16,13 +16,13 @@ import torch.distributed
 from PIL import Image
 
 from raysweep import files
-from raysweep.config import COSTS, Objective, TrialConfig
+from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training, space_evenly
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import TrialError
 from raysweep.tasks.base import Task, build_task
 from raysweep.train import checkpoint
-from raysweep.train.cost import measure_cost
+from raysweep.train.cost import find_costs
 from raysweep.train.state import Prepare, TrainState
 
 
@@ -82,7 +82,7 @@ def fit(
             _save_history(folder, state)
         if num_reported is not None:
             _report_again(state, config, objective, second_objective, min(num_reported, state.epoch - 1), report)
-    costs = _find_costs(task, state, config, worker, second_objective)
+    costs = find_costs(task, state, config, worker, second_objective)
     while not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
         metrics |= _evaluate(task, state, config, data.val, worker) | costs
@@ -112,16 +112,6 @@ def fit(
             )
         )
     return state
-
-
-def _find_costs(
-    task: Task, state: TrainState, config: TrialConfig, worker: Worker, second_objective: Objective | None
-) -> dict[str, float]:
-    """The second objective where it is a cost of the model: measured once, the same at every epoch."""
-    if second_objective is None or second_objective.metric not in COSTS:
-        return {}
-    metric = second_objective.metric
-    return {metric: state.history[0][metric] if state.history else measure_cost(metric, task, state, config, worker)}
 
 
 def _second_value(state: TrainState, second_objective: Objective | None, best_epoch: int) -> float | None:
