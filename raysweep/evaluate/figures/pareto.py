@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
@@ -91,7 +91,7 @@ def _draw_dots(ax: Axes, points: Sequence[tuple[float, float]], **style: Any) ->
 def _draw_stairs(ax: Axes, points: Sequence[tuple[float, float]], second: Objective) -> None:
     """Draw the border between what the front beats and what it does not."""
     xs, ys = zip(*sorted(points), strict=True)
-    where = "post" if second.direction == "minimize" else "pre"
+    where: Literal["post", "pre"] = "post" if second.direction == "minimize" else "pre"
     ax.step(xs, ys, where=where, color=COLOURS[0], linewidth=1.2, alpha=0.6)
 
 
