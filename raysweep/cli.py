@@ -87,6 +87,11 @@ def with_changes(command: Any) -> Any:
 @with_changes
 @click.option("--time-budget", metavar="2h", help="No new trial starts after this time.")
 @click.option("--target", type=float, metavar="F", help="No new trial starts once one has reached this objective.")
+@click.option(
+    "--second-objective",
+    metavar="METRIC[:DIRECTION]",
+    help="Also model/num_parameters, model/latency_ms or val/NAME:maximize, for a Pareto front; no early stopping.",
+)
 @with_storage
 @click.option("--name", metavar="NAME", help="The run's folder under storage; default: the study's name.")
 @click.option("--resume", is_flag=True, help="Go on where the run stopped; with a larger --trials, extend it.")
@@ -121,6 +126,7 @@ def tune(
     max_epochs: int | None,
     time_budget: str | None,
     target: float | None,
+    second_objective: str | None,
     storage: Path,
     name: str | None,
     resume: bool,
@@ -141,7 +147,8 @@ def tune(
     """Search, then the final test evaluation and the report.
 
     STUDY is a name in search_spaces/ or a path to such a file. With --resume, what the first start said of the study
-    (--data, --trials, --max-epochs, --time-budget, --target, --set, --seed, --strategy, --pruner, --finalists, --seeds)
+    (--data, --trials, --max-epochs, --time-budget, --target, --second-objective, --set, --seed, --strategy, --pruner,
+    --finalists, --seeds)
     holds unless it is said again.
     """
     from raysweep.search.overrides import Overrides
@@ -162,6 +169,7 @@ def tune(
         pruner=pruner,  # type: ignore[arg-type]
         finalists=finalists,
         seeds=seeds,
+        second_objective=second_objective,
     )
     if resume:
         from raysweep.search.resume import load_overrides
@@ -279,7 +287,8 @@ def studies() -> None:
     for name, path in list_studies().items():
         study = load_study(str(path))
         click.echo(
-            f"{name}  ({study.task.kind} on {study.data.source}, {study.objective.direction} {study.objective.metric})"
+            f"{name}  ({study.task.kind} on {study.data.source}, "
+            f"{', '.join(f'{objective.direction} {objective.metric}' for objective in study.objectives)})"
         )
         width = max(len(key) for key, _ in study.all_distributions())
         for key, distribution in study.all_distributions():

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SamplerName = Literal["default", "tpe", "random", "gp", "cmaes", "nsga2"]
 PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
 
+COSTS = frozenset({"model/num_parameters", "model/latency_ms"})
+"""What the model of any task costs: second objectives beside the task's own metrics; see raysweep.train.cost."""
+
 
 def require(condition: bool, rule: str, value: object) -> None:
     """Raises ValueError with the rule and the value received unless `condition` holds."""
@@ -186,14 +189,30 @@ class TrialConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """What the search optimises, from the validation split."""
+    """What the search optimises, from the validation split or of the model itself."""
 
     metric: str
-    """A metric that the task reports, such as `val/accuracy`."""
+    """A metric that the task reports, such as `val/accuracy`; of a second objective also one of COSTS."""
     direction: Literal["maximize", "minimize"] = "maximize"
 
     def __post_init__(self) -> None:
-        require(self.metric.startswith("val/"), "an objective is a validation metric, val/NAME", self.metric)
+        rule = "an objective is a validation metric, val/NAME, or a cost of the model, model/NAME"
+        require(self.metric.startswith(("val/", "model/")), rule, self.metric)
+        is_cost = self.metric.startswith("model/")
+        require(not is_cost or self.direction == "minimize", f"{self.metric} must have minimize", self.direction)
+
+    @staticmethod
+    def parse(text: str) -> "Objective":
+        """The objective that METRIC:DIRECTION names; a cost of the model needs no direction.
+
+        Raises:
+            ValueError: it is none.
+        """
+        metric, colon, direction = text.partition(":")
+        if not colon and metric.startswith("model/"):
+            direction = "minimize"
+        require(direction in ("maximize", "minimize"), f"give {metric}:maximize or {metric}:minimize", text)
+        return Objective(metric=metric, direction=direction)  # type: ignore[arg-type]
 
     def is_better(self, value: float, other: float | None) -> bool:
         """Whether `value` beats `other`; anything beats None."""
@@ -203,7 +222,9 @@ class Objective:
 
 
 def format_value(value: float) -> str:
-    """An objective for a person: four decimals, or three digits of a small one."""
+    """An objective for a person: four decimals, three digits of a small one, none after the point of a large one."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
 
 

@@ -18,6 +18,7 @@ from optuna.distributions import (
 
 from raysweep import fields
 from raysweep.config import (
+    COSTS,
     Budget,
     DataConfig,
     Objective,
@@ -58,18 +59,20 @@ class Study:
     points: tuple[Mapping[str, Any], ...] = ()
     """Tried right after the baseline: each the baseline with some of its values changed."""
     objective: Objective
+    second_objective: Objective | None = None
+    """What is searched for beside it, for a Pareto front; no trial is stopped early then. None: nothing."""
     budget: Budget = dataclasses.field(default_factory=Budget)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._check_objective(self.task, "")
+        self._check_objectives(self.task, "")
         known = self.fields()
         for key, distribution in self.all_distributions():
             if key not in known:
                 raise ValueError(fields.unknown_name("search space key", key, known))
             for value in _extremes(distribution):
                 where = f"search space of {key}, value {value!r}"
-                self._check_objective(check_config(lambda k=key, v=value: self._with({k: v}), where)["task"], where)
+                self._check_objectives(check_config(lambda k=key, v=value: self._with({k: v}), where)["task"], where)
         for condition in self.conditions:
             if not isinstance(self.space.get(condition.key), CategoricalDistribution):
                 raise ValueError(f"a condition needs a categorical key of the space, got {condition.key!r}")
@@ -83,10 +86,22 @@ class Study:
                         f"{name} must be a point of the space: {key}={point[key]!r} is not in {distribution}"
                     )
 
-    def _check_objective(self, task: TaskConfig, where: str) -> None:
-        if self.objective.metric not in task.reported_metrics:
-            message = fields.unknown_name("objective", self.objective.metric, task.reported_metrics)
-            raise ValueError(f"{where}: {message}" if where else message)
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objective and, where there is one, the second."""
+        return (self.objective,) if self.second_objective is None else (self.objective, self.second_objective)
+
+    def _check_objectives(self, task: TaskConfig, where: str) -> None:
+        known = {"objective": task.reported_metrics, "second objective": task.reported_metrics | COSTS}
+        for objective, (what, metrics) in zip(self.objectives, known.items(), strict=False):
+            if objective.metric not in metrics:
+                message = fields.unknown_name(what, objective.metric, metrics)
+                raise ValueError(f"{where}: {message}" if where else message)
+        if self.second_objective is not None and self.second_objective.metric == self.objective.metric:
+            others = ", ".join(sorted(known["second objective"] - {self.objective.metric}))
+            raise ValueError(
+                f"two objectives must be two metrics, got {self.objective.metric!r} twice; others: {others}"
+            )
 
     def fields(self) -> dict[str, Any]:
         """Every field that a space or `--set` can name, dotted, with the baseline's value."""
@@ -210,6 +225,7 @@ class Study:
                 for c in self.conditions
             ],
             "objective": fields.to_json(self.objective),
+            "second_objective": fields.to_json(self.second_objective),
             "budget": fields.to_json(self.budget),
             "baseline": self.baseline,
             "points": [dict(point) for point in self.points],

@@ -152,6 +152,7 @@ class Tracker:
                 "state": result.state,
                 "best_value": result.value,
                 "best_epoch": result.best_epoch,
+                "second_value": result.second_value,
                 "duration_s": result.duration_s,
                 "error": result.error,
             }
@@ -170,12 +171,13 @@ class Tracker:
             run.finish(exit_code=1)
         run = self._init(f"{self.group}-study", f"{self.run_id}-study", "study", dict(summary))
         keys = sorted({key for result in results for key in result.params})
-        table = wandb.Table(columns=["number", "state", "value", "best_epoch", "duration_s", *keys])
+        table = wandb.Table(columns=["number", "state", "value", "second_value", "best_epoch", "duration_s", *keys])
         for result in results:
             table.add_data(
                 result.number,
                 result.state,
                 result.value,
+                result.second_value,
                 result.best_epoch,
                 result.duration_s,
                 *(None if key not in result.params else str(result.params[key]) for key in keys),

@@ -38,6 +38,15 @@ def tune(
         (["fashion_cnn", "--max-epochs", "0"], "--max-epochs must be at least 1"),
         (["fashion_cnn", "--time-budget", "soon"], "such as 90s or 2h"),
         (["fashion_cnn", "--finalists", "3"], "--seeds S, at least 2, go together"),
+        (
+            ["fashion_cnn", "--finalists", "3", "--seeds", "2", "--second-objective", "model/num_parameters"],
+            "the best by one objective, got two",
+        ),
+        (["fashion_cnn", "--second-objective", "model/size"], "did you mean 'model/latency_ms'? Known: "),
+        (
+            ["fashion_cnn", "--second-objective", "val/loss:minimize", "--pruner", "asha"],
+            "takes no intermediate values",
+        ),
         (["fashion_cnn", "--name", "../x"], "--name is a folder's name"),
         (["fashion_cnn", "--workers", "0"], "x>=1"),
         (["fashion_cnn", "--workers", "400"], "lower --workers"),

@@ -29,6 +29,8 @@ NOT_RUN = {
     "pip install optuna-dashboard": "needs a network",
     "optuna-dashboard results/mine/optuna.journal": "is not a dependency",
     "make demo": "minutes",
+    "python -m platform.tune fashion_autoencoder --name small --second-objective model/num_parameters": "hours; "
+    "tests/search/test_run.py searches by two objectives",
     "make test": "these tests",
     "source .venv/bin/activate": "the tests run in that environment",
     "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/search/test_probe.py plans",

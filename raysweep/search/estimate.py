@@ -9,7 +9,7 @@ import numpy as np
 
 from raysweep.search.curves import GRACE_EPOCHS
 from raysweep.search.points import PointSpace
-from raysweep.search.pruners import MIN_TRIALS
+from raysweep.search.pruners import stops_early
 from raysweep.search.retention import KEEP_LEADING
 from raysweep.study import Study
 
@@ -69,11 +69,6 @@ class WallTime:
     expected_s: float
     high_s: float
     """The upper twentieth of what may be drawn, all trials running to their ends."""
-
-
-def stops_early(study: Study) -> bool:
-    """Whether the default strategy stops trials before their ends."""
-    return bool(study.space) and study.budget.trials >= MIN_TRIALS
 
 
 def estimate_wall_time(study: Study, probe: Probe, concurrency: int, *, reuses: bool) -> WallTime:

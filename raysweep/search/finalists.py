@@ -65,7 +65,7 @@ def choose_finalists(results: Sequence[TrialResult], objective: Objective, most:
     """The baseline, however it ended, and up to `most` others: the best complete trials at points of their own."""
     baseline = next(result for result in results if result.number == BASELINE)
     key = point_key(baseline.params)
-    others = [result for result in best_of_points(results, objective) if point_key(result.params) != key]
+    others = [result for result in best_of_points(results, [objective]) if point_key(result.params) != key]
     return [baseline, *others[:most]]
 
 
@@ -80,7 +80,7 @@ def find_winner(finalists: Sequence[Finalist], objective: Objective) -> Finalist
 
 def best_run(finalist: Finalist, objective: Objective) -> TrialResult | None:
     """The run with the seed that came out best; none where all failed."""
-    return next(iter(rank_results(finalist.runs, objective)), None)
+    return next(iter(rank_results(finalist.runs, [objective])), None)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -115,7 +115,7 @@ def summarise_finalists(
     if not finalists:
         return None
     winner = find_winner(finalists, objective)
-    leading = rank_results([finalist.trial for finalist in finalists], objective)[0]
+    leading = rank_results([finalist.trial for finalist in finalists], [objective])[0]
     return {
         "requested": most,
         "seeds": num_seeds,

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from raysweep.config import Budget, PrunerName, SamplerName, check_config
+from raysweep.config import Budget, Objective, PrunerName, SamplerName, check_config
 from raysweep.errors import UsageError
 from raysweep.study import Study
 
@@ -31,6 +31,8 @@ class Overrides:
     """How many of the best configurations are trained again, at least 1; none: none are."""
     seeds: int | None = None
     """With how many seeds each of them, at least 2."""
+    second_objective: str | None = None
+    """METRIC:DIRECTION; a cost of the model needs no direction."""
 
     def over(self, earlier: "Overrides") -> "Overrides":
         """These changes, and the earlier ones where these say nothing."""
@@ -54,7 +56,14 @@ class Overrides:
         budget: Budget = check_config(
             lambda: dataclasses.replace(study.budget, **{key: v for key, v in said.items() if v is not None}), "budget"
         )
-        return dataclasses.replace(study, budget=budget, seed=study.seed if self.seed is None else self.seed)
+        study = dataclasses.replace(study, budget=budget, seed=study.seed if self.seed is None else self.seed)
+        if (second := self.second_objective) is not None:
+            study = check_config(
+                lambda: dataclasses.replace(study, second_objective=Objective.parse(second)), "--second-objective"
+            )
+        if study.second_objective is not None:
+            self._check_for_two_objectives()
+        return study
 
     def _check_finalists(self) -> None:
         said = self.finalists is not None or self.seeds is not None
@@ -62,4 +71,20 @@ class Overrides:
             raise UsageError(
                 "--finalists K, at least 1, and --seeds S, at least 2, go together, got "
                 f"--finalists {self.finalists} and --seeds {self.seeds}; for example --finalists 3 --seeds 3"
+            )
+
+    def _check_for_two_objectives(self) -> None:
+        if self.finalists is not None:
+            raise UsageError(
+                "--finalists are the best by one objective, got two; leave them out, or the second objective"
+            )
+        if self.sampler == "cmaes":
+            raise UsageError(
+                "--strategy cmaes of Optuna searches for one objective only, got two; give default, tpe, nsga2, gp or "
+                "random, or leave out the second objective"
+            )
+        if self.pruner not in (None, "default", "none"):
+            raise UsageError(
+                f"Optuna takes no intermediate values with two objectives, got --pruner {self.pruner}, which stops "
+                "trials by them; leave it out, or leave out the second objective"
             )

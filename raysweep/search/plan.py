@@ -15,9 +15,8 @@ from raysweep.search.estimate import (
     WallTime,
     count_checkpoint_bytes,
     estimate_wall_time,
-    stops_early,
 )
-from raysweep.search.pruners import MIN_TRIALS
+from raysweep.search.pruners import MIN_TRIALS, stops_early
 from raysweep.search.retention import KEEP_LEADING
 from raysweep.study import Study
 
@@ -224,7 +223,7 @@ def _describe_assumptions(plan: Plan) -> list[str]:
         f"stopped early: {1 - TRAINED_SHARE:.0%} of the epochs as expected, {1 - LOW_TRAINED_SHARE:.0%} at best (as on "
         "LCBench's curves), none at worst"
         if plan.stops_early
-        else f"no trial is stopped early: there are fewer than {MIN_TRIALS}, or they are all alike",
+        else f"no trial is stopped early: there are fewer than {MIN_TRIALS}, or all alike, or two objectives",
         "measured beside whatever else ran on the nodes; a probe on busy nodes tells of busy nodes",
         "not counted: early stopping within a trial, nodes that have yet to start, the final evaluation",
         *(["cost: as if the nodes that are paid for were as fast as those of the probe"] if plan.prices else []),

@@ -62,6 +62,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
     """
     began = time.monotonic()
     short = study.with_settings((f"training.epochs={PROBE_EPOCHS}", "training.early_stopping_patience=none"))
+    short = dataclasses.replace(short, second_objective=None)
     with tempfile.TemporaryDirectory(prefix=".plan-", dir=storage, ignore_cleanup_errors=True) as name:
         batch = short.training.batch_size
         baseline = dataclasses.replace(short, space={}, conditions=(), points=(), budget=Budget(trials=side_by_side))

@@ -71,10 +71,15 @@ def is_look(epoch: int) -> bool:
     return look == epoch
 
 
+def stops_early(study: Study) -> bool:
+    """Whether the default pruner stops trials before their ends: not few ones, nor with two objectives."""
+    return bool(study.space) and study.budget.trials >= MIN_TRIALS and study.second_objective is None
+
+
 def build_pruner(name: PrunerName, study: Study) -> BasePruner:
     """The pruner of that name."""
     match name:
-        case "default" if not study.space or study.budget.trials < MIN_TRIALS:
+        case "default" if not stops_early(study):
             return optuna.pruners.NopPruner()
         case "default":
             return CurvePruner(CurveModel(study))

@@ -135,6 +135,7 @@ class SearchDriver:
             state=state,
             value=last.best_value if last else None,
             best_epoch=last.best_epoch if last else None,
+            second_value=last.second_value if last else None,
             params=attempt.params,
             duration_s=time.monotonic() - self._began[attempt.number],
             error=error,

@@ -5,7 +5,6 @@ import json
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from raysweep.data.images import PreparedData
 from raysweep.evaluate.final import FINALISTS, trial_folder
 from raysweep.search.capacity import Node
 from raysweep.search.finalists import Finalist, best_run, find_winner
+from raysweep.search.pareto import describe_trial, record_front
 from raysweep.search.ranking import rank_results
 from raysweep.search.resume import Identity
 from raysweep.search.strategy import BASELINE, TrialResult
@@ -27,7 +27,7 @@ from raysweep.train import checkpoint
 
 def keep_best(run: Path, study: Study, results: list[TrialResult]) -> TrialResult:
     """Copies the best trial's model to `best/`."""
-    best = rank_results(results, study.objective)[0]
+    best = rank_results(results, study.objectives)[0]
     _copy_model(trial_folder(run, best.number), run / "best")
     return best
 
@@ -94,10 +94,11 @@ def build_record(
     return {
         "study": study.name,
         "objective": fields.to_json(study.objective),
+        **record_front(study, results),
         "max_epochs": max_epochs,
-        "trials": [asdict(result) for result in results],
-        "best": asdict(best),
-        "baseline": asdict(baseline) if baseline else None,
+        "trials": [describe_trial(study, result) for result in results],
+        "best": describe_trial(study, best),
+        "baseline": describe_trial(study, baseline) if baseline else None,
         "finalists": finalists,
         "test": test,
         "data": fields.to_json(data.info),

@@ -10,7 +10,18 @@ from raysweep.errors import DataError, UsageError
 from raysweep.search.overrides import Overrides
 from raysweep.search.storage import has_password, hide_password
 
-COMPARED = ("name", "task", "data", "training", "space", "conditions", "objective", "points", "seed")
+COMPARED = (
+    "name",
+    "task",
+    "data",
+    "training",
+    "space",
+    "conditions",
+    "objective",
+    "second_objective",
+    "points",
+    "seed",
+)
 MOVABLE = "data.source"
 """Images may move: their digest says whether they are the same."""
 

@@ -1,26 +1,27 @@
-"""Which checkpoints stay on disk: of a search the leading trials', the baseline's and those of running trials."""
+"""Which checkpoints stay on disk: of a search those of leading and running trials, the Pareto front, the baseline."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from raysweep.config import Objective
 from raysweep.evaluate.final import trial_folder
-from raysweep.search.ranking import best_of_points, rank_results
+from raysweep.search.ranking import best_of_points, find_front, rank_results
 from raysweep.search.strategy import BASELINE, TrialResult
 
 KEEP_LEADING = 3
 
 
-def keep_leading(ended: list[TrialResult], objective: Objective) -> set[int]:
-    """The baseline and the three trials that lead, for a search."""
-    return {BASELINE, *(result.number for result in rank_results(ended, objective)[:KEEP_LEADING])}
+def keep_leading(ended: list[TrialResult], objectives: Sequence[Objective]) -> set[int]:
+    """The baseline, the three trials that lead and those on the Pareto front, for a search."""
+    leading = rank_results(ended, objectives)[:KEEP_LEADING]
+    return {BASELINE, *(result.number for result in (*leading, *find_front(ended, objectives)))}
 
 
-def keep_of_points(ended: list[TrialResult], objective: Objective) -> set[int]:
+def keep_of_points(ended: list[TrialResult], objectives: Sequence[Objective]) -> set[int]:
     """The best trial of each point, for finalists."""
-    return {result.number for result in best_of_points(ended, objective)}
+    return {result.number for result in best_of_points(ended, objectives)}
 
 
 class Retention:
@@ -29,13 +30,13 @@ class Retention:
     def __init__(
         self,
         run: Path,
-        objective: Objective,
+        objectives: Sequence[Objective],
         ended: Iterable[TrialResult],
-        keep: Callable[[list[TrialResult], Objective], set[int]] = keep_leading,
+        keep: Callable[[list[TrialResult], Sequence[Objective]], set[int]] = keep_leading,
     ) -> None:
         """`keep` names the ended trials whose `best/` stays."""
         self.run = run
-        self.objective = objective
+        self.objectives = objectives
         self.keep = keep
         self.ended = list(ended)
         self._remove(self.ended)
@@ -54,5 +55,5 @@ class Retention:
     def _remove(self, just_ended: list[TrialResult]) -> None:
         for result in just_ended:
             shutil.rmtree(trial_folder(self.run, result.number) / "last", ignore_errors=True)
-        for number in {result.number for result in self.ended} - self.keep(self.ended, self.objective):
+        for number in {result.number for result in self.ended} - self.keep(self.ended, self.objectives):
             shutil.rmtree(trial_folder(self.run, number) / "best", ignore_errors=True)

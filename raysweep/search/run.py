@@ -28,6 +28,7 @@ from raysweep.search.confirmation import open_confirmation
 from raysweep.search.finalists import Finalist, choose_finalists, summarise_finalists
 from raysweep.search.observer import Observer
 from raysweep.search.options import RunOptions
+from raysweep.search.pareto import announce_two_objectives, draw_front
 from raysweep.search.progress import LiveTable
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
 from raysweep.search.record import build_record, keep_best, keep_winner, write_study
@@ -71,7 +72,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
             tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
         )
         strategy = open_strategy(study, run, identity)
-        retention = Retention(run, study.objective, strategy.results())
+        retention = Retention(run, study.objectives, strategy.results())
         _search(study, run, strategy, data, request, concurrency, [tracker, retention])
         results = _take_results(study, run, strategy)
         asked = identity.overrides
@@ -90,6 +91,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
             finalists=summarise_finalists(finalists, study.objective, asked.finalists, asked.seeds),
         )
         files.write_json(run / "results.json", record)
+        draw_front(run, record)
         _track(tracker, run, record, results)
     return {**record, "sync_command": tracker.sync_command}
 
@@ -135,6 +137,7 @@ def _search(
     """Runs the trials that are to go on or to start; their folders are in `run`."""
     if not strategy.has_work():
         return
+    announce_two_objectives(study)
     deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
     table = LiveTable(study.objective, study.budget.trials, deadline, strategy.results())
     shutil.rmtree(run / ".ray", ignore_errors=True)
@@ -148,6 +151,7 @@ def _search(
                 config=config,
                 data=data,
                 objective=study.objective,
+                second_objective=study.second_objective,
                 folder=trial_folder(run, number),
                 request=request,
                 scratch=scratch / "train",
@@ -181,7 +185,7 @@ def _confirm(
     again = open_confirmation(study, run, identity, chosen, asked.seeds)
     folder = run / FINALISTS
     tracker.prefix = "finalist-"
-    retention = Retention(folder, study.objective, again.results(), keep_of_points)
+    retention = Retention(folder, study.objectives, again.results(), keep_of_points)
     _search(again.study, folder, again, data, request, concurrency, [tracker, retention])
     return again.finalists()
 

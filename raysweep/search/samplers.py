@@ -84,9 +84,9 @@ def build_sampler(name: SamplerName, study: Study, num_trials: int = 0) -> BaseS
     match name:
         case "default" if not study.space:  # all trials are at the one point that there is
             return RandomSampler(seed=seed)
-        case "default":
+        case "default" if study.second_objective is None:
             return CurveSampler(study, CurveModel(study))
-        case "tpe":
+        case "default" | "tpe":  # two objectives have no curves; TPE makes more of few trials than NSGA-II
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_startup)
         case "random":
             return RandomSampler(seed=seed)

@@ -76,6 +76,11 @@ def _reopen(study: Study, options: RunOptions, stored: dict[str, Any]) -> Identi
     changes = describe_changes(stored, json.loads(json.dumps(study.to_json())))
     if not changes:
         return identity
+    if any(change.startswith(("objective", "second_objective")) for change in changes):
+        raise UsageError(
+            f"{options.run} was started with another study:\n  " + "\n  ".join(changes) + "\nits trials cannot be "
+            "compared by another objective: give that of its start, or start a new run with another --name"
+        )
     if not options.allow_space_change:
         raise UsageError(
             f"{options.run} was started with another study:\n  "

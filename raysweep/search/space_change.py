@@ -38,7 +38,8 @@ def change_space(study: Study, storage: BaseStorage, study_name: str, run: Path)
     names = optuna.get_all_study_names(storage)
     base = study_name.partition("~")[0]
     name = next(new for count in range(2, len(names) + 3) if (new := f"{base}~{count}") not in names)
-    after = optuna.create_study(study_name=name, storage=storage, direction=study.objective.direction)
+    directions = [objective.direction for objective in study.objectives]
+    after = optuna.create_study(study_name=name, storage=storage, directions=directions)
     after.add_trials([trial for trial in taken if trial is not None])
     return name
 
@@ -55,7 +56,7 @@ def _take_over(study: Study, trial: FrozenTrial, run: Path) -> FrozenTrial | Non
         user_attrs |= {"left_out": True, "error": f"left out of the changed space; it was {trial.state.name}"}
     taken = optuna.create_trial(
         state=TrialState.FAIL if params is None else trial.state,
-        value=trial.value if params is not None and trial.state == TrialState.COMPLETE else None,
+        values=trial.values if params is not None and trial.state == TrialState.COMPLETE else None,
         params=params or {},
         distributions=study.space_at(params) if params else {},
         user_attrs=user_attrs,

@@ -15,6 +15,8 @@ from raysweep.search.samplers import build_sampler
 from raysweep.study import Study
 
 BASELINE = 0
+NUM_EPOCHS = "num_epochs"
+"""Attribute of a trial with two objectives: its reported epochs, as Optuna takes no intermediate values then."""
 MAX_RETRIES = 2
 """How often a trial goes on after its process died."""
 
@@ -31,6 +33,8 @@ class TrialResult:
     params: dict[str, Any]
     duration_s: float
     """Wall time in the session that ended it."""
+    second_value: float | None = None
+    """The second objective of the best epoch; none: there is none."""
     error: str | None = None
     """Why it failed, or why the task ended it before its last epoch."""
     retries: int = 0
@@ -50,7 +54,10 @@ class Strategy:
         self.optuna_study = optuna_study
         unfinished = optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._running = {trial.number: optuna.Trial(optuna_study, trial._trial_id) for trial in unfinished}
-        self._num_reported = {trial.number: max(trial.intermediate_values, default=0) for trial in unfinished}
+        self._num_reported = {
+            trial.number: max(trial.intermediate_values, default=trial.user_attrs.get(NUM_EPOCHS, 0))
+            for trial in unfinished
+        }
         self._again = deque(self._running)
 
     def propose(self, only_again: bool = False) -> tuple[int, dict[str, Any]] | None:
@@ -78,9 +85,9 @@ class Strategy:
         return len(trials) < self.study.budget.trials and not (
             target is not None
             and any(
-                trial.value == target or self.study.objective.is_better(trial.value, target)
+                trial.values[0] == target or self.study.objective.is_better(trial.values[0], target)
                 for trial in trials
-                if trial.state == TrialState.COMPLETE and trial.value is not None
+                if trial.state == TrialState.COMPLETE
             )
         )
 
@@ -106,13 +113,17 @@ class Strategy:
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Takes a trial's objective after an epoch; returns whether to stop it. The baseline is never stopped.
 
-        An epoch that the study has already is only decided on.
+        An epoch that the study has already is only decided on. With two objectives no trial is stopped.
         """
         trial = self._running[number]
+        has_curve = self.study.second_objective is None
         if epoch > self._num_reported[number]:
-            trial.report(value, epoch)
+            if has_curve:
+                trial.report(value, epoch)
+            else:
+                trial.set_user_attr(NUM_EPOCHS, epoch)
             self._num_reported[number] = epoch
-        return number != BASELINE and bool(trial.should_prune())
+        return has_curve and number != BASELINE and bool(trial.should_prune())
 
     def retry(self, number: int, *, node_lost: bool = False) -> bool:
         """Proposes a trial whose process died again, under its number; false when it has died too often.
@@ -137,7 +148,8 @@ class Strategy:
         if result.error is not None:
             trial.set_user_attr("error", result.error)
         state = TrialState[result.state]
-        self.optuna_study.tell(trial, result.value if state == TrialState.COMPLETE else None, state=state)
+        values = [value for value in (result.value, result.second_value) if value is not None]
+        self.optuna_study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def results(self) -> list[TrialResult]:
         """How each finished trial of the study ended, whoever drove it, by number."""
@@ -145,7 +157,8 @@ class Strategy:
             TrialResult(
                 number=trial.number,
                 state=trial.state.name,  # type: ignore[arg-type]
-                value=trial.value if trial.state == TrialState.COMPLETE else self._best_value(trial),
+                value=trial.values[0] if trial.state == TrialState.COMPLETE else self._best_value(trial),
+                second_value=trial.values[-1] if trial.values and self.study.second_objective else None,
                 best_epoch=trial.user_attrs.get("best_epoch"),
                 params=trial.params,
                 duration_s=trial.user_attrs.get("duration_s", 0.0),
@@ -188,7 +201,10 @@ def create_strategy(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna_study = optuna.create_study(
-        study_name=study_name, storage=storage, direction=study.objective.direction, load_if_exists=True
+        study_name=study_name,
+        storage=storage,
+        directions=[objective.direction for objective in study.objectives],
+        load_if_exists=True,
     )
     trials = optuna_study.get_trials(deepcopy=False)
     optuna_study.sampler = build_sampler(sampler, study, len(trials))

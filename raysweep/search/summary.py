@@ -6,6 +6,7 @@ from typing import Any
 
 from raysweep.config import Objective, format_value
 from raysweep.search.finalists import describe_finalists
+from raysweep.search.pareto import describe_front
 
 _ENDS = {"FAIL": "failed", "COMPLETE": "ended early", "PRUNED": "was stopped"}
 
@@ -33,6 +34,7 @@ def describe_results(record: dict[str, Any], run: Path) -> str:
         f"best: trial {best['number']}, {metric} {format_value(best['value'])} at epoch {best['best_epoch']}",
         *(f"  {key} = {value}" for key, value in best["params"].items()),
         *describe_finalists(record.get("finalists"), Objective(**record["objective"])),
+        *describe_front(record),
         test["headline"],
         f"lift: {test['lift']['text']}",
         *([f"skipped {len(data['skipped'])} files that could not be decoded:"] if data["skipped"] else []),

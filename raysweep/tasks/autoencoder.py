@@ -119,6 +119,7 @@ class AutoencoderTask:
     same at every epoch, plus `kl`, mean over images; `active_units`.
     """
 
+    main_module = "model"
     num_eval_images = None
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
@@ -248,6 +249,10 @@ class AutoencoderTask:
             values |= {"kl": kl, "negative_elbo": cross_entropy + kl, "active_units": mean}
         for name, value in values.items():
             self.metrics[name].update(value)
+
+    def use(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Reconstructions (B, C, H, H) in [0, 1]."""
+        return self.decode(module, self.encode(module, images))
 
     @torch.inference_mode()
     def sample(self, state: TrainState) -> npt.NDArray[np.uint8] | None:

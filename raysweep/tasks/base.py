@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ class Task(Protocol):
     metrics: MetricCollection
     """Validation metrics by their names without `val/`; states that merge, so that they are exact under
     any batch size and number of workers."""
+    main_module: ClassVar[str]
+    """The module that is used after training: its cost is the model's."""
     num_eval_images: int | None
     """Validation images that are evaluated after each epoch, at most so many, evenly spaced; none: all."""
 
@@ -43,6 +45,10 @@ class Task(Protocol):
 
     def eval_step(self, state: TrainState, batch: Batch) -> None:
         """Updates `metrics` with a batch, without gradients."""
+        ...
+
+    def use(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """What the main module is trained for, as after training, of normalised images (B, C, H, W)."""
         ...
 
     def sample(self, state: TrainState) -> npt.NDArray[np.uint8] | None:

@@ -116,6 +116,7 @@ class ClassificationConfig:
 class ClassificationTask:
     """Trains a classifier; see raysweep.tasks.base.Task."""
 
+    main_module = "model"
     num_eval_images = None
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
@@ -221,6 +222,10 @@ class ClassificationTask:
         self.metrics["loss"].update(losses)
         for name in ("accuracy", "mean_class_accuracy", "macro_f1"):
             self.metrics[name].update(logits, batch.labels)
+
+    def use(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_classes)."""
+        return self.predict(module, images)
 
     def sample(self, state: TrainState) -> None:
         """Nothing: a classifier makes no images."""

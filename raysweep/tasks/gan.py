@@ -49,6 +49,8 @@ class GanTask:
     for what they are, `real_accuracy` and `fake_accuracy`.
     """
 
+    main_module = "generator"
+
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
         """Raises: ValueError: images that are not in [-1, 1]."""
         assert isinstance(config.task, GanConfig)
@@ -209,6 +211,11 @@ class GanTask:
         with autocast(self.training.precision, noise.device):
             images = generator(noise, labels)
         return unit_range(images.float())
+
+    def use(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """As many generated images in [0, 1] as are given."""
+        noise = torch.zeros(len(images), self.config.latent_size, device=images.device)
+        return self.generate(module, noise, torch.zeros(len(images), dtype=torch.int64, device=images.device))
 
     def sample(self, state: TrainState) -> npt.NDArray[np.uint8]:
         """16 images (16, H, H, C) of fixed noise; a conditional generator's of the classes in turn."""

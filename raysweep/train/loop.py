@@ -22,6 +22,7 @@ from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import TrialError
 from raysweep.tasks.base import Task, build_task
 from raysweep.train import checkpoint
+from raysweep.train.cost import find_costs
 from raysweep.train.state import Prepare, TrainState
 
 
@@ -37,6 +38,8 @@ class EpochReport:
     best_epoch: int
     finished: bool
     """No epoch follows: all are done, or early stopping ended the trial."""
+    second_value: float | None = None
+    """The second objective at the best epoch; none: there is none."""
     cause: str | None = None
     """Why the task ended the trial before its last epoch; none: it did not."""
 
@@ -50,6 +53,7 @@ def fit(
     objective: Objective,
     *,
     report: Report,
+    second_objective: Objective | None = None,
     folder: Path | None = None,
     worker: Worker = Worker(),  # noqa: B008 - immutable
     prepare: Prepare = lambda module: module,
@@ -63,6 +67,8 @@ def fit(
     have ended before its last epochs arrived: with `num_reported` those after so many are reported again from the
     history, and the last one in any case, which says whether the trial is finished.
 
+    A `second_objective` that is a cost of the model is among the metrics of each epoch. It decides nothing here.
+
     Raises:
         TrialError: a metric is not finite.
     """
@@ -75,10 +81,11 @@ def fit(
         if worker.rank == 0:  # the process may have ended between the two files
             _save_history(folder, state)
         if num_reported is not None:
-            _report_again(state, config, objective, min(num_reported, state.epoch - 1), report)
+            _report_again(state, config, objective, second_objective, min(num_reported, state.epoch - 1), report)
+    costs = find_costs(task, state, config, worker, second_objective)
     while not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
-        metrics |= _evaluate(task, state, config, data.val, worker)
+        metrics |= _evaluate(task, state, config, data.val, worker) | costs
         _check_finite(metrics)
         state.cause = task.end_epoch(state, metrics)
         state.epoch += 1
@@ -99,6 +106,7 @@ def fit(
                 value=value,
                 best_value=state.best_value,
                 best_epoch=state.best_epoch,
+                second_value=_second_value(state, second_objective, state.best_epoch),
                 finished=is_finished(state, config),
                 cause=state.cause,
             )
@@ -106,8 +114,17 @@ def fit(
     return state
 
 
+def _second_value(state: TrainState, second_objective: Objective | None, best_epoch: int) -> float | None:
+    return None if second_objective is None else state.history[best_epoch - 1][second_objective.metric]
+
+
 def _report_again(
-    state: TrainState, config: TrialConfig, objective: Objective, num_reported: int, report: Report
+    state: TrainState,
+    config: TrialConfig,
+    objective: Objective,
+    second_objective: Objective | None,
+    num_reported: int,
+    report: Report,
 ) -> None:
     """Reports the epochs of a restored history after the first `num_reported`."""
     best_value, best_epoch = None, 0
@@ -124,6 +141,7 @@ def _report_again(
                     value=value,
                     best_value=best_value,
                     best_epoch=best_epoch,
+                    second_value=_second_value(state, second_objective, best_epoch),
                     finished=is_last and is_finished(state, config),
                     cause=state.cause if is_last else None,
                 )

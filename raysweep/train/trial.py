@@ -50,6 +50,7 @@ class TrialSpec:
     """How many epochs the study has of it, from an earlier process of the trial."""
     measured: bool = False
     """Whether it leaves in its folder what it takes, for a plan."""
+    second_objective: Objective | None = None
 
     @property
     def stop_file(self) -> Path:
@@ -120,6 +121,7 @@ def _train(spec: TrialSpec, worker: Worker, report: Any, **options: Any) -> None
         spec.data,
         spec.objective,
         report=send,
+        second_objective=spec.second_objective,
         folder=spec.folder,
         worker=worker,
         resume=True,

@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from raysweep.config import Objective
 from raysweep.evaluate.figures.classification import save_confusion_matrix, save_predictions
 from raysweep.evaluate.figures.curves import _best_row, save_curves
+from raysweep.evaluate.figures.pareto import save_pareto_front
 
 # A layout that fails, a glyph that is missing or a division by zero shows up as a warning.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -264,3 +266,38 @@ def test_pyplot_and_torch_are_not_imported() -> None:
     code = f"import sys, {modules}; print({unwanted} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("first", ["maximize", "minimize"])
+@pytest.mark.parametrize("second", ["maximize", "minimize"])
+@pytest.mark.parametrize(
+    ("trials", "front"),
+    [
+        ({0: (0.5, 400_000.0)}, [0]),
+        ({0: (0.5, 4e5), 1: (0.6, 4e5), 2: (0.6, 4e5)}, [1, 2]),
+        ({number: (1 - 2**-number, 10.0**number) for number in range(20)}, list(range(20))[::-1]),
+        ({0: (0.9, 5.0), 1: (0.91, 6.0), 2: (0.1, 7.0), 3: (2.0, -8.0)}, [1, 0]),
+    ],
+    ids=["one", "equal", "many", "far"],
+)
+def test_pareto_front_of_any_shape(
+    tmp_path: Path, trials: dict[int, tuple[float, float]], front: list[int], first: str, second: str
+) -> None:
+    path = tmp_path / "pareto_front.png"
+    objectives = {
+        "first": Objective(metric="val/accuracy", direction=first),  # type: ignore[arg-type]
+        "second": Objective(metric="val/loss", direction=second),  # type: ignore[arg-type]
+    }
+    save_pareto_front(path, trials, front, **objectives, baseline=0, title="Pareto front", note=NOTE)
+    pixels = read_figure(path)
+    assert count_pixels(pixels, (0x00, 0x72, 0xB2)) > 50, "the front does not show"
+    assert count_pixels(pixels, (0xD5, 0x5E, 0x00)) > 50, "the baseline does not show"
+
+
+@pytest.mark.parametrize("front", [[], [7]])
+def test_a_front_of_other_trials_is_refused(tmp_path: Path, front: list[int]) -> None:
+    objective = Objective(metric="val/accuracy")
+    with pytest.raises(ValueError, match=r"must be trials of \[0\], at least 1, got \[7?\]"):
+        save_pareto_front(
+            tmp_path / "x.png", {0: (1.0, 1.0)}, front, first=objective, second=objective, baseline=0, title="t"
+        )

@@ -256,7 +256,7 @@ def test_disk_use_is_bounded_and_the_best_is_never_removed(tmp_path, sessions):
     for part in range(sessions):
         for result in ended:  # as if the driver had been killed each time before it removed anything
             write_checkpoints(tmp_path, result.number)
-        retention = Retention(tmp_path, Objective(metric="val/accuracy"), ended)
+        retention = Retention(tmp_path, [Objective(metric="val/accuracy")], ended)
         for number in order[len(ended) : (part + 1) * 12 // sessions]:
             write_checkpoints(tmp_path, number)
             ended.append(end(number, values[number], "PRUNED" if number == 9 else "COMPLETE"))
@@ -272,6 +272,6 @@ def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_stays(tmp_pat
     for number in range(6):
         write_checkpoints(tmp_path, number)
     ended = [end(0, 0.1), end(1, 0.2), end(2, None, "FAIL"), end(3, 0.9, "PRUNED")]
-    Retention(tmp_path, Objective(metric="val/loss", direction="minimize"), ended)
+    Retention(tmp_path, [Objective(metric="val/loss", direction="minimize")], ended)
     assert kept(tmp_path, "best") == [0, 1, 4, 5]
     assert kept(tmp_path, "last") == [4, 5]

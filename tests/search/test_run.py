@@ -216,6 +216,36 @@ def test_when_all_trials_fail_the_causes_are_listed(ray_local, images, tmp_path)
     assert caught.value.exit_code == 1
 
 
+def test_two_objectives_end_in_a_pareto_front(ray_local, images, tmp_path, capsys):
+    space = {
+        "task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "task.model": CategoricalDistribution(("fashion_cnn", "resnet10t")),
+    }
+    second = Objective(metric="model/num_parameters", direction="minimize")
+    study = make_study(images, space=space, second_objective=second, budget=Budget(trials=3))
+    options = RunOptions(storage=tmp_path, name="two", wandb="offline")
+    run_study(study, options)
+    assert capsys.readouterr().err.count("the search stops no trial early, as Optuna takes no intermediate values") == 1
+    study = dataclasses.replace(study, budget=Budget(trials=6))
+    record = run_study(study, dataclasses.replace(options, resume=True))
+    trials = optuna.load_study(
+        study_name="small", storage=JournalStorage(JournalFileBackend(str(options.run / "optuna.journal")))
+    )
+    assert [trial.state.name for trial in trials.trials] == 6 * ["COMPLETE"]
+    assert [trial["values"] for trial in record["trials"]] == [trial.values for trial in trials.trials]
+    sizes = {trial["params"]["task.model"]: trial["values"][1] for trial in record["trials"]}
+    assert 1 < sizes["fashion_cnn"] < sizes["resnet10t"]
+    front = record["pareto_front"]
+    assert sorted(front) == [trial.number for trial in trials.best_trials]
+    assert front[0] == record["best"]["number"]
+    for number in front:
+        assert (options.run / f"trials/{number:04d}/best/model.safetensors").is_file()
+        (row,) = read_json_lines(options.run / f"trials/{number:04d}/metrics.jsonl")
+        assert [row["val/accuracy"], row["model/num_parameters"]] == record["trials"][number]["values"]
+    assert (options.run / "test/pareto_front.png").is_file()
+    assert f"Pareto front of {len(front)} trials" in describe_results(record, options.run)
+
+
 def test_sixteen_bit_and_cmyk_images_are_used(ray_local, make_image_folder, tmp_path):
     folder = make_image_folder(tmp_path / "images", 2, 20)
     for index, path in enumerate(sorted(folder.rglob("*.jpg"))[::4]):

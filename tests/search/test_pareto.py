@@ -1,0 +1,223 @@
+"""Two objectives, without Ray: what Optuna is told, the front, what is kept of it, and what is refused."""
+
+import contextlib
+import dataclasses
+import json
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import IntDistribution
+from optuna.storages import InMemoryStorage
+
+from raysweep.config import Budget, Objective
+from raysweep.errors import UsageError
+from raysweep.evaluate.final import trial_folder
+from raysweep.search.options import RunOptions
+from raysweep.search.overrides import Overrides
+from raysweep.search.pareto import describe_front, describe_trial, record_front
+from raysweep.search.ranking import find_front, rank_results
+from raysweep.search.resume import Identity
+from raysweep.search.retention import KEEP_LEADING, Retention
+from raysweep.search.session import enter_run
+from raysweep.search.space_change import change_space
+from raysweep.search.strategy import TrialResult, create_strategy
+
+ACCURACY = Objective(metric="val/accuracy")
+SIZE = Objective(metric="model/num_parameters", direction="minimize")
+
+
+@pytest.fixture
+def study(make_study):
+    return make_study(second_objective=SIZE)
+
+
+def end(number, value, second_value, state="COMPLETE"):
+    return TrialResult(
+        number=number, state=state, value=value, second_value=second_value, best_epoch=1, params={}, duration_s=1.0
+    )
+
+
+# the strategy
+
+
+@pytest.mark.parametrize("sampler", ["default", "tpe", "random", "nsga2", "gp"])
+def test_a_search_by_each_sampler_stops_nothing_and_tells_optuna_both_values(study, sampler):
+    strategy = create_strategy(study, InMemoryStorage(), "small", sampler=sampler)
+    while (proposal := strategy.propose()) is not None:
+        number, params = proposal
+        assert set(params) == set(study.space_at(params))
+        assert not any(strategy.report(number, epoch, 0.9 if number < 9 else 0.01) for epoch in range(1, 9))
+        state = "FAIL" if number == 3 else "COMPLETE"
+        strategy.tell(end(number, 0.5 + number / 100, 1000.0 - number % 5, state))
+    trials = strategy.optuna_study.trials
+    assert len(trials) == study.budget.trials == 12
+    assert len({tuple(trial.params.items()) for trial in trials}) > 6
+    assert strategy.optuna_study.directions == [
+        optuna.study.StudyDirection.MAXIMIZE,
+        optuna.study.StudyDirection.MINIMIZE,
+    ]
+    assert trials[2].values == [0.52, 998.0]
+    assert (trials[3].state.name, trials[3].values) == ("FAIL", None)
+    results = strategy.results()
+    assert (results[2].value, results[2].second_value, results[2].best_epoch) == (0.52, 998.0, 1)
+    assert (results[3].value, results[3].second_value) == (None, None)
+    assert [result.number for result in find_front(results, study.objectives)] == [11, 9]
+
+
+def test_what_is_under_way_goes_on_after_the_epochs_that_were_reported(study):
+    storage = InMemoryStorage()
+    first = create_strategy(study, storage, "small")
+    runs = [first.propose() for _ in range(2)]
+    for epoch in (1, 2):
+        first.report(0, epoch, 0.5)
+    second = create_strategy(study, storage, "small")  # the first one's process is dead
+    assert [second.propose() for _ in range(2)] == runs
+    assert [second.num_reported(number) for number in (0, 1)] == [2, 0]
+    second.report(0, 2, 0.5)
+    second.report(0, 3, 0.6)
+    second.tell(end(0, 0.6, 1000.0))
+    assert second.optuna_study.trials[0].user_attrs["num_epochs"] == 3
+
+
+def test_the_target_is_of_the_first_objective(study):
+    study = dataclasses.replace(study, budget=Budget(trials=9, target=0.9))
+    strategy = create_strategy(study, InMemoryStorage(), "small")
+    for value in (0.89, 0.9):
+        assert strategy.has_budget()
+        strategy.tell(end(strategy.propose()[0], value, 0.5))
+    assert not strategy.has_budget()
+
+
+# the front
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=20),
+    st.tuples(*2 * [st.sampled_from(["maximize", "minimize"])]),
+)
+def test_the_front_is_optunas_and_the_best_is_on_it(values, directions):
+    optuna_study = optuna.create_study(directions=directions)
+    for pair in values:
+        optuna_study.add_trial(optuna.create_trial(values=pair))
+    objectives = [Objective(metric=f"val/{index}", direction=direction) for index, direction in enumerate(directions)]
+    results = [end(number, *pair) for number, pair in enumerate(values)]
+    front = find_front([*results, end(99, 9.0, -9.0, "FAIL")], objectives)
+    assert sorted(result.number for result in front) == [trial.number for trial in optuna_study.best_trials]
+    assert front[0] == rank_results(results, objectives)[0]
+    firsts = [result.value for result in front]
+    assert firsts == sorted(firsts, reverse=directions[0] == "maximize")
+
+
+def test_there_is_no_front_with_one_objective(make_study):
+    assert find_front([end(0, 0.5, None)], [ACCURACY]) == []
+    assert record_front(make_study(), [end(0, 0.5, None)]) == {}
+    assert "values" not in describe_trial(make_study(), end(0, 0.5, None))
+
+
+def test_the_front_in_the_results_and_as_a_table(study):
+    results = [end(0, 0.5, 412330.0), end(1, 0.9, 999.0), end(2, 0.95, 1e6), end(3, None, None, "FAIL")]
+    record = {
+        "objective": {"metric": "val/accuracy"},
+        "trials": [describe_trial(study, result) for result in results],
+        **record_front(study, results),
+    }
+    record = json.loads(json.dumps(record))
+    assert record["pareto_front"] == [2, 1]
+    assert record["second_objective"] == {"metric": "model/num_parameters", "direction": "minimize"}
+    assert [trial["values"] for trial in record["trials"]] == [[0.5, 412330], [0.9, 999], [0.95, 1e6], [None, None]]
+    assert describe_front(record) == [
+        "Pareto front of 2 trials; their models are in trials/*/best:",
+        "  trial  val/accuracy  model/num_parameters",
+        "      2        0.9500             1,000,000",
+        "      1        0.9000              999.0000",
+    ]
+
+
+def test_the_models_of_the_front_are_kept_as_long_as_they_are_on_it(tmp_path):
+    retention = Retention(tmp_path, [ACCURACY, SIZE], [])
+    ended = []
+    for number in range(12):
+        (trial_folder(tmp_path, number) / "best").mkdir(parents=True)
+        ended.append(end(number, 0.5 + number / 100, 100.0 + 10 * number))  # each better and larger: all on the front
+        retention.trial_ended(ended[-1])
+        assert len(list(tmp_path.glob("trials/*/best"))) == number + 1
+    (trial_folder(tmp_path, 12) / "best").mkdir(parents=True)
+    retention.trial_ended(end(12, 0.58, 50.0))  # beats the first nine in both
+    kept = sorted(int(path.parent.name) for path in tmp_path.glob("trials/*/best"))
+    assert kept == [0, 9, 10, 11, 12]
+    assert len(kept) - 1 > KEEP_LEADING
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model/params", r"unknown second objective 'model/params'.*model/latency_ms, model/num_parameters, val/acc"),
+        ("val/acuracy:maximize", "did you mean 'val/accuracy'"),
+        ("val/macro_f1", "give val/macro_f1:maximize or val/macro_f1:minimize"),
+        ("val/accuracy:maximize", "two metrics, got 'val/accuracy' twice; others: model/latency_ms"),
+        ("model/latency_ms:maximize", "model/latency_ms must have minimize, got 'maximize'"),
+        ("parameters:minimize", "an objective is a validation metric, val/NAME, or a cost of the model"),
+    ],
+)
+def test_a_second_objective_that_is_none_is_refused_with_those_there_are(make_study, text, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        Overrides(second_objective=text).apply(make_study())
+    assert caught.value.exit_code == 2
+
+
+def test_a_cost_is_no_first_objective(make_study):
+    with pytest.raises(ValueError, match=r"unknown objective 'model/num_parameters'.* Known: val/accuracy, "):
+        make_study(objective=SIZE)
+
+
+def test_the_command_line_names_a_second_objective_that_stays(make_study):
+    first = Overrides(second_objective="model/num_parameters")
+    assert first.apply(make_study()) == make_study(second_objective=SIZE)
+    again = Overrides(pruner="none", sampler="nsga2").over(first)
+    assert again.apply(make_study()).objectives == (ACCURACY, SIZE)
+    assert Overrides(second_objective="val/loss:minimize").apply(make_study()).second_objective.metric == "val/loss"
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+def test_pruners_are_refused_as_optuna_takes_no_intermediate_values(study, pruner):
+    with pytest.raises(UsageError, match=f"no intermediate values with two objectives, got --pruner {pruner}"):
+        Overrides(pruner=pruner).apply(study)
+
+
+def test_cmaes_is_refused(study):
+    with pytest.raises(UsageError, match="cmaes of Optuna searches for one objective only, got two; give default, tpe"):
+        Overrides(sampler="cmaes").apply(study)
+
+
+# going on
+
+
+@pytest.mark.parametrize("allow_space_change", [False, True])
+def test_a_run_does_not_go_on_with_another_objective(make_study, study, tmp_path, allow_space_change):
+    options = RunOptions(storage=tmp_path, name="run", resume=True, allow_space_change=allow_space_change)
+    options.run.mkdir()
+    identity = Identity(run_id="abc", study_name="small")
+    (options.run / "study.json").write_text(json.dumps({**make_study().to_json(), **identity.to_json()}))
+    with contextlib.ExitStack() as stack:
+        assert enter_run(make_study(), options, stack)[1] == identity
+    with contextlib.ExitStack() as stack, pytest.raises(UsageError, match=r"second_objective: null -> not there\n"):
+        enter_run(study, options, stack)
+
+
+def test_trials_that_fit_a_changed_space_keep_both_values(study, tmp_path):
+    storage = InMemoryStorage()
+    strategy = create_strategy(study, storage, "small")
+    number, params = strategy.propose()
+    path = trial_folder(tmp_path, number) / "config.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"config": study.trial_config(params, number).to_json()}))
+    strategy.tell(end(number, 0.5, 1000.0))
+    wider = dataclasses.replace(study, space={**study.space, "training.epochs": IntDistribution(2, 20)})
+    after = create_strategy(wider, storage, change_space(wider, storage, "small", tmp_path))
+    assert [(result.value, result.second_value) for result in after.results()] == [(0.5, 1000.0)]
+    assert after.propose()[0] == 1
