@@ -171,7 +171,7 @@ def test_two_workers_on_two_hosts_train_as_two_on_one(hosts: Hosts):
 def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts):
     """A trial takes both hosts: without one of them the study waits, and goes on when it is back."""
     words = f"--trials 2 --workers 2 --cpus-per-worker {os.cpu_count()} --wandb disabled --name cut"
-    words += " --set training.epochs=8 --set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
+    words += " --set training.epochs=4 --set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
     command = f"python -m platform.tune car_resnet --data sample {words}"
     study, log = hosts.start(HEAD, command, hosts.folder / "cut.log")
     try:
@@ -189,7 +189,7 @@ def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts):
     record = json.loads((run / "results.json").read_text())
     assert [(trial["state"], trial["retries"]) for trial in record["trials"]] == [("COMPLETE", 0)] * 2
     assert [trial["node_losses"] for trial in record["trials"]] == [1, 0]
-    assert [row["epoch"] for row in read_json_lines(run / "trials/0000/metrics.jsonl")] == list(range(1, 9))
+    assert [row["epoch"] for row in read_json_lines(run / "trials/0000/metrics.jsonl")] == list(range(1, 5))
 
 
 def test_a_submitted_job_runs_on_the_cluster_too(hosts: Hosts):
