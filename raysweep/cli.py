@@ -2,13 +2,21 @@
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from raysweep.cli_options import (
+    check_name,
+    parse_duration,
+    resolve_source,
+    with_address,
+    with_changes,
+    with_storage,
+    with_trial_size,
+)
 from raysweep.errors import RaysweepError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -18,68 +26,6 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 @click.version_option(package_name="raysweep")
 def cli() -> None:
     """Hyperparameter search for image models on a Ray cluster."""
-
-
-def parse_duration(text: str) -> float:
-    """Seconds in `90s`, `45m`, `2h` or `1d`.
-
-    Raises:
-        click.BadParameter: the text is none of these.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not match or float(match[1]) == 0:
-        raise click.BadParameter(f"a duration is a number with s, m, h or d, such as 90s or 2h, got {text!r}")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-
-
-with_storage = click.option(
-    "--storage",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Where runs and the cache of decoded images are kept; on a cluster a path all nodes share.",
-)
-with_address = click.option(
-    "--address",
-    metavar="ADDR",
-    help="A Ray cluster; default: the one running here or in RAY_ADDRESS, else a local one; `local` forces that.",
-)
-
-
-def with_trial_size(command: Any) -> Any:
-    """Adds the options that say what one trial takes."""
-    for option in (
-        click.option("--gpus-per-worker", type=float, metavar="F", help="Default: 1 where there are any."),
-        click.option("--cpus-per-worker", type=float, metavar="F", help="Default: 1, or the share of a GPU."),
-        click.option(
-            "--workers",
-            type=click.IntRange(min=1),
-            default=1,
-            show_default=True,
-            help="Workers of one trial; above 1: DDP.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def with_changes(command: Any) -> Any:
-    """Adds the options that change a study."""
-    for option in (
-        click.option("--seed", type=int, metavar="N", help="Of the search and of every trial; default: 0."),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Fixes one field of the study, dotted: task.model=resnet18; may be repeated.",
-        ),
-        click.option("--max-epochs", type=int, metavar="N", help="Clips the range of epochs, and the baseline's."),
-        click.option("--trials", type=int, metavar="N", help="Trials in all, the baseline and failed ones included."),
-        click.option("--data", metavar="PATH|sample", help="A folder of images or idx files, or the built-in sample."),
-    ):
-        command = option(command)
-    return command
 
 
 @cli.command(context_settings=CONTEXT)
@@ -234,9 +180,9 @@ def plan(
 
     overrides = Overrides(data=resolve_source(data), trials=trials, max_epochs=max_epochs, settings=settings, seed=seed)
     resolved = overrides.apply(load_study(study))
+    from raysweep.plan.plan import describe_plan, plan_to_json
+    from raysweep.plan.probe import find_cluster, plan_study
     from raysweep.search.options import RunOptions  # slow: after what can be refused without it
-    from raysweep.search.plan import describe_plan, plan_to_json
-    from raysweep.search.probe import find_cluster, plan_study
 
     options = RunOptions(
         storage=storage.resolve(),
@@ -342,11 +288,6 @@ def doctor(
         sys.exit(1)
 
 
-def resolve_source(data: str | None) -> str | None:
-    """What --data names: an absolute path, `sample`, or none."""
-    return data if data in (None, "sample") else str(Path(data).expanduser().resolve())
-
-
 def describe_prediction(row: dict[str, Any]) -> str:
     """What is known of one image, for a person."""
     if "error" in row:
@@ -354,17 +295,6 @@ def describe_prediction(row: dict[str, Any]) -> str:
     if row["rejected"]:
         return f"rejected: none of the classes (score {row['score']:.2f}, at least {row['threshold']:.2f} is accepted)"
     return f"{row['label']} ({row['confidence']:.1%})"
-
-
-def check_name(name: str) -> str:
-    """The name, which becomes a folder's.
-
-    Raises:
-        click.BadParameter: it has other characters than letters, digits, `.`, `_` and `-`.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise click.BadParameter(f"--name is a folder's name of letters, digits, '.', '_' and '-', got {name!r}")
-    return name
 
 
 def data_root() -> Path | None:

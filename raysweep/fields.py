@@ -17,7 +17,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that does not exist: the closest ones first, then all that are known."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     return f"unknown {what} {name!r}{hint} Known: {', '.join(known)}."
 
 

@@ -1,4 +1,4 @@
-"""What tests share: one local Ray cluster per session, and factories of small data sets in real files."""
+"""What tests share: one local Ray cluster per session, factories of small data sets in real files, a small study."""
 
 import gzip
 import json
@@ -9,15 +9,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from PIL import Image
 
 from raysweep import fields
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.images import DataInfo, PreparedData
+from raysweep.study import Study, When
+from raysweep.tasks.classification import ClassificationConfig
 
 Labelled = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
 
@@ -203,3 +208,32 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., Study]:
+    """`(**changes)` -> a study of 12 trials over learning rate, epochs, optimizer and SGD's momentum."""
+
+    def make(**changes: Any) -> Study:
+        values = {
+            "name": "small",
+            "task": ClassificationConfig(model="fashion_cnn", optimizer="adam", dropout=0.5),
+            "data": DataConfig(image_size=32),
+            "training": TrainingConfig(epochs=3),
+            "space": {
+                "task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+                "task.optimizer": CategoricalDistribution(("adam", "sgd")),
+                "training.epochs": IntDistribution(3, 10),
+            },
+            "conditions": (When("task.optimizer", "sgd", {"task.momentum": FloatDistribution(0.5, 0.95)}),),
+            "objective": Objective(metric="val/accuracy"),
+            "budget": Budget(trials=12),
+        }
+        return Study(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def study(make_study: Callable[..., Study]) -> Study:
+    return make_study()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from raysweep.cli import check_name, parse_duration
+from raysweep.cli_options import check_name, parse_duration
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,7 +42,7 @@ def tune(
             ["fashion_cnn", "--finalists", "3", "--seeds", "2", "--second-objective", "model/num_parameters"],
             "the best by one objective, got two",
         ),
-        (["fashion_cnn", "--second-objective", "model/size"], "did you mean 'model/latency_ms'? Known: "),
+        (["fashion_cnn", "--second-objective", "model/latency"], "did you mean 'model/latency_ms'? Known: "),
         (
             ["fashion_cnn", "--second-objective", "val/loss:minimize", "--pruner", "asha"],
             "takes no intermediate values",

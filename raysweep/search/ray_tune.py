@@ -14,11 +14,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from raysweep.cluster.lost_nodes import Addresses, NodeWatch
+from raysweep.cluster.orphans import OrphanCollector
+from raysweep.cluster.waiting import WaitingNotice
 from raysweep.search.capacity import Request
 from raysweep.search.observer import Observer
-from raysweep.search.orphans import OrphanCollector
 from raysweep.search.strategy import MAX_RETRIES, Strategy, TrialResult
-from raysweep.search.waiting import WaitingNotice
 from raysweep.train.loop import EpochReport
 from raysweep.train.trial import TrialSpec, run_trial
 

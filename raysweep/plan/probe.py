@@ -19,12 +19,12 @@ from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
 from raysweep.evaluate.final import trial_folder
+from raysweep.plan.estimate import PROBE_EPOCHS, Probe, ProbedPoint
+from raysweep.plan.plan import Plan, make_plan, nodes_in_use
+from raysweep.plan.prices import load_cluster, price_nodes
 from raysweep.search.capacity import Request, count_workers
 from raysweep.search.checks import batch_sizes, check_study
-from raysweep.search.estimate import PROBE_EPOCHS, Probe, ProbedPoint
 from raysweep.search.options import RunOptions
-from raysweep.search.plan import Plan, make_plan, nodes_in_use
-from raysweep.search.prices import load_cluster, price_nodes
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
 from raysweep.search.run import prepare_data, size_trials
 from raysweep.search.storage import open_storage

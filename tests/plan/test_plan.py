@@ -10,8 +10,7 @@ from optuna.distributions import IntDistribution
 
 from raysweep.config import Budget, TrainingConfig
 from raysweep.errors import UsageError
-from raysweep.search.capacity import Node, Request
-from raysweep.search.estimate import (
+from raysweep.plan.estimate import (
     TRAINED_SHARE,
     Probe,
     ProbedPoint,
@@ -20,8 +19,9 @@ from raysweep.search.estimate import (
     estimate_wall_time,
     schedule,
 )
-from raysweep.search.plan import describe_plan, make_plan, nodes_in_use, plan_to_json
-from raysweep.search.prices import load_cluster, price_nodes
+from raysweep.plan.plan import describe_plan, make_plan, nodes_in_use, plan_to_json
+from raysweep.plan.prices import load_cluster, price_nodes
+from raysweep.search.capacity import Node, Request
 
 GB = 10**9
 POINT = ProbedPoint(

@@ -6,8 +6,7 @@ from typing import Any
 
 from raysweep import fields
 from raysweep.errors import UsageError
-from raysweep.search.capacity import Node, Request, count_workers
-from raysweep.search.estimate import (
+from raysweep.plan.estimate import (
     LOW_TRAINED_SHARE,
     PROBE_EPOCHS,
     TRAINED_SHARE,
@@ -16,6 +15,7 @@ from raysweep.search.estimate import (
     count_checkpoint_bytes,
     estimate_wall_time,
 )
+from raysweep.search.capacity import Node, Request, count_workers
 from raysweep.search.pruners import MIN_TRIALS, stops_early
 from raysweep.search.retention import KEEP_LEADING
 from raysweep.study import Study
