@@ -38,10 +38,11 @@ lint: install
 unit: install
 	$(BIN)/python -m pytest -n auto -m "not ray"
 
+# record_curves.py measures nothing: it made the curves that search_efficiency.py searches on, with or without LCBench's.
 bench: install
-	for script in $(filter-out benchmarks/search_efficiency.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	for script in $(filter-out %/record_curves.py %/search_efficiency.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
-	$(if $(LCBENCH),$(BIN)/python benchmarks/search_efficiency.py $(LCBENCH),@echo "search_efficiency.py: give LCBENCH=FOLDER")
+	$(BIN)/python benchmarks/search_efficiency.py $(LCBENCH)
 
 lock:
 	uv pip compile --universal --python-version 3.11 --extra aws --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock

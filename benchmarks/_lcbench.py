@@ -78,10 +78,12 @@ def build_study(trials: int, seed: int) -> Study:
     )
 
 
-class Curves:
-    """The surrogate: a configuration's accuracy after each epoch, and how long each epoch takes."""
+class LCBench:
+    """A task of the surrogate: a configuration's accuracy after each epoch, and how long each epoch takes."""
 
-    def __init__(self, folder: Path) -> None:
+    build_study = staticmethod(build_study)
+
+    def __init__(self, folder: Path, task: str) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -92,18 +94,19 @@ class Curves:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
-        self._codes: dict[str, int] = json.loads((folder / "encoding.json").read_text())["OpenML_task_id"]
+        self._code: int = json.loads((folder / "encoding.json").read_text())["OpenML_task_id"][task]
+        self.mean_epoch_s = self._mean_epoch_s()
 
-    def load(self, task: str, params: dict[str, Any]) -> tuple["NDArray[np.float64]", "NDArray[np.float64]"]:
+    def load(self, params: dict[str, Any]) -> tuple["NDArray[np.float64]", "NDArray[np.float64]"]:
         """Validation accuracy in percent after each epoch, and the seconds that each epoch takes: (52,) both."""
         epochs = np.arange(1, NUM_EPOCHS + 1)
         inputs = np.column_stack([epochs, np.tile([float(params[key]) for key in INPUTS], (NUM_EPOCHS, 1))])
-        code = np.full((NUM_EPOCHS, 1), self._codes[task], dtype=np.int32)
+        code = np.full((NUM_EPOCHS, 1), self._code, dtype=np.int32)
         (outputs,) = self._session.run(None, {"x_cat": code, "x_cont": inputs.astype(np.float32)})
         clock = np.maximum.accumulate(np.maximum(outputs[:, 0], 1e-3).astype(float))
         return outputs[:, 1].astype(float), np.diff(clock, prepend=0.0) + 1e-3
 
-    def mean_epoch_s(self, task: str) -> float:
+    def _mean_epoch_s(self) -> float:
         """Mean seconds of an epoch over 100 seeded random configurations."""
         random = np.random.default_rng(0)
         total = 0.0
@@ -114,5 +117,5 @@ class Curves:
                 low, high = distribution.low, distribution.high
                 value = random.uniform(np.log(low), np.log(high)) if distribution.log else random.uniform(low, high)
                 point[key] = np.exp(value) if distribution.log else value
-            total += self.load(task, point)[1].sum()
+            total += self.load(point)[1].sum()
         return total / (100 * NUM_EPOCHS)

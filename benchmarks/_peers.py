@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 
 import optuna
-from _lcbench import NUM_EPOCHS
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
@@ -68,7 +67,7 @@ METHODS = {
     "random + ASHA, grace 3": Method(random, asha(3)),
     "TPE": Method(tpe, never),
     "TPE + ASHA as Ray tells it": Method(tpe, asha(1), RayWrapperStrategy),
-    "TPE + Hyperband": Method(tpe, lambda study: HyperbandPruner(max_resource=NUM_EPOCHS)),
+    "TPE + Hyperband": Method(tpe, lambda study: HyperbandPruner(max_resource=study.training.epochs)),
     "GP sampler": Method(lambda study: GPSampler(seed=study.seed), never),
     OURS: Method(functools.partial(build_sampler, "default"), functools.partial(build_pruner, "default")),
 }

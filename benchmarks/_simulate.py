@@ -5,14 +5,26 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from _lcbench import NUM_EPOCHS
+from typing import Any, Protocol
 
 from raysweep.search.strategy import Strategy, TrialResult
+from raysweep.study import Study
 
 Curve = Callable[[dict[str, Any]], tuple[Any, Any]]
 """Objective after each epoch, and what each epoch costs, of a configuration."""
+
+
+class Task(Protocol):
+    """What is searched on: a study, whose trials all have `study.training.epochs` epochs, and their curves."""
+
+    mean_epoch_s: float
+    """Mean seconds of an epoch over random configurations."""
+
+    def build_study(self, trials: int, seed: int) -> Study: ...
+
+    def load(self, params: dict[str, Any]) -> tuple[Any, Any]:
+        """Objective after each epoch, and the seconds that each epoch takes, of a configuration."""
+        ...
 
 
 @dataclass(slots=True)
@@ -91,14 +103,15 @@ def simulate(strategy: Strategy, curve: Curve, *, workers: int, budget: float, c
             best = value
             outcome.improvements.append((round(now * workers, 4), round(value, 4)))
         now, stop = driver.call(now, lambda t=trial, e=epoch, v=value: strategy.report(t.number, e, v))
-        if not stop and epoch < NUM_EPOCHS:
+        ended = epoch == len(trial.values)
+        if not stop and not ended:
             heapq.heappush(queue, (now + trial.costs[epoch], number, epoch + 1))
             continue
-        outcome.full_trials += epoch == NUM_EPOCHS
+        outcome.full_trials += ended
         del running[number]
         result = TrialResult(
             number=number,
-            state="COMPLETE" if epoch == NUM_EPOCHS else "PRUNED",
+            state="COMPLETE" if ended else "PRUNED",
             value=trial.best,
             best_epoch=trial.best_epoch,
             params=trial.params,

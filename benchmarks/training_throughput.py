@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -66,14 +67,20 @@ def write_subset(source: Path, folder: Path, num_images: int) -> PreparedData:
     images, labels = (load_idx(path) for path in paths if path)
     if len(images) < num_images + NUM_VAL:
         give_up(f"--images must be at most {len(images) - NUM_VAL}, got {num_images}")
-    for split, start, stop in (("train", 0, num_images), ("val", num_images, num_images + NUM_VAL)):
+    bounds = {"train": (0, num_images), "val": (num_images, num_images + NUM_VAL)}
+    return save_prepared(folder, {split: (images[i:j], labels[i:j]) for split, (i, j) in bounds.items()})
+
+
+def save_prepared(folder: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> PreparedData:
+    """Images (N, 28, 28) uint8 and labels (N,) of `train` and `val` as the platform's cache keeps them."""
+    for split, (images, labels) in splits.items():
         (folder / split).mkdir(parents=True)
-        np.save(folder / split / "images.npy", images[start:stop, :, :, None])
-        np.save(folder / split / "labels.npy", labels[start:stop].astype(np.int64))
-        np.save(folder / split / "rows.npy", np.arange(stop - start))
+        np.save(folder / split / "images.npy", images[:, :, :, None])
+        np.save(folder / split / "labels.npy", labels.astype(np.int64))
+        np.save(folder / split / "rows.npy", np.arange(len(labels)))
     info = DataInfo(
         source="fashion-mnist", synthetic=False, digest="", classes=tuple("0123456789"),
-        num_train=num_images, num_val=NUM_VAL, num_test=0,
+        num_train=len(splits["train"][1]), num_val=len(splits["val"][1]), num_test=0,
     )  # fmt: skip
     files.write_json(folder / "info.json", fields.to_json(info))
     return PreparedData.load(folder)

@@ -119,7 +119,7 @@ def test_an_unknown_model_names_close_ones(name: str, close: str) -> None:
 
 
 def test_nothing_close_is_not_an_error_of_its_own() -> None:
-    with pytest.raises(UsageError, match="unknown model 'xyz'. Known: fashion_cnn"):
+    with pytest.raises(UsageError, match=r"unknown model 'xyz'\. Known: fashion_cnn"):
         check_model("xyz", pretrained=False)
 
 
