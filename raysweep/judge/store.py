@@ -2,7 +2,7 @@
 
 import contextlib
 import fcntl
-import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +22,6 @@ IMAGES_SEEN = 300_000
 MAX_EPOCHS = 60
 MAX_BYTES = 2**30
 """Of decoded images in memory; a seeded choice where a split has more."""
-
-log = logging.getLogger(__name__)
 
 
 def ensure_judge(data: PreparedData) -> Path:
@@ -56,7 +54,7 @@ def _make_judge(data: PreparedData, path: Path) -> None:
     train_images, train_labels = _load_split(data.train)
     epochs = max(1, min(MAX_EPOCHS, round(IMAGES_SEEN / len(train_labels))))
     source = f"trained on {data.info.source}: {len(train_labels)} training images, {epochs} epochs, seed 0"
-    log.info("judge of generated images: %s", source)
+    print(f"a judge of generated images is being {source}; it is kept", file=sys.stderr)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     judge = train_judge(train_images, train_labels, num_classes, epochs=epochs, device=device)
     save_judge(path, judge, {"source": source, "accuracy": measure_accuracy(judge, images, labels)})
