@@ -13,7 +13,7 @@ on the task on average). Paired by task and seed.
 Figures: what was spent to reach random search's median final value (never: twice the budget), as a ratio, geometric
 mean over tasks with a bootstrap interval over tasks and seeds; and the mean rank at 25, 50 and 100 % of the budget.
 
-    .venv/bin/python benchmarks/search_efficiency.py [FOLDER] --runs runs.jsonl     # about 1 h on one core, 6 min without FOLDER
+    .venv/bin/python benchmarks/search_efficiency.py [FOLDER] --runs runs.jsonl  # 1 h on one core, 6 min without FOLDER
 
 Runs are kept in a JSON-lines file and not repeated, so that it can be done in pieces (`--for 280` seconds each).
 """
