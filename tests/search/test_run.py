@@ -82,7 +82,8 @@ def test_results_hold_the_contract(finished, images):
     assert {key: record[key] for key in stored} == stored
     assert [trial["number"] for trial in stored["trials"]] == [0, 1, 2, 3]
     for trial in stored["trials"]:
-        assert set(trial) == {"number", "state", "value", "best_epoch", "params", "duration_s", "error"}
+        contract = {"number", "state", "value", "best_epoch", "params", "duration_s", "error"}
+        assert set(trial) == contract | {"retries", "node_losses"}
         assert trial["state"] in ("COMPLETE", "PRUNED")
     assert stored["trials"][0]["params"] == {"task.learning_rate": 1e-4, "training.epochs": 1}
     assert stored["baseline"] == stored["trials"][0]
