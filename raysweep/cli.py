@@ -94,8 +94,7 @@ def tune(
 
     STUDY is a name in search_spaces/ or a path to such a file. With --resume, what the first start said of the study
     (--data, --trials, --max-epochs, --time-budget, --target, --second-objective, --set, --seed, --strategy, --pruner,
-    --finalists, --seeds)
-    holds unless it is said again.
+    --finalists, --seeds) holds unless it is said again.
     """
     from raysweep.search.overrides import Overrides
     from raysweep.study import load_study

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import ray
 from ray.core.generated.common_pb2 import NodeDeathInfo  # type: ignore[attr-defined]
@@ -38,11 +39,14 @@ class NodeWatch:
 
     def _look(self, nodes: Addresses) -> list[str]:
         known = {node["NodeID"]: node for node in ray.nodes()}  # type: ignore[no-untyped-call]
-        return sorted(
-            address[0]
-            for node, address in nodes.items()
-            if (not answers(address) if known[node]["Alive"] else known[node]["DeathReason"] != IDLE)
-        )
+        return sorted(address[0] for node, address in nodes.items() if is_lost(known.get(node), address))
+
+
+def is_lost(known: Mapping[str, Any] | None, address: tuple[str, int]) -> bool:
+    """Whether a node is lost, of which Ray knows so much; it forgets those that are long dead."""
+    if known is None:
+        return True
+    return not answers(address) if known["Alive"] else bool(known["DeathReason"] != IDLE)
 
 
 def answers(address: tuple[str, int]) -> bool:

@@ -97,11 +97,6 @@ def normalise_images(pixels: npt.NDArray[np.uint8], config: DataConfig, device: 
     return _normalise(_to_device(pixels, device), config)
 
 
-def space_evenly(num_images: int, most: int | None) -> npt.NDArray[np.int64]:
-    """At most so many positions in a split, evenly spaced: it may be sorted by class. None: all."""
-    return np.linspace(0, num_images - 1, min(num_images, most or num_images)).round().astype(np.int64)
-
-
 def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
     """Images (B, C, H, W) float in [0, 1] as decoded ones are, (B, H, W, C) uint8."""
     pixels: npt.NDArray[np.uint8] = images.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -106,7 +106,7 @@ class PreparedData:
         for images, most in ((self.train, num_train), (self.val, num_val)):
             place = folder / images.folder.name
             place.mkdir()
-            chosen = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(np.int64)
+            chosen = space_evenly(len(images), most)
             (place / "images.npy").symlink_to(images.folder / "images.npy")
             np.save(place / "rows.npy", np.load(images.folder / "rows.npy")[chosen])
             np.save(place / "labels.npy", images.labels[chosen])
@@ -121,3 +121,8 @@ class PreparedData:
         """What `save` left in the cache's `folder`."""
         values: dict[str, Any] = json.loads((folder / "info.json").read_text())
         return PreparedData(folder=folder, info=fields.from_json(DataInfo, values))
+
+
+def space_evenly(num_images: int, most: int | None) -> npt.NDArray[np.int64]:
+    """At most so many positions in a split, evenly spaced: it may be sorted by class. None: all."""
+    return np.linspace(0, num_images - 1, min(num_images, most or num_images)).round().astype(np.int64)

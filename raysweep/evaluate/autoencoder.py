@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from raysweep.data.batches import space_evenly
+from raysweep.data.images import space_evenly
 from raysweep.evaluate.autoencoder_figures import draw_figures
 from raysweep.evaluate.autoencoder_report import Findings, Probe, write_reports
 from raysweep.evaluate.base import FinalRun

@@ -6,7 +6,8 @@ from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix
 
-from raysweep.data.batches import normalise_images, space_evenly, to_pixels
+from raysweep.data.batches import normalise_images, to_pixels
+from raysweep.data.images import space_evenly
 from raysweep.evaluate.autoencoder_report import Findings, class_means, describe_sizes
 from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.figures.classification import save_confusion_matrix

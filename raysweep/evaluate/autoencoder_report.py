@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import confusion_matrix
 
 from raysweep import files
 from raysweep.evaluate.base import FinalRun
 from raysweep.evaluate.latent_sizes import TOLERANCE, LatentSizes
 from raysweep.evaluate.reconstruction import Reconstruction
-from raysweep.evaluate.statistics import Lift, describe_confusions, describe_lift, report_classes
+from raysweep.evaluate.statistics import Lift, describe_confusions, describe_lift, most_confused, report_classes
 from raysweep.evaluate.stored import describe_model
 
 REPORT = "reconstruction_report"
@@ -159,13 +160,14 @@ def _write_probe(run: FinalRun, probe: Probe) -> None:
     """The classification report of the linear probe, as text and JSON."""
     classes = run.best.info.classes
     report = report_classes(run.test.labels, probe.predicted, classes)
+    matrix = confusion_matrix(run.test.labels, probe.predicted, labels=range(len(classes)))
     lines = [
         f"Linear probe on the frozen code of {describe_model(run.best)}: logistic regression fitted on the codes of",
         f"{probe.num_images} training images, {len(run.test)} test images",
         *([run.note] if run.note else []),
         "",
         report.text,
-        describe_confusions(run.test.labels, probe.predicted, classes),
+        describe_confusions(most_confused(matrix, classes)),
     ]
     files.write_text(run.folder / f"{PROBE_REPORT}.txt", "\n".join(lines) + "\n")
     files.write_json(run.folder / f"{PROBE_REPORT}.json", {"note": run.note, "report": report.values})

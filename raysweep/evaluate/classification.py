@@ -19,6 +19,7 @@ from raysweep.evaluate.figures.curves import save_curves
 from raysweep.evaluate.rejection.detector import DETECTOR, ensure_detector
 from raysweep.evaluate.rejection.report import evaluate_rejection, find_digits
 from raysweep.evaluate.statistics import (
+    ClassReport,
     describe_confusions,
     describe_lift,
     mean_class_accuracy,
@@ -45,7 +46,8 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
     confused = most_confused(matrix, classes)
 
     report = report_classes(images.labels, predicted, classes)
-    scores = _summarise(images.labels, predicted, classes)
+    baseline_report = report_classes(images.labels, baseline_predicted, classes)
+    scores = _summarise(images.labels, predicted, report)
     title = describe_model(best)
     lift_text = (
         f"the best trial is the baseline: no lift (n = {len(images)} test images)" if same else describe_lift(lift)
@@ -56,7 +58,7 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
         *([note] if note else []),
         "",
         report.text,
-        describe_confusions(images.labels, predicted, classes),
+        describe_confusions(confused),
     ]
     files.write_text(run.folder / REPORT, "\n".join(lines) + "\n")
     files.write_json(
@@ -64,7 +66,7 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
         {"note": note, "report": report.values},
     )
     lines = [f"baseline, {describe_model(run.baseline)}", *([note] if note else []), ""]
-    lines.append(report_classes(images.labels, baseline_predicted, classes).text)
+    lines.append(baseline_report.text)
     files.write_text(run.folder / "baseline_classification_report.txt", "\n".join(lines))
     _write_predictions(run.folder, images, probabilities, classes)
     _draw(run, matrix, probabilities)
@@ -72,7 +74,7 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
     rejection = evaluate_rejection(
         best, detector, images, run.folder, note, predicted=predicted, digits=find_digits(run.data_root)
     )
-    baseline_scores = _summarise(images.labels, baseline_predicted, classes)
+    baseline_scores = _summarise(images.labels, baseline_predicted, baseline_report)
     return {
         **scores,
         "num_images": len(images),
@@ -126,14 +128,13 @@ def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[n
 
 
 def _summarise(
-    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: tuple[str, ...]
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], report: ClassReport
 ) -> dict[str, float]:
-    report = report_classes(labels, predicted, classes).values
     return {
         "accuracy": float((labels == predicted).mean()),
-        "mean_class_accuracy": mean_class_accuracy(confusion_matrix(labels, predicted, labels=range(len(classes)))),
-        "macro_f1": float(report["macro avg"]["f1-score"]),
-        "weighted_f1": float(report["weighted avg"]["f1-score"]),
+        "mean_class_accuracy": mean_class_accuracy(confusion_matrix(labels, predicted)),
+        "macro_f1": float(report.values["macro avg"]["f1-score"]),
+        "weighted_f1": float(report.values["weighted avg"]["f1-score"]),
     }
 
 

@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 
 from raysweep import files
 from raysweep.config import DataConfig, TrialConfig
-from raysweep.data.batches import CPU, normalise_images, space_evenly
-from raysweep.data.images import DataInfo, ImageSet, PreparedData
+from raysweep.data.batches import CPU, normalise_images
+from raysweep.data.images import DataInfo, ImageSet, PreparedData, space_evenly
 from raysweep.tasks.autoencoder import AutoencoderTask
 from raysweep.tasks.base import build_task
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
-from sklearn.metrics import classification_report, confusion_matrix
+from sklearn.metrics import classification_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,9 +234,8 @@ def report_classes(labels: NDArray[np.int64], predicted: NDArray[np.int64], clas
     )
 
 
-def describe_confusions(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """The most frequent confusions of classes (N,) and (N,), as a paragraph of a report."""
-    confused = most_confused(confusion_matrix(labels, predicted, labels=range(len(classes))), classes)
+def describe_confusions(confused: pd.DataFrame) -> str:
+    """What `most_confused` returned, as a paragraph of a report."""
     table = confused.to_string(index=False) if len(confused) else "nothing: no image was misclassified"
     return f"Most confused:\n{table}"
 

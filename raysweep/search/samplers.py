@@ -86,7 +86,7 @@ def build_sampler(name: SamplerName, study: Study, num_trials: int = 0) -> BaseS
             return RandomSampler(seed=seed)
         case "default" if study.second_objective is None:
             return CurveSampler(study, CurveModel(study))
-        case "default" | "tpe":  # two objectives have no curves; TPE makes more of few trials than NSGA-II
+        case "default" | "tpe":  # two objectives have no curves
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_startup)
         case "random":
             return RandomSampler(seed=seed)

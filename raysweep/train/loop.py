@@ -17,8 +17,8 @@ from PIL import Image
 
 from raysweep import files
 from raysweep.config import Objective, TrialConfig
-from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training, space_evenly
-from raysweep.data.images import ImageSet, PreparedData
+from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training
+from raysweep.data.images import ImageSet, PreparedData, space_evenly
 from raysweep.errors import TrialError
 from raysweep.tasks.base import Task, build_task
 from raysweep.train import checkpoint

@@ -51,6 +51,7 @@ class TrialSpec:
     measured: bool = False
     """Whether it leaves in its folder what it takes, for a plan."""
     second_objective: Objective | None = None
+    """None: there is but one."""
 
     @property
     def stop_file(self) -> Path:

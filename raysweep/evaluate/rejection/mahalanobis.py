@@ -8,7 +8,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 
-from raysweep.data.batches import space_evenly
+from raysweep.data.images import space_evenly
 from raysweep.evaluate.rejection.features import Features
 from raysweep.evaluate.rejection.fitting import FitData, TensorScore
 from raysweep.evaluate.rejection.logits import Energy

@@ -11,9 +11,8 @@ import torch
 from sklearn.metrics import roc_curve
 
 from raysweep import files
-from raysweep.data.batches import space_evenly
 from raysweep.data.idx import DIGITS, find_idx_file, load_idx
-from raysweep.data.images import ImageSet
+from raysweep.data.images import ImageSet, space_evenly
 from raysweep.evaluate.figures.rejection import save_score_histograms
 from raysweep.evaluate.rejection.detector import BLOCK, KEPT, Detector, measure_auroc
 from raysweep.evaluate.rejection.features import Features, extract_from_pixels, extract_from_set

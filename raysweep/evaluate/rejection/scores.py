@@ -10,7 +10,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from raysweep.data.batches import space_evenly
+from raysweep.data.images import space_evenly
 from raysweep.evaluate.rejection.features import Features
 from raysweep.evaluate.rejection.fitting import FitData, Score, TensorScore
 from raysweep.evaluate.rejection.logits import Energy, MaximumSoftmax
