@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from _recorded import RECORDS, build_study, load_records
+from _report import finish
 from training_throughput import find_data, save_prepared
 
 from raysweep.data.idx import load_idx
@@ -87,6 +88,7 @@ def main() -> None:
             with args.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"{number}: {line['accuracy'][-1]:.4f} in {sum(line['seconds']):.1f} CPU s", flush=True)
+    finish("record_curves", ratios={}, n=args.configurations)
 
 
 if __name__ == "__main__":
