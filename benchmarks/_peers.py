@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Callable
+from typing import Protocol
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
@@ -45,9 +47,15 @@ def random(study: Study) -> BaseSampler:
     return RandomSampler(seed=study.seed)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Method:
+class Method(Protocol):
     """How a strategy is built for a study, whose seed is the run's."""
+
+    def build(self, study: Study) -> Strategy: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OptunaMethod:
+    """A sampler and a pruner of Optuna's kind."""
 
     sampler: Callable[[Study], BaseSampler]
     pruner: Callable[[Study], BasePruner]
@@ -61,13 +69,17 @@ class Method:
 
 
 OURS, BASE = "default", "random"
-METHODS = {
-    BASE: Method(random, never),
-    "random + ASHA": Method(random, asha(1)),
-    "random + ASHA, grace 3": Method(random, asha(3)),
-    "TPE": Method(tpe, never),
-    "TPE + ASHA as Ray tells it": Method(tpe, asha(1), RayWrapperStrategy),
-    "TPE + Hyperband": Method(tpe, lambda study: HyperbandPruner(max_resource=study.training.epochs)),
-    "GP sampler": Method(lambda study: GPSampler(seed=study.seed), never),
-    OURS: Method(functools.partial(build_sampler, "default"), functools.partial(build_pruner, "default")),
+METHODS: dict[str, Method] = {
+    BASE: OptunaMethod(random, never),
+    "random + ASHA": OptunaMethod(random, asha(1)),
+    "random + ASHA, grace 3": OptunaMethod(random, asha(3)),
+    "TPE": OptunaMethod(tpe, never),
+    "TPE + ASHA as Ray tells it": OptunaMethod(tpe, asha(1), RayWrapperStrategy),
+    "TPE + Hyperband": OptunaMethod(tpe, lambda study: HyperbandPruner(max_resource=study.training.epochs)),
+    "GP sampler": OptunaMethod(lambda study: GPSampler(seed=study.seed), never),
+    OURS: OptunaMethod(functools.partial(build_sampler, "default"), functools.partial(build_pruner, "default")),
 }
+if importlib.util.find_spec("syne_tune"):
+    from _syne_tune import METHODS as SYNE_TUNE_METHODS
+
+    METHODS |= SYNE_TUNE_METHODS

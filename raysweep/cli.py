@@ -17,6 +17,7 @@ from raysweep.cli_options import (
     with_storage,
     with_trial_size,
 )
+from raysweep.config import KEEP_LEADING
 from raysweep.errors import RaysweepError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -47,6 +48,14 @@ def cli() -> None:
 )
 @with_address
 @with_trial_size
+@click.option(
+    "--keep-checkpoints",
+    type=click.IntRange(min=1),
+    default=KEEP_LEADING,
+    show_default=True,
+    metavar="K",
+    help="Models of so many leading trials stay, beside the baseline's.",
+)
 @click.option(
     "--wandb",
     "wandb_mode",
@@ -82,6 +91,7 @@ def tune(
     workers: int,
     cpus_per_worker: float | None,
     gpus_per_worker: float | None,
+    keep_checkpoints: int,
     settings: tuple[str, ...],
     wandb_mode: str | None,
     seed: int | None,
@@ -137,6 +147,7 @@ def tune(
         num_workers=workers,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
+        keep_checkpoints=keep_checkpoints,
         wandb=wandb_mode or default_mode(),  # type: ignore[arg-type]
         data_root=data_root(),
     )

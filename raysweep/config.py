@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 SamplerName = Literal["default", "tpe", "random", "gp", "cmaes", "nsga2"]
 PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
 
+KEEP_LEADING = 3
+"""How many of a search's leading trials keep their models."""
 COSTS = frozenset({"model/num_parameters", "model/latency_ms"})
 """What the model of any task costs: second objectives beside the task's own metrics; see raysweep.train.cost."""
 
@@ -133,6 +136,11 @@ class TaskConfig(Protocol):
     @property
     def reported_metrics(self) -> frozenset[str]:
         """What a trial of this configuration reports, `val/NAME`."""
+        ...
+
+    @property
+    def pin_group(self) -> Hashable:
+        """The final evaluation compares the best models of the groups, which are kept for it; none: of no group."""
         ...
 
     def check_available(self) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix
@@ -14,9 +15,11 @@ from raysweep.evaluate.figures.classification import save_confusion_matrix
 from raysweep.evaluate.figures.curves import save_curves
 from raysweep.evaluate.figures.generation import save_class_bars, save_rows, save_samples
 from raysweep.evaluate.figures.latent import save_latent_map, save_latent_sizes
-from raysweep.evaluate.reconstruction import decode_pixels
-from raysweep.evaluate.stored import describe_model
+from raysweep.evaluate.final import trial_folder
+from raysweep.evaluate.reconstruction import decode_pixels, encode_images
+from raysweep.evaluate.stored import StoredModel, describe_model, load_model
 from raysweep.tasks.autoencoder import AutoencoderConfig
+from raysweep.train import checkpoint
 
 NUM_IMAGES = 12
 NUM_TRAVERSED = 10
@@ -63,6 +66,7 @@ def draw_figures(run: FinalRun, findings: Findings) -> None:
     _draw_traversals(run, findings, title)
     _draw_prior(run, findings, title)
     _draw_sizes(run, findings)
+    _draw_reconstructions_of_sizes(run, findings)
     save_curves(
         run.folder / "curves.png",
         run.histories,
@@ -77,11 +81,7 @@ def _draw_reconstructions(run: FinalRun, findings: Findings, title: str) -> None
     """Originals over what the best model and the baseline make of them."""
     rows = space_evenly(len(run.test), NUM_IMAGES)
     names = ["test images", f"best: {title}"]
-    data = run.best.config.data
-    shown = [
-        to_pixels(normalise_images(run.test.gather(rows), data, next(run.best.modules["model"].parameters()).device))
-    ]
-    shown.append(decode_pixels(run.best, findings.best.codes[rows]))
+    shown = [_show_originals(run, rows), decode_pixels(run.best, findings.best.codes[rows])]
     if findings.lift is not None:
         names.append(f"baseline: {describe_model(run.baseline)}")
         shown.append(decode_pixels(run.baseline, findings.baseline.codes[rows]))
@@ -89,6 +89,36 @@ def _draw_reconstructions(run: FinalRun, findings: Findings, title: str) -> None
         run.folder / "reconstructions.png", np.stack(shown), names=names, title="Test images and their reconstructions",
         note=run.note,
     )  # fmt: skip
+
+
+def _show_originals(run: FinalRun, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Test images as the best model is given them."""
+    return to_pixels(normalise_images(run.test.gather(rows), run.best.config.data, _device(run.best)))
+
+
+def _draw_reconstructions_of_sizes(run: FinalRun, findings: Findings) -> None:
+    """What the best model of each size of code makes of the same test images, where it was kept."""
+    rows = space_evenly(len(run.test), NUM_IMAGES)
+    names, shown = ["test images"], [_show_originals(run, rows)]
+    for entry in findings.sizes.sizes:
+        folder = trial_folder(run.run, entry.number)
+        if not (folder / "best" / checkpoint.WEIGHTS).is_file():
+            continue
+        model = load_model(folder / "best" / checkpoint.WEIGHTS, folder / "config.json", _device(run.best))
+        names.append(f"{entry.size} values (trial {entry.number})")
+        shown.append(decode_pixels(model, encode_images(model, run.test, rows)))
+    save_rows(
+        run.folder / "latent_size_reconstructions.png",
+        np.stack(shown),
+        names=names,
+        title="Test images through codes of each size",
+        subtitle="the best trial of each size by its validation error",
+        note=run.note,
+    )
+
+
+def _device(model: StoredModel) -> torch.device:
+    return next(model.modules["model"].parameters()).device
 
 
 def _draw_traversals(run: FinalRun, findings: Findings, title: str) -> None:

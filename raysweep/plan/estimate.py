@@ -10,7 +10,6 @@ import numpy as np
 from raysweep.search.curves import GRACE_EPOCHS
 from raysweep.search.points import PointSpace
 from raysweep.search.pruners import stops_early
-from raysweep.search.retention import KEEP_LEADING
 from raysweep.study import Study
 
 TRAINED_SHARE, LOW_TRAINED_SHARE = 0.30, 0.19
@@ -130,9 +129,9 @@ def schedule(durations_s: Iterable[float], concurrency: int, deadline_s: float |
     return end
 
 
-def count_checkpoint_bytes(probe: Probe, concurrency: int) -> int:
-    """What checkpoints take at most: the best of the leading trials, of the baseline and of the run, and of running
-    trials the best and the last, which stands twice on the disk while it is written."""
+def count_checkpoint_bytes(probe: Probe, num_kept: int, concurrency: int) -> int:
+    """What checkpoints take at most: those that are kept, the run's best among them, and of running trials the best and
+    the last, which stands twice on the disk while it is written."""
     best = max(point.best_bytes for point in probe.points)
     last = max(point.last_bytes for point in probe.points)
-    return (KEEP_LEADING + 2) * best + concurrency * (best + 2 * last)
+    return num_kept * best + concurrency * (best + 2 * last)

@@ -17,7 +17,7 @@ from raysweep.plan.estimate import (
 )
 from raysweep.search.capacity import Node, Request, count_workers
 from raysweep.search.pruners import MIN_TRIALS, stops_early
-from raysweep.search.retention import KEEP_LEADING
+from raysweep.search.retention import count_kept
 from raysweep.study import Study
 
 
@@ -36,6 +36,8 @@ class Plan:
     wall: WallTime
     memory_bytes: int
     """Of one trial's process, of a DDP trial each worker."""
+    num_kept: int
+    """Models that stay at most: of trials, and the run's best."""
     checkpoint_bytes: int
     """All checkpoints of the run at most, those being written included."""
     cache_bytes: int
@@ -67,6 +69,7 @@ def make_plan(
     Raises:
         UsageError: memory, GPU memory or the disk cannot hold it; the message shows the arithmetic.
     """
+    num_kept = count_kept(study) + 1
     plan = Plan(
         study=study.name,
         trials=study.budget.trials,
@@ -77,7 +80,8 @@ def make_plan(
         stops_early=stops_early(study),
         wall=estimate_wall_time(study, probe, concurrency, reuses=request.num_workers == 1),
         memory_bytes=max(point.memory_bytes for point in probe.points),
-        checkpoint_bytes=count_checkpoint_bytes(probe, concurrency),
+        num_kept=num_kept,
+        checkpoint_bytes=count_checkpoint_bytes(probe, num_kept, concurrency),
         cache_bytes=cache_bytes,
         free_bytes=free_bytes,
         prices=prices,
@@ -145,7 +149,7 @@ def describe_checkpoints(plan: Plan) -> str:
     best = max(point.best_bytes for point in plan.probe.points)
     last = max(point.last_bytes for point in plan.probe.points)
     return (
-        f"{KEEP_LEADING + 2} x {format_bytes(best)} + {plan.concurrency} running x "
+        f"{plan.num_kept} x {format_bytes(best)} + {plan.concurrency} running x "
         f"({format_bytes(best)} + 2 x {format_bytes(last)})"
     )
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysweep.config import KEEP_LEADING
 from raysweep.search.overrides import Overrides
 from raysweep.tracking import Mode
 
@@ -26,6 +27,8 @@ class RunOptions:
     num_workers: int = 1
     cpus_per_worker: float | None = None
     gpus_per_worker: float | None = None
+    keep_checkpoints: int = KEEP_LEADING
+    """How many leading trials keep their models; at least 1."""
     wandb: Mode = "offline"
     data_root: Path | None = None
     """A folder that may hold mnist/ and fashion-mnist/."""

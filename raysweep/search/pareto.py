@@ -10,6 +10,7 @@ from raysweep import fields
 from raysweep.config import Objective, format_value
 from raysweep.evaluate.figures.pareto import save_pareto_front
 from raysweep.search.ranking import find_front
+from raysweep.search.retention import KEEP_FRONT
 from raysweep.search.strategy import BASELINE, TrialResult
 from raysweep.study import Study
 
@@ -51,7 +52,7 @@ def describe_front(record: dict[str, Any]) -> list[str]:
     rows += [[str(number), *map(format_value, values[number])] for number in record["pareto_front"]]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
-        f"Pareto front of {len(rows) - 1} trials; their models are in trials/*/best:",
+        f"Pareto front of {len(rows) - 1} trials; the models of {KEEP_FRONT} at most are in trials/*/best:",
         *("  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows),
     ]
 

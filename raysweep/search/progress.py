@@ -1,7 +1,7 @@
 """A live table of the search on a terminal; silent where stderr is none."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,10 +16,10 @@ class LiveTable:
     """Follows a search as an observer; a context manager that draws while it is open."""
 
     def __init__(
-        self, objective: Objective, num_trials: int, deadline: float | None, ended: Iterable[TrialResult]
+        self, objectives: Sequence[Objective], num_trials: int, deadline: float | None, ended: Iterable[TrialResult]
     ) -> None:
         """`ended`: of earlier sessions."""
-        self.objective = objective
+        self.objectives = objectives
         self.num_trials = num_trials
         self.deadline = deadline
         self.began = time.monotonic()
@@ -68,7 +68,7 @@ class LiveTable:
         )
         reported = {name for _, metrics in self.running.values() for name in metrics}
         losses = sorted(name for name in reported if name.startswith(("train/loss", "val/loss")))
-        columns = [*dict.fromkeys([*losses, self.objective.metric])]
+        columns = [*dict.fromkeys([*losses, *(objective.metric for objective in self.objectives)])]
         for column in ("trial", "epoch", *columns, "images/s"):
             table.add_column(column, justify="right")
         for number, (epochs, metrics) in sorted(self.running.items()):
@@ -84,10 +84,11 @@ class LiveTable:
         values = {result.number: result.value for result in self.ended if result.value is not None}
         if not values:
             return "no trial has ended yet"
-        pick = max if self.objective.direction == "maximize" else min
+        objective = self.objectives[0]
+        pick = max if objective.direction == "maximize" else min
         number = pick(values, key=lambda key: values[key])
         baseline = f", the baseline {format_value(values[BASELINE])}" if BASELINE in values else ""
-        return f"best {self.objective.metric} {format_value(values[number])} (trial {number}){baseline}"
+        return f"best {objective.metric} {format_value(values[number])} (trial {number}){baseline}"
 
     def _time_left(self) -> str:
         elapsed = time.monotonic() - self.began

@@ -1,45 +1,77 @@
-"""Which checkpoints stay on disk: of a search those of leading and running trials, the Pareto front, the baseline."""
+"""Which checkpoints stay on disk: of a search those that lead or are compared in the end, and of running trials."""
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raysweep.config import Objective
+import numpy as np
+
+from raysweep.config import KEEP_LEADING, Objective
+from raysweep.data.images import space_evenly
 from raysweep.evaluate.final import trial_folder
+from raysweep.search.points import PointSpace
 from raysweep.search.ranking import best_of_points, find_front, rank_results
 from raysweep.search.strategy import BASELINE, TrialResult
+from raysweep.study import Study
 
-KEEP_LEADING = 3
+KEEP_FRONT = 10
+"""Trials on the Pareto front whose models stay, from one end of it to the other."""
+NUM_DRAWN = 1000
+
+Keep = Callable[[Sequence[TrialResult]], set[int]]
+"""Of the ended trials that still have a model the numbers of those whose `best/` stays."""
 
 
-def keep_leading(ended: list[TrialResult], objectives: Sequence[Objective]) -> set[int]:
-    """The baseline, the three trials that lead and those on the Pareto front, for a search."""
-    leading = rank_results(ended, objectives)[:KEEP_LEADING]
-    return {BASELINE, *(result.number for result in (*leading, *find_front(ended, objectives)))}
+def keep_for_search(study: Study, num_leading: int = KEEP_LEADING) -> Keep:
+    """The baseline, the trials that lead, some on the Pareto front, and what the final evaluation compares."""
+
+    def keep(ended: Sequence[TrialResult]) -> set[int]:
+        leading = rank_results(ended, study.objectives)[:num_leading]
+        front = find_front(ended, study.objectives)
+        spread = [front[place] for place in space_evenly(len(front), KEEP_FRONT)]
+        return {BASELINE, *(result.number for result in (*leading, *spread, *_find_pinned(ended, study)))}
+
+    return keep
 
 
-def keep_of_points(ended: list[TrialResult], objectives: Sequence[Objective]) -> set[int]:
+def keep_of_points(objectives: Sequence[Objective]) -> Keep:
     """The best trial of each point, for finalists."""
-    return {result.number for result in best_of_points(ended, objectives)}
+    return lambda ended: {result.number for result in best_of_points(ended, objectives)}
+
+
+def count_kept(study: Study, num_leading: int = KEEP_LEADING) -> int:
+    """How many models `keep_for_search` keeps at most; groups of the final evaluation that random points meet."""
+    points = list(study.starting_points)
+    if study.space:
+        space = PointSpace(study.space, study.conditions)
+        points += map(space.to_params, space.draw(np.random.default_rng(0), NUM_DRAWN))
+    groups = {study.trial_config(point, BASELINE).task.pin_group for point in points}
+    on_front = KEEP_FRONT if study.second_objective else 0
+    return min(study.budget.trials, 1 + num_leading + on_front + len(groups - {None}))
+
+
+def _find_pinned(ended: Sequence[TrialResult], study: Study) -> list[TrialResult]:
+    """The best trial of each group that the final evaluation compares, unless it failed; the earliest of equals."""
+    best: dict[Any, TrialResult] = {}
+    for result in sorted(ended, key=lambda result: result.number):
+        if result.state == "FAIL" or result.value is None:  # what failed may be of another space
+            continue
+        group = study.trial_config(result.params, result.number).task.pin_group
+        if group is not None and (group not in best or study.objective.is_better(result.value, best[group].value)):
+            best[group] = result
+    return list(best.values())
 
 
 class Retention:
     """Follows a search as an observer and removes what will not be needed, at once of the trials `ended` before."""
 
-    def __init__(
-        self,
-        run: Path,
-        objectives: Sequence[Objective],
-        ended: Iterable[TrialResult],
-        keep: Callable[[list[TrialResult], Sequence[Objective]], set[int]] = keep_leading,
-    ) -> None:
-        """`keep` names the ended trials whose `best/` stays."""
+    def __init__(self, run: Path, ended: Iterable[TrialResult], keep: Keep) -> None:
         self.run = run
-        self.objectives = objectives
         self.keep = keep
-        self.ended = list(ended)
-        self._remove(self.ended)
+        self.with_model: list[TrialResult] = []
+        """Ended trials whose `best/` is there."""
+        self._take(ended)
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Nothing to remove."""
@@ -49,11 +81,16 @@ class Retention:
 
     def trial_ended(self, result: TrialResult) -> None:
         """Removes the trial's `last/`, and `best/` of trials that are not kept."""
-        self.ended.append(result)
-        self._remove([result])
+        self._take([result])
 
-    def _remove(self, just_ended: list[TrialResult]) -> None:
-        for result in just_ended:
-            shutil.rmtree(trial_folder(self.run, result.number) / "last", ignore_errors=True)
-        for number in {result.number for result in self.ended} - self.keep(self.ended, self.objectives):
-            shutil.rmtree(trial_folder(self.run, number) / "best", ignore_errors=True)
+    def _take(self, ended: Iterable[TrialResult]) -> None:
+        for result in ended:
+            folder = trial_folder(self.run, result.number)
+            shutil.rmtree(folder / "last", ignore_errors=True)
+            if (folder / "best").is_dir():
+                self.with_model.append(result)
+        kept = self.keep(self.with_model)
+        for result in self.with_model:
+            if result.number not in kept:
+                shutil.rmtree(trial_folder(self.run, result.number) / "best", ignore_errors=True)
+        self.with_model = [result for result in self.with_model if result.number in kept]

@@ -33,7 +33,7 @@ from raysweep.search.progress import LiveTable
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
 from raysweep.search.record import build_record, keep_best, keep_winner, write_study
 from raysweep.search.resume import Identity, check_digest
-from raysweep.search.retention import Retention, keep_of_points
+from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.strategy import Strategy, TrialResult
 from raysweep.study import Study
@@ -72,7 +72,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
             tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
         )
         strategy = open_strategy(study, run, identity)
-        retention = Retention(run, study.objectives, strategy.results())
+        retention = Retention(run, strategy.results(), keep_for_search(study, options.keep_checkpoints))
         _search(study, run, strategy, data, request, concurrency, [tracker, retention])
         results = _take_results(study, run, strategy)
         asked = identity.overrides
@@ -139,7 +139,7 @@ def _search(
         return
     announce_two_objectives(study)
     deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
-    table = LiveTable(study.objective, study.budget.trials, deadline, strategy.results())
+    table = LiveTable(study.objectives, study.budget.trials, deadline, strategy.results())
     shutil.rmtree(run / ".ray", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
         scratch = Path(local_scratch) if len(plan_nodes()) == 1 else run / ".ray"
@@ -185,7 +185,7 @@ def _confirm(
     again = open_confirmation(study, run, identity, chosen, asked.seeds)
     folder = run / FINALISTS
     tracker.prefix = "finalist-"
-    retention = Retention(folder, study.objectives, again.results(), keep_of_points)
+    retention = Retention(folder, again.results(), keep_of_points(study.objectives))
     _search(again.study, folder, again, data, request, concurrency, [tracker, retention])
     return again.finalists()
 

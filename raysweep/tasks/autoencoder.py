@@ -75,6 +75,11 @@ class AutoencoderConfig:
         """What a trial of this configuration reports; the ELBO's parts are a VAE's only."""
         return RECONSTRUCTION_METRICS | (VARIATIONAL_METRICS if self.variant == "variational" else frozenset())
 
+    @property
+    def pin_group(self) -> tuple[str, float]:
+        """What the size of the code depends on."""
+        return self.bottleneck, self.latent_size if self.bottleneck == "dense" else self.width
+
     def check_available(self) -> None:
         """Nothing can be missing."""
 

@@ -101,6 +101,11 @@ class ClassificationConfig:
             self.ema_decay,
         )
 
+    @property
+    def pin_group(self) -> None:
+        """None: the final evaluation wants the best trial and the baseline only."""
+        return None
+
     def check_available(self) -> None:
         """Fails in the driver on what would fail every trial.
 

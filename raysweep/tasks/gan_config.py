@@ -86,6 +86,11 @@ class GanConfig:
         rule = "task.spectral_norm must be false with task.loss=wasserstein: it would undo the clipping of weights"
         require(not (self.spectral_norm and self.loss == "wasserstein"), rule, self.spectral_norm)
 
+    @property
+    def pin_group(self) -> None:
+        """None: the final evaluation wants the best trial and the baseline only."""
+        return None
+
     def check_available(self) -> None:
         """Nothing can be missing."""
 

@@ -37,6 +37,7 @@ FIGURES = {
     "error_by_class.png",
     "latent_map.png",
     "latent_sizes.png",
+    "latent_size_reconstructions.png",
     "traversals.png",
     "confusion_matrix.png",
     "curves.png",

@@ -181,7 +181,7 @@ def test_only_so_many_processes_are_counted_as_run_at_once(study):
 
 def test_checkpoints_are_the_largest_of_all_points():
     large = dataclasses.replace(POINT, best_bytes=20, last_bytes=50)
-    assert count_checkpoint_bytes(make_probe(POINT, large), 3) == 5 * 20 + 3 * (20 + 2 * 100)
+    assert count_checkpoint_bytes(make_probe(POINT, large), 5, 3) == 5 * 20 + 3 * (20 + 2 * 100)
 
 
 @pytest.mark.parametrize(

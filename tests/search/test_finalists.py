@@ -244,7 +244,7 @@ def test_of_each_configuration_the_best_seed_is_kept(tmp_path):
     for result in [*ended, end(4, 0.3)]:
         for name in ("best", "last"):
             (trial_folder(tmp_path, result.number) / name).mkdir(parents=True)
-    retention = Retention(tmp_path, [ACCURACY], ended[:2], keep_of_points)
+    retention = Retention(tmp_path, ended[:2], keep_of_points([ACCURACY]))
     for result in ended[2:]:
         retention.trial_ended(result)
     kept = {name: sorted(path.parent.name for path in tmp_path.rglob(name)) for name in ("best", "last")}

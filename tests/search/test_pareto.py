@@ -1,4 +1,4 @@
-"""Two objectives, without Ray: what Optuna is told, the front, what is kept of it, and what is refused."""
+"""Two objectives, without Ray: what Optuna is told, the front, and what is refused."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,6 @@ from raysweep.search.overrides import Overrides
 from raysweep.search.pareto import describe_front, describe_trial, record_front
 from raysweep.search.ranking import find_front, rank_results
 from raysweep.search.resume import Identity
-from raysweep.search.retention import KEEP_LEADING, Retention
 from raysweep.search.session import enter_run
 from raysweep.search.space_change import change_space
 from raysweep.search.strategy import TrialResult, create_strategy
@@ -128,26 +127,11 @@ def test_the_front_in_the_results_and_as_a_table(study):
     assert record["second_objective"] == {"metric": "model/num_parameters", "direction": "minimize"}
     assert [trial["values"] for trial in record["trials"]] == [[0.5, 412330], [0.9, 999], [0.95, 1e6], [None, None]]
     assert describe_front(record) == [
-        "Pareto front of 2 trials; their models are in trials/*/best:",
+        "Pareto front of 2 trials; the models of 10 at most are in trials/*/best:",
         "  trial  val/accuracy  model/num_parameters",
         "      2        0.9500             1,000,000",
         "      1        0.9000              999.0000",
     ]
-
-
-def test_the_models_of_the_front_are_kept_as_long_as_they_are_on_it(tmp_path):
-    retention = Retention(tmp_path, [ACCURACY, SIZE], [])
-    ended = []
-    for number in range(12):
-        (trial_folder(tmp_path, number) / "best").mkdir(parents=True)
-        ended.append(end(number, 0.5 + number / 100, 100.0 + 10 * number))  # each better and larger: all on the front
-        retention.trial_ended(ended[-1])
-        assert len(list(tmp_path.glob("trials/*/best"))) == number + 1
-    (trial_folder(tmp_path, 12) / "best").mkdir(parents=True)
-    retention.trial_ended(end(12, 0.58, 50.0))  # beats the first nine in both
-    kept = sorted(int(path.parent.name) for path in tmp_path.glob("trials/*/best"))
-    assert kept == [0, 9, 10, 11, 12]
-    assert len(kept) - 1 > KEEP_LEADING
 
 
 # what is refused

@@ -1,4 +1,4 @@
-"""What going on rests on, without Ray: storage, lease, overrides, changed studies, retention."""
+"""What going on rests on, without Ray: storage, lease, overrides, changed studies."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, Objective
+from raysweep.config import Budget
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
 from raysweep.evaluate.final import trial_folder
@@ -19,7 +19,6 @@ from raysweep.evaluate.stored import save_config
 from raysweep.search.lease import hold_lease
 from raysweep.search.overrides import Overrides
 from raysweep.search.resume import Identity, describe_changes, load_stored, restore_identity
-from raysweep.search.retention import KEEP_LEADING, Retention
 from raysweep.search.session import open_strategy
 from raysweep.search.space_change import change_space
 from raysweep.search.storage import JOURNAL, open_storage
@@ -228,50 +227,3 @@ def test_another_baseline_is_another_study(study, tmp_path, setting):
     run_some(study, tmp_path)
     with pytest.raises(UsageError, match="the baseline, does not fit"):
         change_space(study.with_settings([setting]), open_storage(tmp_path, None), "small", tmp_path)
-
-
-# retention
-
-
-def write_checkpoints(run, number):
-    for name in ("best/model.safetensors", "last/checkpoint.safetensors"):
-        path = trial_folder(run, number) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * 1000)
-
-
-def kept(run, name):
-    return sorted(int(path.parent.name) for path in run.glob(f"trials/*/{name}"))
-
-
-def end(number, value, state="COMPLETE"):
-    return TrialResult(number=number, state=state, value=value, best_epoch=1, params={}, duration_s=1.0)
-
-
-@pytest.mark.parametrize("sessions", [1, 3])
-def test_disk_use_is_bounded_and_the_best_is_never_removed(tmp_path, sessions):
-    values = [0.1, 0.5, 0.9, 0.3, 0.9, 0.2, 0.9, 0.95, 0.0, 0.9, 0.4, 0.91]
-    order = [0, 2, 1, 4, 3, 6, 5, 9, 8, 7, 11, 10]
-    ended = []
-    for part in range(sessions):
-        for result in ended:  # as if the driver had been killed each time before it removed anything
-            write_checkpoints(tmp_path, result.number)
-        retention = Retention(tmp_path, [Objective(metric="val/accuracy")], ended)
-        for number in order[len(ended) : (part + 1) * 12 // sessions]:
-            write_checkpoints(tmp_path, number)
-            ended.append(end(number, values[number], "PRUNED" if number == 9 else "COMPLETE"))
-            retention.trial_ended(ended[-1])
-            complete = [r for r in ended if r.state == "COMPLETE"]
-            leading = sorted(complete, key=lambda r: (-r.value, r.number))[:KEEP_LEADING]
-            assert kept(tmp_path, "best") == sorted({0} | {r.number for r in leading})
-            assert kept(tmp_path, "last") == []
-    assert kept(tmp_path, "best") == [0, 2, 7, 11]
-
-
-def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_stays(tmp_path):
-    for number in range(6):
-        write_checkpoints(tmp_path, number)
-    ended = [end(0, 0.1), end(1, 0.2), end(2, None, "FAIL"), end(3, 0.9, "PRUNED")]
-    Retention(tmp_path, [Objective(metric="val/loss", direction="minimize")], ended)
-    assert kept(tmp_path, "best") == [0, 1, 4, 5]
-    assert kept(tmp_path, "last") == [4, 5]

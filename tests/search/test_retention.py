@@ -1,0 +1,134 @@
+"""Which checkpoints stay on disk, without Ray."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysweep.config import KEEP_LEADING, Budget, Objective
+from raysweep.evaluate.final import trial_folder
+from raysweep.search.retention import KEEP_FRONT, Retention, count_kept, keep_for_search
+from raysweep.search.strategy import TrialResult
+from raysweep.study import load_study
+
+SIZE = Objective(metric="model/num_parameters", direction="minimize")
+
+
+def write_checkpoints(run, number):
+    for name in ("best/model.safetensors", "last/checkpoint.safetensors"):
+        path = trial_folder(run, number) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 1000)
+
+
+def kept(run, name="best"):
+    return sorted(int(path.parent.name) for path in run.glob(f"trials/*/{name}"))
+
+
+def end(number, value, state="COMPLETE", second_value=None, **params):
+    return TrialResult(
+        number=number,
+        state=state,
+        value=value,
+        second_value=second_value,
+        best_epoch=1,
+        params=params,
+        duration_s=1.0,
+    )
+
+
+@pytest.mark.parametrize("sessions", [1, 3])
+@pytest.mark.parametrize("num_leading", [1, KEEP_LEADING])
+def test_disk_use_is_bounded_and_the_best_is_never_removed(tmp_path, make_study, sessions, num_leading):
+    values = [0.1, 0.5, 0.9, 0.3, 0.9, 0.2, 0.9, 0.95, 0.0, 0.9, 0.4, 0.91]
+    order = [0, 2, 1, 4, 3, 6, 5, 9, 8, 7, 11, 10]
+    keep = keep_for_search(make_study(), num_leading)
+    ended = []
+    for part in range(sessions):
+        for result in ended:  # as if the driver had been killed each time before it removed anything
+            write_checkpoints(tmp_path, result.number)
+        retention = Retention(tmp_path, ended, keep)
+        for number in order[len(ended) : (part + 1) * 12 // sessions]:
+            write_checkpoints(tmp_path, number)
+            ended.append(end(number, values[number], "PRUNED" if number == 9 else "COMPLETE"))
+            retention.trial_ended(ended[-1])
+            complete = [r for r in ended if r.state == "COMPLETE"]
+            leading = sorted(complete, key=lambda r: (-r.value, r.number))[:num_leading]
+            assert kept(tmp_path) == sorted({0} | {r.number for r in leading})
+            assert kept(tmp_path, "last") == []
+    assert kept(tmp_path) == ([0, 7] if num_leading == 1 else [0, 2, 7, 11])
+
+
+def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_stays(tmp_path, make_study):
+    study = make_study(objective=Objective(metric="val/loss", direction="minimize"))
+    for number in range(6):
+        write_checkpoints(tmp_path, number)
+    ended = [end(0, 0.1), end(1, 0.2), end(2, None, "FAIL"), end(3, 0.9, "PRUNED")]
+    Retention(tmp_path, ended, keep_for_search(study))
+    assert kept(tmp_path) == [0, 1, 4, 5]
+    assert kept(tmp_path, "last") == [4, 5]
+
+
+def test_models_of_the_front_are_kept_as_long_as_they_are_on_it(tmp_path, make_study):
+    retention = Retention(tmp_path, [], keep_for_search(make_study(second_objective=SIZE)))
+    for number in range(8):  # each better and larger: all on the front
+        write_checkpoints(tmp_path, number)
+        retention.trial_ended(end(number, 0.5 + number / 100, second_value=100.0 + 10 * number))
+        assert kept(tmp_path) == list(range(number + 1))
+    write_checkpoints(tmp_path, 8)
+    retention.trial_ended(end(8, 0.54, second_value=50.0))  # beats the first four, equals the fifth and is smaller
+    assert kept(tmp_path) == [0, 5, 6, 7, 8]
+
+
+@settings(deadline=None, max_examples=30)
+@given(order=st.permutations(range(40)), data=st.data())
+def test_of_a_long_front_both_ends_are_kept_and_not_more_than_so_many(make_study, tmp_path_factory, order, data):
+    run = tmp_path_factory.mktemp("run")
+    retention = Retention(run, [], keep_for_search(make_study(second_objective=SIZE), num_leading=1))
+    ended = []
+    for number, place in enumerate(order):
+        write_checkpoints(run, number)
+        ended.append(end(number, 0.5 + place / 100, second_value=100.0 + 10 * place))
+        retention.trial_ended(ended[-1])
+        if data.draw(st.booleans(), label="the driver is started again"):
+            retention = Retention(run, ended, keep_for_search(make_study(second_objective=SIZE), num_leading=1))
+        best = max(ended, key=lambda result: result.value).number
+        smallest = min(ended, key=lambda result: result.second_value).number
+        assert {0, best, smallest} <= set(kept(run))
+        assert len(kept(run)) <= 1 + KEEP_FRONT
+
+
+def test_the_best_of_each_size_of_code_is_kept_for_the_final_evaluation(tmp_path):
+    study = load_study("fashion_autoencoder")
+    assert study.objective.direction == "minimize"
+
+    def dense(number, value, size, state="COMPLETE"):
+        return end(number, value, state, **{"task.bottleneck": "dense", "task.latent_size": size})
+
+    ended = [
+        end(0, 0.9, **{"task.bottleneck": "spatial"}),
+        dense(1, 0.8, 2),
+        dense(2, 0.7, 2),
+        dense(3, 0.75, 2, "PRUNED"),
+        dense(4, 0.6, 4, "PRUNED"),
+        dense(5, 0.1, 8, "FAIL"),
+        *(dense(number, 0.01, 64) for number in (6, 7, 8)),
+        end(9, 0.5, **{"task.bottleneck": "spatial", "task.width": 2.0}),
+        end(10, 0.4, "PRUNED", **{"task.bottleneck": "spatial", "task.width": 2.0}),
+    ]
+    retention = Retention(tmp_path, [], keep_for_search(study))
+    for result in ended:
+        write_checkpoints(tmp_path, result.number)
+        retention.trial_ended(result)
+    assert kept(tmp_path) == [0, 2, 4, 6, 7, 8, 10]
+
+
+def test_how_many_are_kept_is_known_before(make_study):
+    assert count_kept(make_study()) == 1 + KEEP_LEADING
+    assert count_kept(make_study(budget=Budget(trials=2))) == 2
+    assert count_kept(make_study(budget=Budget(trials=50), second_objective=SIZE)) == 1 + KEEP_LEADING + KEEP_FRONT
+    sizes, widths = 8, 4
+    assert count_kept(load_study("fashion_autoencoder")) == 1 + KEEP_LEADING + sizes + widths
+    fixed = load_study("fashion_autoencoder").with_settings(["task.bottleneck=dense", "task.latent_size=16"])
+    assert count_kept(dataclasses.replace(fixed, space={}, conditions=(), points=())) == 1 + KEEP_LEADING + 1
