@@ -7,10 +7,10 @@ included; each trial's own images/s, the median of its epochs after the first, s
 the same network, batch (global), threads (one a worker) and images, fp32, gloo. In turn, the order reversed each time.
 
 On paper: what one trial a node on 100 nodes asks of the parts they share, from costs measured here: the driver's CPU
-time for each report (the slope over tiny epochs), and a trial's bytes of checkpoints an epoch. The part that is busy
-all the time first sets the shortest epoch. Storage is taken as 100 MB/s, what
-AWS EFS gives small file systems (an assumption: set --storage-mb-per-s). The object store carries configurations and
-reports only, some kB each: images come from the cache on the storage, once a node.
+time for each report (the slope over tiny epochs), the bytes of a report through the head's object store and network,
+and of an epoch's checkpoints through the storage. The part that is busy all the time first sets the shortest epoch.
+Assumed: storage of 100 MB/s, what AWS EFS gives small file systems (--storage-mb-per-s), and a head with 125 MB/s.
+Images are not in it: they come from the cache on the storage, once a node.
 
     .venv/bin/python benchmarks/scaling.py [--data FOLDER]        # about 15 min on 2 cores
 
@@ -35,6 +35,7 @@ from pathlib import Path
 
 import numpy as np
 import ray
+import ray.cloudpickle as cloudpickle
 from _bare_cnn import BATCH
 from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
 from training_throughput import find_data
@@ -47,10 +48,12 @@ from raysweep.search.run import run_study
 from raysweep.study import Study, load_study
 from raysweep.tasks.base import build_task
 from raysweep.tasks.classification import ClassificationConfig
+from raysweep.train.loop import EpochReport
 
 PEER = Path(__file__).with_name("_bare_ddp.py")
 NUM_TEST, NUM_TINY = 256, 320
 NUM_NODES = 100
+HEAD_BYTES_PER_S = 125e6
 
 
 def write_idx(source: Path, folder: Path, num_train: int) -> Path:
@@ -153,20 +156,27 @@ def checkpoint_bytes(study: Study, num_classes: int) -> int:
     return 4 * sum(p.numel() * p.element_size() for module in modules.values() for p in module.parameters())
 
 
-def print_paper(driver_s: float, storage_bytes_per_s: float) -> dict[str, object]:
-    """The shortest epoch that 100 nodes with a trial each can have, by part and study."""
-    shortest: dict[str, object] = {"driver": round(NUM_NODES * driver_s, 3)}
-    print(f"\n{NUM_NODES} nodes, a trial each. The driver spends {1000 * driver_s:.1f} ms on a report:")
-    print(
-        f"  it is busy all the time when epochs take {NUM_NODES * driver_s:.1f} s ({1 / driver_s:.0f} reports a second)"
+def report_bytes(run: Path) -> int:
+    """A report of the last run's first trial as Ray sends it."""
+    row = json.loads((run / "trials/0000/metrics.jsonl").read_text().splitlines()[-1])
+    return len(
+        cloudpickle.dumps({"report": EpochReport(metrics=row, value=0.5, best_value=0.5, best_epoch=1, finished=False)})
     )
+
+
+def print_paper(driver_s: float, size_of_report: int, storage_bytes_per_s: float) -> dict[str, float]:
+    """The shortest epoch in seconds that 100 nodes with a trial each can have, by the part that is busy then."""
+    shortest = {"driver": NUM_NODES * driver_s, "object store": NUM_NODES * size_of_report / HEAD_BYTES_PER_S}
+    print(f"\n{NUM_NODES} nodes, a trial each; the shortest epoch by the part that is then busy all the time:")
+    print(f"  driver: {shortest['driver']:.2g} s, at {1000 * driver_s:.1f} ms a report")
+    print(f"  object store of the head: {shortest['object store']:.2g} s, at {size_of_report:,} bytes a report")
     for name, num_classes in (("fashion_cnn", 10), ("car_resnet", 13)):
         size = checkpoint_bytes(load_study(name), num_classes)
-        seconds = NUM_NODES * size / storage_bytes_per_s
-        shortest[name] = round(seconds, 1)
-        storage = f"storage of {storage_bytes_per_s / 1e6:.0f} MB/s"
-        print(f"  {name}: {size / 1e6:.0f} MB of checkpoints an epoch; {storage} is, when they take {seconds:.0f} s")
-    return shortest
+        shortest[f"storage, {name}"] = NUM_NODES * size / storage_bytes_per_s
+        print(
+            f"  storage, {name}: {shortest[f'storage, {name}']:.2g} s, at {size / 1e6:.1f} MB of checkpoints an epoch"
+        )
+    return {part: round(seconds, 5) for part, seconds in shortest.items()}
 
 
 def main() -> None:
@@ -194,12 +204,18 @@ def main() -> None:
             for trials, workers in sizes
         }
         driver_s = driver_s_per_report(write_idx(given, folder / "tiny", NUM_TINY), folder)
-    shortest = print_paper(driver_s, 1e6 * args.storage_mb_per_s)
+        size_of_report = report_bytes(folder / "run")
+    shortest = print_paper(driver_s, size_of_report, 1e6 * args.storage_mb_per_s)
     finish(
         "scaling",
         ratios=ratios,
         n=args.pairs,
-        values={"driver_s_per_report": driver_s, "shortest_epoch_s_of_100_nodes": shortest, "cores": cores},
+        values={
+            "driver_s_per_report": driver_s,
+            "report_bytes": size_of_report,
+            "shortest_epoch_s_of_100_nodes": shortest,
+            "cores": cores,
+        },
     )
 
 
