@@ -39,7 +39,8 @@ from raysweep.data.source import load_source
 from raysweep.evaluate.generation import frechet_distance
 from raysweep.judge.network import judge_batches, load_judge
 from raysweep.judge.store import ensure_judge
-from raysweep.study import Study, load_study
+from raysweep.studies import load_study
+from raysweep.study import Study
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
 

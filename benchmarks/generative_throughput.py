@@ -33,7 +33,8 @@ from training_throughput import write_subset
 from raysweep.config import TrialConfig
 from raysweep.data.idx import find_idx_file
 from raysweep.data.images import PreparedData
-from raysweep.study import Study, load_study
+from raysweep.studies import load_study
+from raysweep.study import Study
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process, resolve_precision
 

@@ -107,7 +107,7 @@ def tune(
     --finalists, --seeds) holds unless it is said again.
     """
     from raysweep.search.overrides import Overrides
-    from raysweep.study import load_study
+    from raysweep.studies import load_study
 
     check_name(name or "default")
     loaded = load_study(study)
@@ -186,7 +186,7 @@ def plan(
     Exit code 0: it fits; 2: it does not, with the arithmetic. Images are decoded, and are then there for `tune`.
     """
     from raysweep.search.overrides import Overrides
-    from raysweep.study import load_study
+    from raysweep.studies import load_study
 
     overrides = Overrides(data=resolve_source(data), trials=trials, max_epochs=max_epochs, settings=settings, seed=seed)
     resolved = overrides.apply(load_study(study))
@@ -238,7 +238,7 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
 @cli.command(context_settings=CONTEXT)
 def studies() -> None:
     """The studies there are: task, data, space and baseline."""
-    from raysweep.study import list_studies, load_study
+    from raysweep.studies import list_studies, load_study
 
     for name, path in list_studies().items():
         study = load_study(str(path))
@@ -274,7 +274,7 @@ def doctor(
     Exit code 0: nothing is wrong; 1: something is.
     """
     from raysweep.search.overrides import Overrides
-    from raysweep.study import load_study
+    from raysweep.studies import load_study
 
     resolved = Overrides(data=resolve_source(data)).apply(load_study(study)) if study else None
     from raysweep.cluster import doctor as cluster

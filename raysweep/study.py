@@ -1,11 +1,10 @@
-"""A study: a task, its data, a search space, an objective and a budget; and how one is loaded."""
+"""A study: a task, its data, a search space, an objective and a budget."""
 
 import dataclasses
 import hashlib
-import importlib.util
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import (
@@ -249,56 +248,4 @@ def _extremes(distribution: BaseDistribution) -> tuple[Any, ...]:
 
 
 def _distribution_json(distribution: BaseDistribution) -> Any:
-    import json
-
     return json.loads(distribution_to_json(distribution))
-
-
-def study_folders() -> list[Path]:
-    """Where studies are looked for: ./search_spaces, then the studies installed with the package."""
-    folders = [Path.cwd() / "search_spaces"]
-    installed = importlib.util.find_spec("search_spaces")
-    folders += [Path(folder) for folder in (installed and installed.submodule_search_locations) or ()]
-    return list(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir()))
-
-
-def list_studies() -> dict[str, Path]:
-    """The file of each study that can be named, by name."""
-    found: dict[str, Path] = {}
-    for folder in study_folders():
-        for path in sorted(folder.glob("*.py")):
-            if not path.name.startswith("_"):
-                found.setdefault(path.stem, path)
-    return found
-
-
-def load_study(name: str) -> Study:
-    """The study in the file `name`, or the one that `name` names.
-
-    Raises:
-        UsageError: there is no such study, or its file is not a valid one.
-    """
-    if name.endswith(".py") or "/" in name:
-        path = Path(name)
-        if not path.is_file():
-            raise UsageError(
-                f"no study file {name}; give a file that defines STUDY, or one of: {', '.join(list_studies())}"
-            )
-    else:
-        studies = list_studies()
-        if name not in studies:
-            looked = ", ".join(str(folder) for folder in study_folders()) or "nowhere: no ./search_spaces here"
-            raise UsageError(f"{fields.unknown_name('study', name, studies)} Looked in: {looked}.")
-        path = studies[name]
-    spec = importlib.util.spec_from_file_location(f"_study_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises is shown as that file's error
-        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error
-    study = getattr(module, "STUDY", None)
-    if not isinstance(study, Study):
-        raise UsageError(f"{path} must define STUDY, a raysweep.study.Study; got {type(study).__name__}")
-    return study

@@ -8,7 +8,8 @@ import torch
 from optuna.distributions import CategoricalDistribution
 
 from raysweep.data.batches import Worker
-from raysweep.study import Study, list_studies, load_study
+from raysweep.studies import list_studies, load_study
+from raysweep.study import Study
 from raysweep.tasks.base import build_task
 from raysweep.train.checkpoint import digest_tensors
 from raysweep.train.loop import _train_epoch, is_finished

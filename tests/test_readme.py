@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.study import load_study
+from raysweep.studies import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

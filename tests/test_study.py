@@ -8,7 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.errors import UsageError
-from raysweep.study import Study, When, list_studies, load_study
+from raysweep.studies import list_studies, load_study
+from raysweep.study import Study, When
 from raysweep.tasks.autoencoder import AutoencoderConfig
 from raysweep.tasks.classification import ClassificationConfig
 

@@ -20,7 +20,7 @@ from raysweep.search.capacity import Request
 from raysweep.search.observer import Observer
 from raysweep.search.strategy import MAX_RETRIES, Strategy, TrialResult
 from raysweep.train.loop import EpochReport
-from raysweep.train.trial import TrialSpec, run_trial
+from raysweep.train.trial import TrialSpec, run_trial, unpack_report
 
 
 @dataclass(kw_only=True, slots=True)
@@ -177,7 +177,7 @@ class StrategyScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """STOP for a trial that is finished, weak or failed."""
-        stop = self.driver.take(trial.trial_id, result)
+        stop = self.driver.take(trial.trial_id, unpack_report(result))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:

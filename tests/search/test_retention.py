@@ -10,7 +10,7 @@ from raysweep.config import KEEP_LEADING, Budget, Objective
 from raysweep.evaluate.final import trial_folder
 from raysweep.search.retention import KEEP_FRONT, Retention, count_kept, keep_for_search
 from raysweep.search.strategy import TrialResult
-from raysweep.study import load_study
+from raysweep.studies import load_study
 
 SIZE = Objective(metric="model/num_parameters", direction="minimize")
 

@@ -5,7 +5,7 @@ from optuna.trial import FixedTrial
 
 from raysweep.config import TrialConfig
 from raysweep.search.strategy import suggest
-from raysweep.study import list_studies, load_study
+from raysweep.studies import list_studies, load_study
 
 STUDIES = ("mnist_dcgan", "mnist_gan")
 
