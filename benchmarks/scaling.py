@@ -3,8 +3,9 @@
 Claim: k one-CPU trials train at least 0.97 times as fast as k bare loops side by side, and a trial of k workers at
 least 0.97 times as fast as a bare loop under torchrun with k workers; start-up and evaluation left out.
 Ours: `raysweep.search.run.run_study` as the command line calls it, Ray Data, Ray Tune, Optuna journal and checkpoints
-included; each trial's own images/s, the median of its epochs after the first two, summed over trials. Peers: _bare_ddp.py,
-the same network, batch (global), threads (one a worker) and images, fp32, gloo. In turn, the order reversed each time.
+included; each trial's own images/s, the median of its epochs after the first two, summed over trials. Peers:
+_bare_ddp.py, the same network, batch (global), threads (one a worker) and images, fp32, gloo. In turn, the order
+reversed each time.
 
 On paper: what one trial a node on 100 nodes asks of the parts they share, from costs measured here: the driver's CPU
 time for each report (the slope over tiny epochs), the bytes of a report through the head's object store and network,
