@@ -86,9 +86,9 @@ class Hosts:
         return process, log
 
     def ray(self, *words: str | Path) -> None:
-        log = (self.folder / "ray.log").open("a")
         command = [Path(sys.executable).with_name("ray"), *words]
-        subprocess.run(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, timeout=600, check=True)
+        with (self.folder / "ray.log").open("a") as log:
+            subprocess.run(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, timeout=600, check=True)
 
     def run(self, host: str, command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the project's folder of a host, in the shell that `ray attach` gives."""
@@ -193,6 +193,9 @@ def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts):
 
 
 def test_a_submitted_job_runs_on_the_cluster_too(hosts: Hosts):
+    """What lies in ./results stays there: Ray takes no more than 100 MB with a job."""
+    (hosts.storage / "results").mkdir(exist_ok=True)
+    (hosts.storage / "results/large").write_bytes(os.urandom(120_000_000))
     submit = "ray job submit --address http://127.0.0.1:8265 --working-dir . --"
     done = hosts.run(HEAD, f"{submit} python -m platform.doctor --storage {hosts.storage}/results")
     assert done.returncode == 0, done.stdout + done.stderr
