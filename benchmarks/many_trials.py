@@ -7,7 +7,7 @@ with checkpoints, journal, retention and final evaluation; W&B disabled. Seconds
 trials, as the Optuna study has them. Peer: Ray Tune with its OptunaSearch (TPE) over a function that reports one number
 and does nothing else, actors reused, as many side by side; seconds a trial by the slope of two runs.
 
-    .venv/bin/python benchmarks/many_trials.py        # about 15 min on 2 cores
+    .venv/bin/python benchmarks/many_trials.py        # about 9 min on 2 cores
 """
 
 import argparse

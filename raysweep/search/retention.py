@@ -18,6 +18,7 @@ from raysweep.study import Study
 KEEP_FRONT = 10
 """Trials on the Pareto front whose models stay, from one end of it to the other."""
 NUM_DRAWN = 1000
+"""Points by which `count_kept` knows the groups of a space."""
 
 Keep = Callable[[Sequence[TrialResult]], set[int]]
 """Of the ended trials that still have a model the numbers of those whose `best/` stays."""
