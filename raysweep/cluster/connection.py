@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ray._private.services import canonicalize_bootstrap_address
 
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.code import package_folders, pin_packages
+from raysweep.cluster.lost_nodes import answers
 from raysweep.errors import UsageError
 from raysweep.search.capacity import Node
 
@@ -45,16 +47,42 @@ def connect(address: str | None) -> None:
         return
     os.environ.update(ENVIRONMENT)
     try:
-        local = address == "local" or (address is None and canonicalize_bootstrap_address(None) is None)  # type: ignore[arg-type]
+        found = find_cluster(address)
         ray.init(
-            "local" if local else address,
+            found or "local",
             include_dashboard=False,
-            runtime_env=None if local else job_environment(),
+            runtime_env=job_environment() if found else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from None
+
+
+def find_cluster(address: str | None) -> str | None:
+    """Host and port of the cluster to connect to (see `connect`), or None: a local Ray is to be started.
+
+    Ray itself waits five minutes for an address where nothing listens. A cluster that crashed leaves its address in
+    Ray's temporary folder: where nobody asked for a cluster, that is no reason not to start.
+
+    Raises:
+        ConnectionError: nothing listens at the address, or `auto` finds no cluster.
+        ValueError: the address is none.
+    """
+    if (address or "").startswith("ray://"):
+        raise ValueError("Ray Client is not supported; run on the head, or with `ray job submit`")
+    found = canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
+    if found is None:
+        return None
+    host, _, port = found.rpartition(":")
+    if answers((host.strip("[]"), int(port))):
+        return found
+    if address is None and not os.environ.get("RAY_ADDRESS"):
+        print(f"Ray began at {found} earlier, and nothing answers there now: starting a local Ray", file=sys.stderr)
+        return None
+    raise ConnectionError(
+        f"nothing listens at {found}; start it, or leave --address and RAY_ADDRESS out for this machine alone"
+    )
 
 
 def job_environment() -> dict[str, Any]:

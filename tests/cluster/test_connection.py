@@ -1,5 +1,6 @@
 """What goes along with a job, and which network its workers talk over. No cluster."""
 
+import socket
 from collections import namedtuple
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from ray._common.utils import load_class
 
 from raysweep.cluster.code import code_digest, package_folders
-from raysweep.cluster.connection import find_interface, job_environment, prepare_worker
+from raysweep.cluster.connection import find_cluster, find_interface, job_environment, prepare_worker
 
 ROOT = Path(__file__).resolve().parents[2]
 Address = namedtuple("Address", "address")
@@ -37,3 +38,52 @@ def test_ray_finds_what_workers_start_with():
 def test_the_digest_is_of_the_code():
     assert code_digest() == code_digest()
     assert len(code_digest()) == 12
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """Writes the address that `ray start` leaves behind."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "ray").mkdir()
+    return (tmp_path / "ray" / "ray_current_cluster").write_text
+
+
+def test_without_a_cluster_a_local_ray_is_started(begun):
+    assert find_cluster(None) is None
+    assert find_cluster("local") is None
+
+
+def test_the_cluster_that_began_here_is_found(begun):
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        begun(f"127.0.0.1:{port}")
+        assert find_cluster(None).endswith(f":{port}")
+        assert find_cluster("auto") == find_cluster(None)
+
+
+def test_a_crashed_cluster_s_address_does_not_keep_a_local_ray_from_starting(begun, capsys):
+    begun(closed := closed_port())
+    assert find_cluster(None) is None
+    assert "nothing answers there now: starting a local Ray" in capsys.readouterr().err
+    with pytest.raises(ConnectionError, match=f"nothing listens at .*{closed.split(':')[1]}"):
+        find_cluster("auto")
+
+
+def test_an_address_that_was_asked_for_must_answer(begun, monkeypatch):
+    with pytest.raises(ConnectionError, match="nothing listens at"):
+        find_cluster(closed_port())
+    monkeypatch.setenv("RAY_ADDRESS", closed_port())
+    with pytest.raises(ConnectionError, match="nothing listens at"):
+        find_cluster(None)
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "head"])
+def test_an_address_is_a_host_and_a_port(begun, address):
+    with pytest.raises(ValueError, match=r"Ray Client is not supported|Invalid address"):
+        find_cluster(address)
+
+
+def closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
