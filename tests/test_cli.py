@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from raysweep.cli_options import check_name, parse_duration
+from raysweep.commands.options import check_name, parse_duration
 
 ROOT = Path(__file__).resolve().parent.parent
 

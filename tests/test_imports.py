@@ -56,14 +56,14 @@ def test_studies_import_neither_ray_nor_wandb():
         assert imported(path) <= {"optuna", "raysweep"}, path
 
 
-def test_the_environment_is_read_in_cli_and_tracking_only():
+def test_the_environment_is_read_for_options_and_tracking_only():
     package = ROOT / "raysweep"
     readers = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
         if "os.environ.get" in path.read_text() or "os.getenv" in path.read_text() or 'os.environ["' in path.read_text()
     }
-    assert readers <= {"cli.py", "tracking.py"}
+    assert readers <= {"commands/options.py", "tracking.py"}
 
 
 def test_nothing_that_searches_or_trains_can_open_the_test_split():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.services import canonicalize_bootstrap_address
+from ray._private.services import canonicalize_bootstrap_address, find_bootstrap_address
 
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.code import package_folders, pin_packages
@@ -77,7 +77,8 @@ def find_cluster(address: str | None) -> str | None:
     host, _, port = found.rpartition(":")
     if answers((host.strip("[]"), int(port))):
         return found
-    if address is None and not os.environ.get("RAY_ADDRESS"):
+    left = find_bootstrap_address(None)
+    if address is None and left and canonicalize_bootstrap_address(left) == found:
         print(f"Ray began at {found} earlier, and nothing answers there now: starting a local Ray", file=sys.stderr)
         return None
     raise ConnectionError(

@@ -59,15 +59,12 @@ def test_the_cluster_that_began_here_is_found(begun):
         port = server.getsockname()[1]
         begun(f"127.0.0.1:{port}")
         assert find_cluster(None).endswith(f":{port}")
-        assert find_cluster("auto") == find_cluster(None)
 
 
 def test_a_crashed_cluster_s_address_does_not_keep_a_local_ray_from_starting(begun, capsys):
-    begun(closed := closed_port())
+    begun(closed_port())
     assert find_cluster(None) is None
     assert "nothing answers there now: starting a local Ray" in capsys.readouterr().err
-    with pytest.raises(ConnectionError, match=f"nothing listens at .*{closed.split(':')[1]}"):
-        find_cluster("auto")
 
 
 def test_an_address_that_was_asked_for_must_answer(begun, monkeypatch):

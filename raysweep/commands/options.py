@@ -1,10 +1,14 @@
 """Options that several commands share, and what the values of options may be."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import click
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+"""How click shows each command."""
 
 with_storage = click.option(
     "--storage",
@@ -82,3 +86,9 @@ def check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
         raise click.BadParameter(f"--name is a folder's name of letters, digits, '.', '_' and '-', got {name!r}")
     return name
+
+
+def data_root() -> Path | None:
+    """The folder in RAYSWEEP_DATA, which may hold mnist/ and fashion-mnist/."""
+    value = os.environ.get("RAYSWEEP_DATA")
+    return Path(value).expanduser().resolve() if value else None
