@@ -18,8 +18,7 @@ Images are not in it: they come from the cache on the storage, once a node.
 FOLDER has Fashion-MNIST's idx files; default as in training_throughput.py.
 
 Measured on 2 cores: 1.05 [0.83, 1.13] for one trial, 0.99 [0.95, 1.00] for two side by side (n = 5 pairs), 0.93 [0.87,
-0.94] for DDP with two workers (n = 7): that goal was missed. Ray's own processes take a tenth of a core, and workers
-that wait for each other both pay for it where they have no other core.
+0.94] for DDP with two workers (n = 7): that goal was missed. Ray's own processes take a tenth of a core there.
 """
 
 import argparse

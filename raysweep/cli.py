@@ -12,14 +12,10 @@ from raysweep.commands.tune import tune
 from raysweep.errors import RaysweepError
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(context_settings=CONTEXT, commands=[tune, plan, evaluate, predict, studies, doctor])
 @click.version_option(package_name="raysweep")
 def cli() -> None:
     """Hyperparameter search for image models on a Ray cluster."""
-
-
-for command in (tune, plan, evaluate, predict, studies, doctor):
-    cli.add_command(command)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -46,8 +46,8 @@ def connect(address: str | None) -> None:
     if ray.is_initialized():
         return
     os.environ.update(ENVIRONMENT)
+    found = find_address(address)
     try:
-        found = find_cluster(address)
         ray.init(
             found or "local",
             include_dashboard=False,
@@ -56,22 +56,24 @@ def connect(address: str | None) -> None:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, ValueError) as error:
-        raise UsageError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from None
+        raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
 
 
-def find_cluster(address: str | None) -> str | None:
+def find_address(address: str | None) -> str | None:
     """Host and port of the cluster to connect to (see `connect`), or None: a local Ray is to be started.
 
     Ray itself waits five minutes for an address where nothing listens. A cluster that crashed leaves its address in
     Ray's temporary folder: where nobody asked for a cluster, that is no reason not to start.
 
     Raises:
-        ConnectionError: nothing listens at the address, or `auto` finds no cluster.
-        ValueError: the address is none.
+        UsageError: the address is none, `auto` finds no cluster, or nothing listens there.
     """
-    if (address or "").startswith("ray://"):
-        raise ValueError("Ray Client is not supported; run on the head, or with `ray job submit`")
-    found = canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
+    try:
+        found = canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(
+            f"--address and RAY_ADDRESS must be HOST:PORT of a cluster's head, `auto` or `local`: {error}"
+        ) from None
     if found is None:
         return None
     host, _, port = found.rpartition(":")
@@ -81,8 +83,9 @@ def find_cluster(address: str | None) -> str | None:
     if address is None and left and canonicalize_bootstrap_address(left) == found:
         print(f"Ray began at {found} earlier, and nothing answers there now: starting a local Ray", file=sys.stderr)
         return None
-    raise ConnectionError(
-        f"nothing listens at {found}; start it, or leave --address and RAY_ADDRESS out for this machine alone"
+    raise UsageError(
+        f"no Ray cluster answers at {found}; start it (`ray up`, `ray start --head`), or leave out --address and "
+        "RAY_ADDRESS: then this machine is enough"
     )
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, data_root, resolve_source, with_address, with_storage, with_trial_size
+from raysweep.commands import options as shared
 
 
-@click.command(context_settings=CONTEXT)
-@with_address
-@with_storage
+@click.command(context_settings=shared.CONTEXT)
+@shared.with_address
+@shared.with_storage
 @click.option("--study", metavar="STUDY", help="Also looks whether every node can read this study's images.")
 @click.option("--data", metavar="PATH|sample", help="Images in place of the study's own.")
-@with_trial_size
+@shared.with_trial_size
 @click.option("--remove-leaked", is_flag=True, help="First removes placement groups whose jobs have ended.")
 def doctor(
     address: str | None,
@@ -32,7 +32,7 @@ def doctor(
     from raysweep.search.overrides import Overrides
     from raysweep.studies import load_study
 
-    resolved = Overrides(data=resolve_source(data)).apply(load_study(study)) if study else None
+    resolved = Overrides(data=shared.resolve_source(data)).apply(load_study(study)) if study else None
     from raysweep.cluster import doctor as cluster
 
     if remove_leaked:
@@ -42,7 +42,7 @@ def doctor(
             storage=storage.resolve(),
             address=address,
             study=resolved,
-            data_root=data_root(),
+            data_root=shared.data_root(),
             num_workers=workers,
             cpus_per_worker=cpus_per_worker,
             gpus_per_worker=gpus_per_worker,

@@ -5,23 +5,15 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import (
-    CONTEXT,
-    data_root,
-    resolve_source,
-    with_address,
-    with_changes,
-    with_storage,
-    with_trial_size,
-)
+from raysweep.commands import options as shared
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(context_settings=shared.CONTEXT)
 @click.argument("study")
-@with_changes
-@with_storage
-@with_address
-@with_trial_size
+@shared.with_changes
+@shared.with_storage
+@shared.with_address
+@shared.with_trial_size
 @click.option(
     "--cluster",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -50,7 +42,9 @@ def plan(
     from raysweep.search.overrides import Overrides
     from raysweep.studies import load_study
 
-    overrides = Overrides(data=resolve_source(data), trials=trials, max_epochs=max_epochs, settings=settings, seed=seed)
+    overrides = Overrides(
+        data=shared.resolve_source(data), trials=trials, max_epochs=max_epochs, settings=settings, seed=seed
+    )
     resolved = overrides.apply(load_study(study))
     from raysweep.plan.plan import describe_plan, plan_to_json
     from raysweep.plan.probe import find_cluster, plan_study
@@ -63,7 +57,7 @@ def plan(
         num_workers=workers,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
-        data_root=data_root(),
+        data_root=shared.data_root(),
     )
     made = plan_study(resolved, options, cluster or find_cluster())
     click.echo(json.dumps(plan_to_json(made), indent=2) if as_json else describe_plan(made))

@@ -7,21 +7,21 @@ from typing import Any
 
 import click
 
-from raysweep.commands.options import CONTEXT, data_root
+from raysweep.commands import options as shared
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(context_settings=shared.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 def evaluate(run: Path) -> None:
     """The test evaluation of a RUN's folder again; recorded as a further opening of the test split."""
     from raysweep.search.again import evaluate_again
 
-    test = evaluate_again(run.resolve(), data_root())
+    test = evaluate_again(run.resolve(), shared.data_root())
     click.echo((run / "test" / test["report"]).read_text(), nl=False)
     click.echo(f"The test split of this run has been opened {test['openings']} times.")
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(context_settings=shared.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a line for each image.")
@@ -38,7 +38,7 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(context_settings=shared.CONTEXT)
 def studies() -> None:
     """The studies there are: task, data, space and baseline."""
     from raysweep.studies import list_studies, load_study

@@ -4,23 +4,13 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import (
-    CONTEXT,
-    check_name,
-    data_root,
-    parse_duration,
-    resolve_source,
-    with_address,
-    with_changes,
-    with_storage,
-    with_trial_size,
-)
+from raysweep.commands import options as shared
 from raysweep.config import KEEP_LEADING
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(context_settings=shared.CONTEXT)
 @click.argument("study")
-@with_changes
+@shared.with_changes
 @click.option("--time-budget", metavar="2h", help="No new trial starts after this time.")
 @click.option("--target", type=float, metavar="F", help="No new trial starts once one has reached this objective.")
 @click.option(
@@ -28,15 +18,15 @@ from raysweep.config import KEEP_LEADING
     metavar="METRIC[:DIRECTION]",
     help="Also model/num_parameters, model/latency_ms or val/NAME:maximize, for a Pareto front; no early stopping.",
 )
-@with_storage
+@shared.with_storage
 @click.option("--name", metavar="NAME", help="The run's folder under storage; default: the study's name.")
 @click.option("--resume", is_flag=True, help="Go on where the run stopped; with a larger --trials, extend it.")
 @click.option("--allow-space-change", is_flag=True, help="Go on with another search space and the trials that fit it.")
 @click.option(
     "--optuna-storage", metavar="URL", help="A database for the Optuna study; default: a file in the run's folder."
 )
-@with_address
-@with_trial_size
+@shared.with_address
+@shared.with_trial_size
 @click.option(
     "--keep-checkpoints",
     type=click.IntRange(min=1),
@@ -98,14 +88,14 @@ def tune(
     from raysweep.search.overrides import Overrides
     from raysweep.studies import load_study
 
-    check_name(name or "default")
+    shared.check_name(name or "default")
     loaded = load_study(study)
     run = storage.resolve() / (name or loaded.name)
     overrides = Overrides(
-        data=resolve_source(data),
+        data=shared.resolve_source(data),
         trials=trials,
         max_epochs=max_epochs,
-        time_s=parse_duration(time_budget) if time_budget else None,
+        time_s=shared.parse_duration(time_budget) if time_budget else None,
         target=target,
         settings=settings,
         seed=seed,
@@ -138,6 +128,6 @@ def tune(
         gpus_per_worker=gpus_per_worker,
         keep_checkpoints=keep_checkpoints,
         wandb=wandb_mode or default_mode(),  # type: ignore[arg-type]
-        data_root=data_root(),
+        data_root=shared.data_root(),
     )
     click.echo(describe_results(run_study(resolved, options), options.run))

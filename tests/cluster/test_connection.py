@@ -8,7 +8,8 @@ import pytest
 from ray._common.utils import load_class
 
 from raysweep.cluster.code import code_digest, package_folders
-from raysweep.cluster.connection import find_cluster, find_interface, job_environment, prepare_worker
+from raysweep.cluster.connection import find_address, find_interface, job_environment, prepare_worker
+from raysweep.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 Address = namedtuple("Address", "address")
@@ -50,35 +51,35 @@ def begun(tmp_path, monkeypatch):
 
 
 def test_without_a_cluster_a_local_ray_is_started(begun):
-    assert find_cluster(None) is None
-    assert find_cluster("local") is None
+    assert find_address(None) is None
+    assert find_address("local") is None
 
 
 def test_the_cluster_that_began_here_is_found(begun):
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
         begun(f"127.0.0.1:{port}")
-        assert find_cluster(None).endswith(f":{port}")
+        assert find_address(None).endswith(f":{port}")
 
 
 def test_a_crashed_cluster_s_address_does_not_keep_a_local_ray_from_starting(begun, capsys):
     begun(closed_port())
-    assert find_cluster(None) is None
+    assert find_address(None) is None
     assert "nothing answers there now: starting a local Ray" in capsys.readouterr().err
 
 
 def test_an_address_that_was_asked_for_must_answer(begun, monkeypatch):
-    with pytest.raises(ConnectionError, match="nothing listens at"):
-        find_cluster(closed_port())
+    with pytest.raises(UsageError, match="no Ray cluster answers at"):
+        find_address(closed_port())
     monkeypatch.setenv("RAY_ADDRESS", closed_port())
-    with pytest.raises(ConnectionError, match="nothing listens at"):
-        find_cluster(None)
+    with pytest.raises(UsageError, match="no Ray cluster answers at"):
+        find_address(None)
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head"])
 def test_an_address_is_a_host_and_a_port(begun, address):
-    with pytest.raises(ValueError, match=r"Ray Client is not supported|Invalid address"):
-        find_cluster(address)
+    with pytest.raises(UsageError, match="must be HOST:PORT of a cluster's head"):
+        find_address(address)
 
 
 def closed_port() -> str:
