@@ -94,7 +94,7 @@ def describe_sizes(sizes: LatentSizes) -> str:
     smallest = sizes.smallest
     return (
         f"smallest code within {TOLERANCE:.0%} of the lowest validation error: {smallest.size} values "
-        f"(trial {smallest.number}), of {', '.join(str(entry.size) for entry in sizes.sizes)} tried"
+        f"(trial {smallest.number}); sizes tried: {', '.join(str(entry.size) for entry in sizes.sizes)}"
     )
 
 

@@ -15,11 +15,12 @@ def describe_results(record: dict[str, Any], run: Path) -> str:
     """The test report, and the content of results.json in a few lines for a person."""
     test, best, data = record["test"], record["best"], record["data"]
     counts = Counter(trial["state"] for trial in record["trials"])
+    trials = f"{len(record['trials'])} trial{'s' * (len(record['trials']) != 1)}"
     metric = record["objective"]["metric"]
     lines = [
         (run / "test" / test["report"]).read_text(encoding="utf-8").rstrip(),
         "",
-        f"{record['study']}: {len(record['trials'])} trials, {counts['COMPLETE']} complete, {counts['PRUNED']} "
+        f"{record['study']}: {trials}, {counts['COMPLETE']} complete, {counts['PRUNED']} "
         f"stopped early, {counts['FAIL']} failed, in {record['duration_s']:.0f} s",
         *(
             f"  trial {trial['number']} {_ENDS[trial['state']]}: {trial['error']}"
