@@ -41,7 +41,7 @@ class LCBenchConfig:
 
     kind: ClassVar[str] = "lcbench"
     reported_metrics: ClassVar[frozenset[str]] = frozenset({"val/accuracy"})
-    pin_group: ClassVar[None] = None
+    comparison_group: ClassVar[None] = None
 
     learning_rate: float = 3e-3
     momentum: float = 0.9

@@ -10,10 +10,11 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from raysweep.search.pruners import build_pruner
-from raysweep.search.samplers import build_sampler
-from raysweep.search.strategy import Strategy, TrialResult
+from raysweep.search.strategy.pruners import build_pruner
+from raysweep.search.strategy.samplers import build_sampler
+from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
+from raysweep.trial_result import TrialResult
 
 
 class RayWrapperStrategy(Strategy):

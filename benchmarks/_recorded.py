@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 from raysweep.config import Budget
-from raysweep.search.points import PointSpace
+from raysweep.search.strategy.unit_cube import PointSpace
 from raysweep.study import Study
 from search_spaces.fashion_cnn import STUDY
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from raysweep.search.strategy import Strategy, TrialResult
+from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
+from raysweep.trial_result import TrialResult
 
 Curve = Callable[[dict[str, Any]], tuple[Any, Any]]
 """Objective after each epoch, and what each epoch costs, of a configuration."""

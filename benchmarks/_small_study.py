@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 NUM_TRAIN, NUM_TEST, SIDE, EPOCHS = 640, 128, 28, 2
 

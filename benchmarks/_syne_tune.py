@@ -13,8 +13,9 @@ from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer.baselines import ASHACQR, BOHB
 from syne_tune.optimizer.scheduler import SchedulerDecision, TrialScheduler
 
-from raysweep.search.strategy import Strategy, TrialResult
+from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
+from raysweep.trial_result import TrialResult
 
 METRIC, EPOCH = "value", "epoch"
 

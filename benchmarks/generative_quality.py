@@ -31,16 +31,17 @@ import torch
 from _report import bootstrap_median, finish, give_up
 from torch import nn
 
-from raysweep import fields, files
+from raysweep import atomic_files as files
+from raysweep import config_fields as fields
+from raysweep.catalogue import load_study
 from raysweep.cluster.connection import connect
 from raysweep.data import pipeline
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.data.source import load_source
-from raysweep.evaluate.generation import frechet_distance
-from raysweep.judge.network import judge_batches, load_judge
-from raysweep.judge.store import ensure_judge
-from raysweep.studies import load_study
 from raysweep.study import Study
+from raysweep.tasks.gan.judge.network import judge_batches, load_judge
+from raysweep.tasks.gan.judge.store import ensure_judge
+from raysweep.tasks.gan.scores import frechet_distance
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
 

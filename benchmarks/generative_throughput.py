@@ -30,10 +30,10 @@ import torch
 from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
 from training_throughput import write_subset
 
+from raysweep.catalogue import load_study
 from raysweep.config import TrialConfig
 from raysweep.data.idx import find_idx_file
 from raysweep.data.images import PreparedData
-from raysweep.studies import load_study
 from raysweep.study import Study
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process, resolve_precision

@@ -31,9 +31,9 @@ from raysweep.cluster.connection import connect
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.search.options import RunOptions
 from raysweep.search.run import run_study
-from raysweep.search.storage import open_storage
+from raysweep.search.session.storage import open_storage
 from raysweep.study import Study
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 WINDOW = 100
 KEYS = ("task.learning_rate", "task.dropout", "task.weight_decay", "task.label_smoothing")

@@ -27,7 +27,7 @@ from raysweep.data.idx import load_idx
 from raysweep.data.images import PreparedData
 from raysweep.data.records import Records, split_stratified
 from raysweep.data.source import load_idx_source
-from raysweep.search.points import PointSpace
+from raysweep.search.strategy.unit_cube import PointSpace
 from raysweep.study import Study
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.precision import prepare_process

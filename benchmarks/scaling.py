@@ -42,16 +42,16 @@ from _bare_cnn import BATCH
 from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
 from training_throughput import find_data
 
+from raysweep.catalogue import load_study
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo
 from raysweep.search.options import RunOptions
 from raysweep.search.run import run_study
-from raysweep.studies import load_study
 from raysweep.study import Study
-from raysweep.tasks.base import build_task
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.loop import EpochReport
+from raysweep.train.task import build_task
 
 PEER = Path(__file__).with_name("_bare_ddp.py")
 NUM_TEST, NUM_TINY = 256, 320

@@ -21,12 +21,13 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from raysweep.config import PrunerName, SamplerName
-from raysweep.search.curves import GRACE_EPOCHS
-from raysweep.search.points import PointSpace
-from raysweep.search.pruners import build_pruner
-from raysweep.search.samplers import build_sampler
-from raysweep.search.strategy import Strategy, TrialResult
+from raysweep.search.strategy.curve_model import GRACE_EPOCHS
+from raysweep.search.strategy.pruners import build_pruner
+from raysweep.search.strategy.samplers import build_sampler
+from raysweep.search.strategy.strategy import Strategy
+from raysweep.search.strategy.unit_cube import PointSpace
 from raysweep.study import Study
+from raysweep.trial_result import TrialResult
 
 GOAL_MS = 50.0
 SIZES = (10, 100, 1_000, 5_000)

@@ -32,12 +32,13 @@ import numpy as np
 import torch
 from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
 
-from raysweep import fields, files
+from raysweep import atomic_files as files
+from raysweep import config_fields as fields
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.data.source import DEBIAN_FOLDERS
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process, resolve_precision
 

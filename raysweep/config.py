@@ -1,19 +1,22 @@
 """What a trial is told: data, task and training as plain, validated, frozen data."""
 
-import importlib
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from raysweep import fields
+from raysweep import config_fields as fields
 from raysweep.errors import UsageError
+from raysweep.registry import describe_reference
+from raysweep.tasks import TASKS
 
 if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
 
 
 SamplerName = Literal["default", "tpe", "random", "gp", "cmaes", "nsga2"]
+OptimizerName = Literal["adam", "adamw", "sgd"]
+ScheduleName = Literal["none", "cosine", "plateau", "one_cycle"]
 PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
 
 KEEP_LEADING = 3
@@ -128,36 +131,41 @@ class TrainingConfig:
         require(self.eval_batch_size >= 1, "training.eval_batch_size must be at least 1", self.eval_batch_size)
 
 
-class TaskConfig(Protocol):
-    """Configuration of a task; `kind` names its module in raysweep.tasks and in raysweep.evaluate."""
+class TaskConfig:
+    """Base of the configurations of tasks: frozen dataclasses that import neither torch nor Ray."""
 
+    __slots__ = ()
     kind: ClassVar[str]
+    """Names the task in stored configurations."""
+    task: ClassVar[str]
+    """Reference of the task's class, a raysweep.train.task.Task."""
+    evaluation: ClassVar[str]
+    """Reference of the function that evaluates its best model on the test images; see FinalRun."""
 
     @property
     def reported_metrics(self) -> frozenset[str]:
         """What a trial of this configuration reports, `val/NAME`."""
-        ...
+        return frozenset()
 
     @property
-    def pin_group(self) -> Hashable:
+    def comparison_group(self) -> Hashable:
         """The final evaluation compares the best models of the groups, which are kept for it; none: of no group."""
-        ...
+        return None
 
     def check_available(self) -> None:
         """Fails in the driver, with a UsageError, on what would fail every trial."""
-        ...
 
     def prepare(self, data: "PreparedData") -> None:
         """Makes, once in the driver, what all trials share beside their images."""
-        ...
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 def load_task_config(kind: str, values: dict[str, Any]) -> TaskConfig:
-    """The configuration class of the task `kind`, built from JSON values."""
-    module = importlib.import_module(f"raysweep.tasks.{kind}")
-    config: TaskConfig = fields.from_json(module.CONFIG, values)
+    """Builds the configuration of the task `kind` from JSON values.
+
+    Raises:
+        UsageError: there is no such task, or the values are not a valid configuration.
+    """
+    config: TaskConfig = fields.from_json(TASKS.load(kind), values)
     return config
 
 
@@ -173,7 +181,7 @@ class TrialConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` takes them back."""
         return {
-            "task": {"kind": self.task.kind, **fields.to_json(self.task)},
+            "task": {"kind": describe_reference(TASKS, type(self.task), self.task.kind), **fields.to_json(self.task)},
             "data": fields.to_json(self.data),
             "training": fields.to_json(self.training),
             "seed": self.seed,

@@ -10,10 +10,10 @@ import torch
 from raysweep.data.batches import normalise_images
 from raysweep.data.decode import UndecodableImage, decode_image
 from raysweep.errors import UsageError
-from raysweep.evaluate.rejection.detector import DETECTOR, Detector
-from raysweep.evaluate.rejection.features import extract_features
-from raysweep.evaluate.stored import load_model
-from raysweep.tasks.classification import ClassificationTask
+from raysweep.evaluate.stored_model import load_model
+from raysweep.tasks.classification.rejection.detector import DETECTOR, Detector
+from raysweep.tasks.classification.rejection.features import extract_features
+from raysweep.tasks.classification.task import ClassificationTask
 from raysweep.train import checkpoint
 
 

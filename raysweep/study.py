@@ -15,7 +15,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from raysweep import fields
+from raysweep import config_fields as fields
 from raysweep.config import (
     COSTS,
     Budget,

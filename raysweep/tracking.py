@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import wandb
 
-from raysweep.search.strategy import TrialResult
+from raysweep.trial_result import TrialResult
 
 Mode = Literal["online", "offline", "disabled"]
 

@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 STUDY = Study(
     name="car_resnet",

@@ -18,7 +18,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study, When
-from raysweep.tasks.autoencoder import AutoencoderConfig
+from raysweep.tasks.autoencoder.config import AutoencoderConfig
 
 # Dense codes: see the figures above.
 DENSE = {

@@ -14,9 +14,9 @@ is shown, falling linearly from 0.10 in the first epoch to 0 in the last, for pi
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.models.noise import NoiseSchedule
 from raysweep.study import Study, When
-from raysweep.tasks.gan_config import GanConfig
+from raysweep.tasks.gan.config import GanConfig
+from raysweep.tasks.gan.noise import NoiseSchedule
 
 STUDY = Study(
     name="mnist_dcgan",

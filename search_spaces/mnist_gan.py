@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study, When
-from raysweep.tasks.gan_config import GanConfig
+from raysweep.tasks.gan.config import GanConfig
 
 STUDY = Study(
     name="mnist_gan",

@@ -18,11 +18,11 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from PIL import Image
 
-from raysweep import fields
+from raysweep import config_fields as fields
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.study import Study, When
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 Labelled = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from optuna.distributions import CategoricalDistribution
 
+from raysweep.catalogue import list_studies, load_study
 from raysweep.data.batches import Worker
-from raysweep.studies import list_studies, load_study
 from raysweep.study import Study
-from raysweep.tasks.base import build_task
 from raysweep.train.checkpoint import digest_tensors
 from raysweep.train.loop import _train_epoch, is_finished
 from raysweep.train.optim import Schedule
 from raysweep.train.state import to_tensors
+from raysweep.train.task import build_task
 
 SMALL = {"car_resnet": ["task.model=resnet10t", "task.pretrained=false", "data.image_size=32"]}
 NUM_EPOCHS = 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.studies import load_study
+from raysweep.catalogue import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_the_study_of_the_readme_loads(tmp_path: Path):
         "from optuna.distributions import FloatDistribution\n"
         "from raysweep.config import DataConfig, Objective, TrainingConfig\n"
         "from raysweep.study import Study\n"
-        "from raysweep.tasks.classification import ClassificationConfig\n"
+        "from raysweep.tasks.classification.task import ClassificationConfig\n"
     )
     path = tmp_path / "my_study.py"
     path.write_text(imports + block)

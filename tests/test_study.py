@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from raysweep.catalogue import list_studies, load_study
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.errors import UsageError
-from raysweep.studies import list_studies, load_study
 from raysweep.study import Study, When
-from raysweep.tasks.autoencoder import AutoencoderConfig
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.autoencoder.config import AutoencoderConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 
 def make_study(**changes) -> Study:

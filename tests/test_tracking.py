@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.search.strategy import TrialResult
 from raysweep.tracking import Tracker, default_mode
+from raysweep.trial_result import TrialResult
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 

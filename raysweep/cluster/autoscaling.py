@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysweep.search.capacity import Node
+from raysweep.cluster.capacity import Node
 
 
 def nodes_to_come(config: Mapping[str, Any], living: Sequence[Node]) -> list[Node]:

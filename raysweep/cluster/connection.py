@@ -12,10 +12,10 @@ import ray
 from ray._private.services import canonicalize_bootstrap_address, find_bootstrap_address
 
 from raysweep.cluster.autoscaling import nodes_to_come
+from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.cluster.lost_nodes import answers
 from raysweep.errors import UsageError
-from raysweep.search.capacity import Node
 
 ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",

@@ -19,15 +19,15 @@ from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysweep import files
-from raysweep.cluster import checks
-from raysweep.cluster.checks import Finding, NodeFacts
+from raysweep import atomic_files as files
+from raysweep.cluster import findings as checks
+from raysweep.cluster.capacity import default_request
 from raysweep.cluster.code import code_digest
 from raysweep.cluster.connection import connect, list_nodes, plan_nodes
+from raysweep.cluster.findings import Finding, NodeFacts
 from raysweep.data.pipeline import is_prepared
 from raysweep.data.source import load_source
 from raysweep.errors import UsageError
-from raysweep.search.capacity import default_request
 from raysweep.study import Study
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "pyarrow")

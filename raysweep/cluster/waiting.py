@@ -6,8 +6,8 @@ from typing import Any
 
 from ray import tune
 
+from raysweep.cluster.capacity import Request, count_workers
 from raysweep.cluster.connection import list_nodes
-from raysweep.search.capacity import Request, count_workers
 
 PERIOD_S = 2.0
 PATIENCE_S = 20.0

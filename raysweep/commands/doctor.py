@@ -29,8 +29,8 @@ def doctor(
 
     Exit code 0: nothing is wrong; 1: something is.
     """
+    from raysweep.catalogue import load_study
     from raysweep.search.overrides import Overrides
-    from raysweep.studies import load_study
 
     resolved = Overrides(data=shared.resolve_source(data)).apply(load_study(study)) if study else None
     from raysweep.cluster import doctor as cluster

@@ -39,14 +39,14 @@ def plan(
 
     Exit code 0: it fits; 2: it does not, with the arithmetic. Images are decoded, and are then there for `tune`.
     """
+    from raysweep.catalogue import load_study
     from raysweep.search.overrides import Overrides
-    from raysweep.studies import load_study
 
     overrides = Overrides(
         data=shared.resolve_source(data), trials=trials, max_epochs=max_epochs, settings=settings, seed=seed
     )
     resolved = overrides.apply(load_study(study))
-    from raysweep.plan.plan import describe_plan, plan_to_json
+    from raysweep.plan.forecast import describe_plan, plan_to_json
     from raysweep.plan.probe import find_cluster, plan_study
     from raysweep.search.options import RunOptions  # slow: after what can be refused without it
 

@@ -14,7 +14,7 @@ from raysweep.commands import options as shared
 @click.argument("run", type=click.Path(path_type=Path))
 def evaluate(run: Path) -> None:
     """The test evaluation of a RUN's folder again; recorded as a further opening of the test split."""
-    from raysweep.search.again import evaluate_again
+    from raysweep.search.reevaluate import evaluate_again
 
     test = evaluate_again(run.resolve(), shared.data_root())
     click.echo((run / "test" / test["report"]).read_text(), nl=False)
@@ -41,7 +41,7 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
 @click.command(context_settings=shared.CONTEXT)
 def studies() -> None:
     """The studies there are: task, data, space and baseline."""
-    from raysweep.studies import list_studies, load_study
+    from raysweep.catalogue import list_studies, load_study
 
     for name, path in list_studies().items():
         study = load_study(str(path))

@@ -85,8 +85,8 @@ def tune(
     (--data, --trials, --max-epochs, --time-budget, --target, --second-objective, --set, --seed, --strategy, --pruner,
     --finalists, --seeds) holds unless it is said again.
     """
+    from raysweep.catalogue import load_study
     from raysweep.search.overrides import Overrides
-    from raysweep.studies import load_study
 
     shared.check_name(name or "default")
     loaded = load_study(study)
@@ -106,7 +106,7 @@ def tune(
         second_objective=second_objective,
     )
     if resume:
-        from raysweep.search.resume import load_overrides
+        from raysweep.search.session.identity import load_overrides
 
         overrides = overrides.over(load_overrides(run))
     resolved = overrides.apply(loaded)

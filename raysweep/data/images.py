@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysweep import fields
+from raysweep import config_fields as fields
 
 
 class ImageSet:

@@ -19,7 +19,8 @@ import pyarrow as pa
 import ray
 from PIL import Image
 
-from raysweep import fields, files
+from raysweep import atomic_files as files
+from raysweep import config_fields as fields
 from raysweep.config import DataConfig
 from raysweep.data.decode import UndecodableImage, decode_image
 from raysweep.data.idx import load_idx

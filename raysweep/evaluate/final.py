@@ -1,21 +1,19 @@
 """The final evaluation of a run: the best model and the baseline meet the sealed test split."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from raysweep import files
+from raysweep import atomic_files as files
 from raysweep.data.images import PreparedData
-from raysweep.evaluate.base import FinalRun
-from raysweep.evaluate.sealed import open_test
-from raysweep.evaluate.stored import StoredModel, load_model
+from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.stored_model import StoredModel, load_model
+from raysweep.evaluate.test_split import open_test
+from raysweep.registry import load_object
+from raysweep.run_folder import FINALISTS, model_folder, trial_folder
 from raysweep.train import checkpoint
-
-BASELINE = 0
-FINALISTS = "finalists"
-"""Folder in a run's: what a run has of its trials, of the best configurations trained again."""
+from raysweep.trial_result import BASELINE
 
 
 def evaluate_final(
@@ -47,8 +45,8 @@ def evaluate_final(
     note = "synthetic data: drawn by raysweep, not photographs" if best.info.synthetic else ""
     if opening > 1:
         note = f"{note}; " * bool(note) + f"the test split of this run has been opened {opening} times"
-    module = importlib.import_module(f"raysweep.evaluate.{best.config.task.kind}")
-    figures: dict[str, Any] = module.EVALUATE(
+    evaluate = load_object(best.config.task.evaluation)
+    figures: dict[str, Any] = evaluate(
         FinalRun(
             best=best,
             baseline=baseline,
@@ -77,18 +75,6 @@ def load_baseline(run: Path, best: StoredModel, device: torch.device) -> StoredM
     if best.number == BASELINE or not weights.is_file():
         return best
     return load_model(weights, config, device)
-
-
-def trial_folder(run: Path, number: int) -> Path:
-    """Where a trial's files are."""
-    return run / "trials" / f"{number:04d}"
-
-
-def model_folder(run: Path, model: StoredModel) -> Path:
-    """Where the files of the training are that the model is from."""
-    if model.finalist is not None:
-        return trial_folder(run / FINALISTS, model.finalist)
-    return trial_folder(run, model.number)
 
 
 def _history(run: Path, model: StoredModel) -> list[dict[str, float]]:

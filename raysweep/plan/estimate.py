@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from raysweep.search.curves import GRACE_EPOCHS
-from raysweep.search.points import PointSpace
-from raysweep.search.pruners import stops_early
+from raysweep.search.strategy.curve_model import GRACE_EPOCHS
+from raysweep.search.strategy.pruners import stops_early
+from raysweep.search.strategy.unit_cube import PointSpace
 from raysweep.study import Study
 
 TRAINED_SHARE, LOW_TRAINED_SHARE = 0.30, 0.19

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # comes with Ray
 
+from raysweep.cluster.capacity import Node
 from raysweep.errors import UsageError
-from raysweep.search.capacity import Node
 
 KEY = "prices_per_hour"
 

@@ -12,28 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysweep import fields, files
+from raysweep import atomic_files as files
+from raysweep import config_fields as fields
+from raysweep.cluster.capacity import Request, count_workers
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, plan_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
-from raysweep.evaluate.final import trial_folder
 from raysweep.plan.estimate import PROBE_EPOCHS, Probe, ProbedPoint
-from raysweep.plan.plan import Plan, make_plan, nodes_in_use
+from raysweep.plan.forecast import Plan, make_plan, nodes_in_use
 from raysweep.plan.prices import load_cluster, price_nodes
-from raysweep.search.capacity import Request, count_workers
-from raysweep.search.checks import batch_sizes, check_study
+from raysweep.run_folder import trial_folder
 from raysweep.search.options import RunOptions
+from raysweep.search.preflight import batch_sizes, check_study
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
 from raysweep.search.run import prepare_data, size_trials
-from raysweep.search.storage import open_storage
-from raysweep.search.strategy import TrialResult, create_strategy
+from raysweep.search.session.storage import open_storage
+from raysweep.search.strategy.strategy import create_strategy
 from raysweep.study import Study
-from raysweep.tasks.base import build_task
 from raysweep.train import checkpoint
+from raysweep.train.task import build_task
 from raysweep.train.trial import TrialSpec
 from raysweep.train.usage import Usage, usage_path
+from raysweep.trial_result import TrialResult
 
 NUM_POINTS = 6
 """The baseline and others, fewer where training is slow."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from raysweep.search.strategy import TrialResult
+from raysweep.trial_result import TrialResult
 
 
 class Observer(Protocol):

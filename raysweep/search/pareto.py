@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from raysweep import fields
+from raysweep import config_fields as fields
 from raysweep.config import Objective, format_value
 from raysweep.evaluate.figures.pareto import save_pareto_front
 from raysweep.search.ranking import find_front
 from raysweep.search.retention import KEEP_FRONT
-from raysweep.search.strategy import BASELINE, TrialResult
 from raysweep.study import Study
+from raysweep.trial_result import BASELINE, TrialResult
 
 
 def announce_two_objectives(study: Study) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raysweep.config import Objective
-from raysweep.search.strategy import TrialResult
+from raysweep.trial_result import TrialResult
 
 
 def rank_results(results: Iterable[TrialResult], objectives: Sequence[Objective]) -> list[TrialResult]:

@@ -13,14 +13,15 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from raysweep.cluster.capacity import Request
 from raysweep.cluster.lost_nodes import Addresses, NodeWatch
 from raysweep.cluster.orphans import OrphanCollector
 from raysweep.cluster.waiting import WaitingNotice
-from raysweep.search.capacity import Request
 from raysweep.search.observer import Observer
-from raysweep.search.strategy import MAX_RETRIES, Strategy, TrialResult
+from raysweep.search.strategy.strategy import MAX_RETRIES, Strategy
 from raysweep.train.loop import EpochReport
 from raysweep.train.trial import TrialSpec, run_trial, unpack_report
+from raysweep.trial_result import TrialResult
 
 
 @dataclass(kw_only=True, slots=True)

@@ -9,11 +9,11 @@ import numpy as np
 
 from raysweep.config import KEEP_LEADING, Objective
 from raysweep.data.images import space_evenly
-from raysweep.evaluate.final import trial_folder
-from raysweep.search.points import PointSpace
+from raysweep.run_folder import trial_folder
 from raysweep.search.ranking import best_of_points, find_front, rank_results
-from raysweep.search.strategy import BASELINE, TrialResult
+from raysweep.search.strategy.unit_cube import PointSpace
 from raysweep.study import Study
+from raysweep.trial_result import BASELINE, TrialResult
 
 KEEP_FRONT = 10
 """Trials on the Pareto front whose models stay, from one end of it to the other."""
@@ -47,7 +47,7 @@ def count_kept(study: Study, num_leading: int = KEEP_LEADING) -> int:
     if study.space:
         space = PointSpace(study.space, study.conditions)
         points += map(space.to_params, space.draw(np.random.default_rng(0), NUM_DRAWN))
-    groups = {study.trial_config(point, BASELINE).task.pin_group for point in points}
+    groups = {study.trial_config(point, BASELINE).task.comparison_group for point in points}
     on_front = KEEP_FRONT if study.second_objective else 0
     return min(study.budget.trials, 1 + num_leading + on_front + len(groups - {None}))
 
@@ -58,7 +58,7 @@ def _find_pinned(ended: Sequence[TrialResult], study: Study) -> list[TrialResult
     for result in sorted(ended, key=lambda result: result.number):
         if result.state == "FAIL" or result.value is None:  # what failed may be of another space
             continue
-        group = study.trial_config(result.params, result.number).task.pin_group
+        group = study.trial_config(result.params, result.number).task.comparison_group
         if group is not None and (group not in best or study.objective.is_better(result.value, best[group].value)):
             best[group] = result
     return list(best.values())

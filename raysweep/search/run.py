@@ -12,7 +12,8 @@ from typing import Any, Literal
 import ray
 import torch
 
-from raysweep import files
+from raysweep import atomic_files as files
+from raysweep.cluster.capacity import Request, default_request, plan_concurrency
 from raysweep.cluster.connection import connect, list_nodes, plan_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import check_config
@@ -20,25 +21,26 @@ from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.source import load_source
 from raysweep.errors import StudyFailedError
-from raysweep.evaluate.final import FINALISTS, evaluate_final, trial_folder
-from raysweep.evaluate.stored import save_config
-from raysweep.search.capacity import Request, default_request, plan_concurrency
-from raysweep.search.checks import check_models, check_study
-from raysweep.search.confirmation import open_confirmation
-from raysweep.search.finalists import Finalist, choose_finalists, summarise_finalists
+from raysweep.evaluate.final import evaluate_final
+from raysweep.evaluate.stored_model import save_config
+from raysweep.run_folder import FINALISTS, trial_folder
+from raysweep.search.finalists.retraining import open_confirmation
+from raysweep.search.finalists.statistics import Finalist, choose_finalists, summarise_finalists
+from raysweep.search.live_table import LiveTable
 from raysweep.search.observer import Observer
 from raysweep.search.options import RunOptions
 from raysweep.search.pareto import announce_two_objectives, draw_front
-from raysweep.search.progress import LiveTable
+from raysweep.search.preflight import check_models, check_study
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
-from raysweep.search.record import build_record, keep_best, keep_winner, write_study
-from raysweep.search.resume import Identity, check_digest
+from raysweep.search.results import build_record, keep_best, keep_winner, write_study
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
-from raysweep.search.session import create_run, enter_run, load_finished, open_strategy
-from raysweep.search.strategy import Strategy, TrialResult
+from raysweep.search.session.identity import Identity, check_digest
+from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
+from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.tracking import Tracker
 from raysweep.train.trial import TrialSpec
+from raysweep.trial_result import TrialResult
 
 
 def run_study(study: Study, options: RunOptions) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.config import Objective, format_value
-from raysweep.search.finalists import describe_finalists
+from raysweep.search.finalists.statistics import describe_finalists
 from raysweep.search.pareto import describe_front
 
 _ENDS = {"FAIL": "failed", "COMPLETE": "ended early", "PRUNED": "was stopped"}

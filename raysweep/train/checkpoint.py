@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from raysweep import files
+from raysweep import atomic_files as files
 from raysweep.errors import CorruptFileError
 from raysweep.train.state import TrainState, from_tensors, to_tensors
 

@@ -7,8 +7,8 @@ import torch
 
 from raysweep.config import COSTS, Objective, TrialConfig
 from raysweep.data.batches import Worker
-from raysweep.tasks.base import Task
 from raysweep.train.state import TrainState
+from raysweep.train.task import Task
 
 NUM_WARMUPS, NUM_REPEATS = 5, 30
 

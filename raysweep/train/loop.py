@@ -15,15 +15,15 @@ import torch
 import torch.distributed
 from PIL import Image
 
-from raysweep import files
+from raysweep import atomic_files as files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training
 from raysweep.data.images import ImageSet, PreparedData, space_evenly
 from raysweep.errors import TrialError
-from raysweep.tasks.base import Task, build_task
 from raysweep.train import checkpoint
 from raysweep.train.cost import find_costs
 from raysweep.train.state import Prepare, TrainState
+from raysweep.train.task import Task, build_task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

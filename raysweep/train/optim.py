@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules by name, from torch.optim."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,8 +15,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-OptimizerName = Literal["adam", "adamw", "sgd"]
-ScheduleName = Literal["none", "cosine", "plateau", "one_cycle"]
+from raysweep.config import OptimizerName, ScheduleName
 
 PLATEAU_FACTOR = 0.5
 PLATEAU_PATIENCE = 2

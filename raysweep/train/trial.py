@@ -20,12 +20,12 @@ from ray.exceptions import RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from raysweep import files
+from raysweep import atomic_files as files
+from raysweep.cluster.capacity import Request
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
-from raysweep.search.capacity import Request
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.precision import prepare_process
 from raysweep.train.usage import UsageRecorder

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from raysweep import fields, files
+from raysweep import atomic_files as files
+from raysweep import config_fields as fields
 
 STATM = Path("/proc/self/statm")
 

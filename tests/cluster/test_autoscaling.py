@@ -3,7 +3,7 @@
 import pytest
 
 from raysweep.cluster.autoscaling import nodes_to_come
-from raysweep.search.capacity import Node, default_request, plan_concurrency
+from raysweep.cluster.capacity import Node, default_request, plan_concurrency
 
 HEAD, GPU = Node(num_cpus=8), Node(num_cpus=4, num_gpus=1)
 

@@ -16,7 +16,7 @@ from typing import IO
 
 import pytest
 
-from raysweep.files import read_json_lines
+from raysweep.atomic_files import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "from raysweep.cli import main; main()"

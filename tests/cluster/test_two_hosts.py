@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from raysweep.files import read_json_lines
+from raysweep.atomic_files import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD, WORKER = "11", "12"

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from optuna.distributions import CategoricalDistribution
 
-from raysweep import fields
+from raysweep import config_fields as fields
 from raysweep.cli import cli
 from raysweep.config import TrainingConfig
 from raysweep.errors import UsageError

@@ -5,14 +5,14 @@ import time
 import pytest
 from optuna.distributions import FloatDistribution
 
+from raysweep.cluster.capacity import Request
 from raysweep.cluster.waiting import PATIENCE_S, WaitingNotice
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.search.capacity import Request
 from raysweep.search.ray_tune import SearchDriver
-from raysweep.search.storage import open_storage
-from raysweep.search.strategy import MAX_RETRIES, create_strategy
+from raysweep.search.session.storage import open_storage
+from raysweep.search.strategy.strategy import MAX_RETRIES, create_strategy
 from raysweep.study import Study
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.loop import EpochReport
 from raysweep.train.trial import TrialSpec
 

@@ -8,9 +8,9 @@ from scipy import stats
 
 from raysweep.config import Objective
 from raysweep.errors import UsageError
-from raysweep.evaluate.final import FINALISTS, trial_folder
-from raysweep.search.confirmation import Confirmation, open_confirmation
-from raysweep.search.finalists import (
+from raysweep.run_folder import FINALISTS, trial_folder
+from raysweep.search.finalists.retraining import Confirmation, open_confirmation
+from raysweep.search.finalists.statistics import (
     Finalist,
     best_run,
     choose_finalists,
@@ -21,10 +21,11 @@ from raysweep.search.finalists import (
     welch_interval,
 )
 from raysweep.search.overrides import Overrides
-from raysweep.search.resume import Identity
 from raysweep.search.retention import Retention, keep_of_points
-from raysweep.search.storage import open_storage
-from raysweep.search.strategy import TrialResult, create_strategy
+from raysweep.search.session.identity import Identity
+from raysweep.search.session.storage import open_storage
+from raysweep.search.strategy.strategy import create_strategy
+from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")
 LOSS = Objective(metric="val/loss", direction="minimize")

@@ -16,15 +16,15 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
+from raysweep.atomic_files import read_json_lines
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.files import read_json_lines
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
 from raysweep.search.run import run_study
-from raysweep.search.storage import open_storage
-from raysweep.search.strategy import Strategy
+from raysweep.search.session.storage import open_storage
+from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 pytestmark = [
     pytest.mark.ray,
@@ -39,7 +39,7 @@ STUDY_FILE = """
 from optuna.distributions import FloatDistribution
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 STUDY = Study(
     name="kills",
@@ -54,8 +54,8 @@ STUDY = Study(
 
 DRIVER = """
 import sys
-import raysweep.search.strategy
-raysweep.search.strategy.MAX_RETRIES = 99  # chance may hit one trial more often than twice
+import raysweep.search.strategy.strategy
+raysweep.search.strategy.strategy.MAX_RETRIES = 99  # chance may hit one trial more often than twice
 from raysweep.cli import main
 main(sys.argv[1:])
 """

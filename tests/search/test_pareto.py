@@ -13,15 +13,16 @@ from optuna.storages import InMemoryStorage
 
 from raysweep.config import Budget, Objective
 from raysweep.errors import UsageError
-from raysweep.evaluate.final import trial_folder
+from raysweep.run_folder import trial_folder
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
 from raysweep.search.pareto import describe_front, describe_trial, record_front
 from raysweep.search.ranking import find_front, rank_results
-from raysweep.search.resume import Identity
-from raysweep.search.session import enter_run
-from raysweep.search.space_change import change_space
-from raysweep.search.strategy import TrialResult, create_strategy
+from raysweep.search.session.identity import Identity
+from raysweep.search.session.opening import enter_run
+from raysweep.search.session.space_change import change_space
+from raysweep.search.strategy.strategy import create_strategy
+from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")
 SIZE = Objective(metric="model/num_parameters", direction="minimize")

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysweep.catalogue import load_study
 from raysweep.config import KEEP_LEADING, Budget, Objective
-from raysweep.evaluate.final import trial_folder
+from raysweep.run_folder import trial_folder
 from raysweep.search.retention import KEEP_FRONT, Retention, count_kept, keep_for_search
-from raysweep.search.strategy import TrialResult
-from raysweep.studies import load_study
+from raysweep.trial_result import TrialResult
 
 SIZE = Objective(metric="model/num_parameters", direction="minimize")
 

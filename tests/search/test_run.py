@@ -16,15 +16,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 
+from raysweep.atomic_files import read_json_lines
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
-from raysweep.files import read_json_lines
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
 from raysweep.search.run import run_study
 from raysweep.search.summary import describe_results
 from raysweep.study import Study
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]

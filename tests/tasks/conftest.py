@@ -8,11 +8,11 @@ import pytest
 
 from raysweep.config import DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.images import PreparedData
-from raysweep.judge.network import save_judge
-from raysweep.judge.store import FILE
-from raysweep.judge.training import train_judge
-from raysweep.models.noise import NoiseSchedule
-from raysweep.tasks.gan_config import GanConfig
+from raysweep.tasks.gan.config import GanConfig
+from raysweep.tasks.gan.judge.network import save_judge
+from raysweep.tasks.gan.judge.store import FILE
+from raysweep.tasks.gan.judge.training import train_judge
+from raysweep.tasks.gan.noise import NoiseSchedule
 
 SIDE, NUM_CLASSES = 28, 4
 

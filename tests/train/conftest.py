@@ -9,7 +9,7 @@ import pytest
 
 from raysweep.config import AugmentationConfig, DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.images import PreparedData
-from raysweep.tasks.classification import ClassificationConfig
+from raysweep.tasks.classification.config import ClassificationConfig
 
 
 def draw_bands(num_images: int, size: int, num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

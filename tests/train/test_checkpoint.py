@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysweep import files
+from raysweep import atomic_files as files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
-from raysweep.models.classifier import build_fashion_cnn
+from raysweep.tasks.classification.networks import build_fashion_cnn
 from raysweep.train import checkpoint
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.state import TrainState, from_tensors, to_tensors

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from raysweep import files
+from raysweep import atomic_files as files
 from raysweep.config import DataConfig, Objective, TaskConfig, TrainingConfig, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import DataInfo, PreparedData
-from raysweep.tasks.autoencoder import AutoencoderConfig
-from raysweep.tasks.base import build_task
-from raysweep.tasks.classification import ClassificationConfig
-from raysweep.tasks.gan_config import GanConfig
+from raysweep.tasks.autoencoder.config import AutoencoderConfig
+from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.tasks.gan.config import GanConfig
 from raysweep.train.cost import measure_cost
 from raysweep.train.loop import EpochReport, fit
+from raysweep.train.task import build_task
 
 INFO = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=("a", "b"), num_train=8, num_val=4, num_test=4)
 ACCURACY = Objective(metric="val/accuracy")

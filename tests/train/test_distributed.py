@@ -17,9 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
-from raysweep.tasks.base import build_task
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
+from raysweep.train.task import build_task
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
 NUM_TRAIN, NUM_VAL, BATCH_SIZE = 21, 25, 8

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from raysweep import files
+from raysweep import atomic_files as files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError

@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.train.optim import (
-    OptimizerName,
-    Schedule,
-    ScheduleName,
-    build_groups,
-    build_optimizer,
-    clip_gradients,
-)
+from raysweep.config import OptimizerName, ScheduleName
+from raysweep.train.optim import Schedule, build_groups, build_optimizer, clip_gradients
 from raysweep.train.state import from_tensors, to_tensors
 
 NAMES: tuple[ScheduleName, ...] = get_args(ScheduleName)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from raysweep.files import write_atomically
+from raysweep.atomic_files import write_atomically
 
 DPI = 130
 INK, GREY = "#222222", "#666666"

@@ -1,0 +1,58 @@
+"""Where studies are found, and how one is loaded from its file."""
+
+import importlib.util
+from pathlib import Path
+
+from raysweep import config_fields as fields
+from raysweep.errors import UsageError
+from raysweep.study import Study
+
+
+def study_folders() -> list[Path]:
+    """Where studies are looked for: ./search_spaces, then the studies installed with the package."""
+    folders = [Path.cwd() / "search_spaces"]
+    installed = importlib.util.find_spec("search_spaces")
+    folders += [Path(folder) for folder in (installed and installed.submodule_search_locations) or ()]
+    return list(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir()))
+
+
+def list_studies() -> dict[str, Path]:
+    """The file of each study that can be named, by name."""
+    found: dict[str, Path] = {}
+    for folder in study_folders():
+        for path in sorted(folder.glob("*.py")):
+            if not path.name.startswith("_"):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def load_study(name: str) -> Study:
+    """The study in the file `name`, or the one that `name` names.
+
+    Raises:
+        UsageError: there is no such study, or its file is not a valid one.
+    """
+    if name.endswith(".py") or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(
+                f"no study file {name}; give a file that defines STUDY, or one of: {', '.join(list_studies())}"
+            )
+    else:
+        studies = list_studies()
+        if name not in studies:
+            looked = ", ".join(str(folder) for folder in study_folders()) or "nowhere: no ./search_spaces here"
+            raise UsageError(f"{fields.unknown_name('study', name, studies)} Looked in: {looked}.")
+        path = studies[name]
+    spec = importlib.util.spec_from_file_location(f"_study_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises is shown as that file's error
+        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        raise UsageError(f"{path} must define STUDY, a raysweep.study.Study; got {type(study).__name__}")
+    return study

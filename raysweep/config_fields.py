@@ -1,0 +1,100 @@
+"""Dotted access to nested configuration dataclasses: read, replace, parse from text, to and from JSON."""
+
+import dataclasses
+import difflib
+import functools
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import pydantic
+
+from raysweep.errors import UsageError
+
+T = TypeVar("T")
+_adapter: Callable[[Any], pydantic.TypeAdapter[Any]] = functools.cache(pydantic.TypeAdapter)
+"""Builds the adapter of a type once: it takes milliseconds."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that does not exist: the closest ones first, then all that are known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return f"unknown {what} {name!r}{hint} Known: {', '.join(known)}."
+
+
+def list_fields(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Each leaf field of a nested dataclass instance under its dotted name."""
+    leaves: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        name = f"{prefix}{field.name}"
+        leaves |= list_fields(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return leaves
+
+
+def replace_field(config: T, name: str, value: Any) -> T:
+    """A copy of the nested dataclass with one dotted field replaced; validation runs again."""
+    first, _, rest = name.partition(".")
+    new = replace_field(getattr(config, first), rest, value) if rest else value
+    return dataclasses.replace(config, **{first: new})  # type: ignore[type-var]
+
+
+def replace_fields(config: T, values: Mapping[str, Any]) -> T:
+    """A copy with several dotted fields replaced at once, so that only the whole has to be valid."""
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        first, _, rest = name.partition(".")
+        if rest:
+            nested.setdefault(first, {})[rest] = value
+        else:
+            nested[first] = value
+    return dataclasses.replace(
+        config,  # type: ignore[type-var]
+        **{
+            first: replace_fields(getattr(config, first), value)
+            if dataclasses.is_dataclass(getattr(config, first)) and isinstance(value, dict)
+            else value
+            for first, value in nested.items()
+        },
+    )
+
+
+def parse_field(config: Any, name: str, text: str) -> Any:
+    """The value of `text` in the type of the dotted field `name`.
+
+    Raises:
+        UsageError: there is no such field, or the text is not of its type.
+    """
+    if name not in list_fields(config):
+        raise UsageError(unknown_name("field", name, list_fields(config)))
+    owner, _, leaf = name.rpartition(".")
+    for part in owner.split("."):
+        config = getattr(config, part)
+    annotation = typing.get_type_hints(type(config))[leaf]
+    if text.lower() == "none" and type(None) in typing.get_args(annotation):
+        return None
+    try:
+        return _adapter(annotation).validate_strings(text)
+    except pydantic.ValidationError as error:
+        reason = "; ".join(line["msg"] for line in error.errors())
+        raise UsageError(f"{name}={text}: {reason}") from None
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """The dataclass as plain JSON values."""
+    return typing.cast(dict[str, Any], _adapter(type(config)).dump_python(config, mode="json"))
+
+
+def from_json(kind: type[T], values: Mapping[str, Any]) -> T:
+    """The dataclass `kind` built from plain JSON values, validated.
+
+    Raises:
+        UsageError: a field is missing or out of its range.
+    """
+    try:
+        return typing.cast(T, _adapter(kind).validate_python(dict(values)))
+    except pydantic.ValidationError as error:
+        reason = "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
+        raise UsageError(f"not a valid {kind.__name__}: {reason}") from None

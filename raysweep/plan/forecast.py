@@ -1,0 +1,247 @@
+"""What a search will take of its cluster: pure functions of a probe, the study and the nodes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raysweep import config_fields as fields
+from raysweep.cluster.capacity import Node, Request, count_workers
+from raysweep.errors import UsageError
+from raysweep.plan.estimate import (
+    LOW_TRAINED_SHARE,
+    PROBE_EPOCHS,
+    TRAINED_SHARE,
+    Probe,
+    WallTime,
+    count_checkpoint_bytes,
+    estimate_wall_time,
+)
+from raysweep.search.retention import count_kept
+from raysweep.search.strategy.pruners import MIN_TRIALS, stops_early
+from raysweep.study import Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a search will take."""
+
+    study: str
+    trials: int
+    request: Request
+    concurrency: int
+    nodes: tuple[Node, ...]
+    """Those that trials run on."""
+    probe: Probe
+    stops_early: bool
+    wall: WallTime
+    memory_bytes: int
+    """Of one trial's process, of a DDP trial each worker."""
+    num_kept: int
+    """Models that stay at most: of trials, and the run's best."""
+    checkpoint_bytes: int
+    """All checkpoints of the run at most, those being written included."""
+    cache_bytes: int
+    """The decoded images, which are on the disk already."""
+    free_bytes: int
+    """Of the storage."""
+    prices: Mapping[str, tuple[int, float]] | None
+    """By node type how many are paid for, and the price of one for an hour."""
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """Of all nodes; none: not known."""
+        return None if self.prices is None else sum(count * price for count, price in self.prices.values())
+
+
+def make_plan(
+    study: Study,
+    *,
+    request: Request,
+    concurrency: int,
+    nodes: Sequence[Node],
+    probe: Probe,
+    cache_bytes: int,
+    free_bytes: int,
+    prices: Mapping[str, tuple[int, float]] | None,
+) -> Plan:
+    """The plan of a search on `nodes`, those that trials run on.
+
+    Raises:
+        UsageError: memory, GPU memory or the disk cannot hold it; the message shows the arithmetic.
+    """
+    num_kept = count_kept(study) + 1
+    plan = Plan(
+        study=study.name,
+        trials=study.budget.trials,
+        request=request,
+        concurrency=concurrency,
+        nodes=tuple(nodes),
+        probe=probe,
+        stops_early=stops_early(study),
+        wall=estimate_wall_time(study, probe, concurrency, reuses=request.num_workers == 1),
+        memory_bytes=max(point.memory_bytes for point in probe.points),
+        num_kept=num_kept,
+        checkpoint_bytes=count_checkpoint_bytes(probe, num_kept, concurrency),
+        cache_bytes=cache_bytes,
+        free_bytes=free_bytes,
+        prices=prices,
+    )
+    problems = [*_check_memory(plan), *_check_gpu_memory(plan), *_check_disk(plan)]
+    if problems:
+        raise UsageError("the search does not fit:\n  " + "\n  ".join(problems))
+    return plan
+
+
+def nodes_in_use(nodes: Sequence[Node], request: Request, concurrency: int) -> list[Node]:
+    """The first nodes that hold so many trials."""
+    used: list[Node] = []
+    missing = concurrency * request.num_workers
+    for node in nodes:
+        if missing > 0 and count_workers(node, request):
+            used.append(node)
+            missing -= count_workers(node, request)
+    return used
+
+
+def _check_memory(plan: Plan) -> list[str]:
+    problems = []
+    for node in set(plan.nodes):
+        memory_bytes = min(other.memory_bytes for other in plan.nodes if other == node)
+        num = min(count_workers(node, plan.request), plan.concurrency * plan.request.num_workers)
+        if memory_bytes and num * plan.memory_bytes > memory_bytes:
+            fit = int(memory_bytes // plan.memory_bytes)
+            way_on = (
+                f"--cpus-per-worker {node.num_cpus / fit:g} leaves room for {fit}"
+                if fit
+                else "lower training.batch_size, training.eval_batch_size or data.image_size with --set"
+            )
+            problems.append(
+                f"memory: {num} processes x {format_bytes(plan.memory_bytes)} = "
+                f"{format_bytes(num * plan.memory_bytes)} on a node of {node.num_cpus:g} CPUs that has "
+                f"{format_bytes(memory_bytes)} for them; {way_on}"
+            )
+    return problems
+
+
+def _check_gpu_memory(plan: Plan) -> list[str]:
+    num = int(1 / plan.request.gpus_per_worker + 1e-9) if 0 < plan.request.gpus_per_worker < 1 else 1
+    point = max(plan.probe.points, key=lambda point: point.gpu_memory_bytes)
+    if num * point.gpu_memory_bytes <= point.gpu_total_bytes:
+        return []
+    return [
+        f"GPU memory: {num} processes x {format_bytes(point.gpu_memory_bytes)} = "
+        f"{format_bytes(num * point.gpu_memory_bytes)} on a GPU of {format_bytes(point.gpu_total_bytes)}; "
+        "raise --gpus-per-worker"
+    ]
+
+
+def _check_disk(plan: Plan) -> list[str]:
+    if plan.checkpoint_bytes <= plan.free_bytes:
+        return []
+    return [
+        f"disk: checkpoints take {format_bytes(plan.checkpoint_bytes)} ({describe_checkpoints(plan)}), "
+        f"{format_bytes(plan.free_bytes)} are free; give another --storage"
+    ]
+
+
+def describe_checkpoints(plan: Plan) -> str:
+    """The arithmetic of `count_checkpoint_bytes`."""
+    best = max(point.best_bytes for point in plan.probe.points)
+    last = max(point.last_bytes for point in plan.probe.points)
+    return (
+        f"{plan.num_kept} x {format_bytes(best)} + {plan.concurrency} running x "
+        f"({format_bytes(best)} + 2 x {format_bytes(last)})"
+    )
+
+
+def format_bytes(size: float) -> str:
+    """A size for a person, three digits: 1.23 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain JSON values, with what it costs."""
+    hours = {name: seconds / 3600 for name, seconds in fields.to_json(plan.wall).items()}
+    price = plan.price_per_hour
+    cost = None if price is None else {name.removesuffix("_s"): price * value for name, value in hours.items()}
+    return {**fields.to_json(plan), "price_per_hour": price, "cost": cost}
+
+
+def describe_plan(plan: Plan) -> str:
+    """The plan for a person, a line for each of what it takes, and what it takes for granted."""
+    probe, request = plan.probe, plan.request
+    epochs_s = [point.epoch_s for point in probe.points]
+    lines = {
+        "search": f"{plan.trials} trials of {plan.study}, each {_count(request.num_workers, 'worker')} of "
+        f"{request.cpus_per_worker:g} CPU and {request.gpus_per_worker:g} GPU",
+        "probe": f"{_count(len(probe.points), 'point')} of the space, {PROBE_EPOCHS} epochs of "
+        f"{probe.num_train:,} images, {probe.side_by_side} side by side, {probe.duration_s:.0f} s",
+        "epoch": f"the baseline's {format_time(epochs_s[0])}, the points' {format_time(min(epochs_s))} to "
+        f"{format_time(max(epochs_s))}",
+        "concurrency": f"{_count(plan.concurrency, 'trial')} side by side on {_count(len(plan.nodes), 'node')}",
+        "memory": _describe_memory(plan),
+        "disk": f"checkpoints {format_bytes(plan.checkpoint_bytes)} at most ({describe_checkpoints(plan)}) "
+        f"of {format_bytes(plan.free_bytes)} free; decoded images {format_bytes(plan.cache_bytes)}, there already",
+        "wall time": f"{format_time(plan.wall.expected_s)} expected, "
+        f"{format_time(plan.wall.low_s)} to {format_time(plan.wall.high_s)}",
+    }
+    if plan.prices is not None:
+        lines["cost"] = _describe_cost(plan)
+    return "\n".join([*(f"{name:<13}{text}" for name, text in lines.items()), "", *_describe_assumptions(plan)])
+
+
+def _describe_memory(plan: Plan) -> str:
+    node = max(plan.nodes, key=lambda node: count_workers(node, plan.request))
+    num = min(count_workers(node, plan.request), plan.concurrency * plan.request.num_workers)
+    has = f"of {format_bytes(node.memory_bytes)}" if node.memory_bytes else "; how much there is is not known"
+    on_gpu = max(point.gpu_memory_bytes for point in plan.probe.points)
+    return (
+        f"{num} x {format_bytes(plan.memory_bytes)} = {format_bytes(num * plan.memory_bytes)} {has} on a node"
+        + f"; {format_bytes(on_gpu)} of the GPU each" * bool(on_gpu)
+    )
+
+
+def _describe_cost(plan: Plan) -> str:
+    assert plan.prices is not None
+    cost = plan_to_json(plan)["cost"]
+    nodes = " + ".join(f"{count} {kind} x {price:g}" for kind, (count, price) in plan.prices.items())
+    return (
+        f"{cost['expected']:.2f} expected, {cost['low']:.2f} to {cost['high']:.2f} "
+        f"({nodes} = {plan.price_per_hour:g} an hour, your prices)"
+    )
+
+
+def _describe_assumptions(plan: Plan) -> list[str]:
+    """What the figures take for granted."""
+    baseline = plan.probe.points[0]
+    others = sum(point.params != baseline.params for point in plan.probe.points)
+    texts = [
+        "lengths of trials are drawn from the space, those of the named points are their own",
+        f"trials take what the {_count(others, 'other point')} of the probe took"
+        if others
+        else "all trials take what the baseline took, of memory too: no other point was probed",
+        f"stopped early: {1 - TRAINED_SHARE:.0%} of the epochs as expected, {1 - LOW_TRAINED_SHARE:.0%} at best (as on "
+        "LCBench's curves), none at worst"
+        if plan.stops_early
+        else f"no trial is stopped early: there are fewer than {MIN_TRIALS}, or all alike, or two objectives",
+        "measured beside whatever else ran on the nodes; a probe on busy nodes tells of busy nodes",
+        "not counted: early stopping within a trial, nodes that have yet to start, the final evaluation",
+        *(["cost: as if the nodes that are paid for were as fast as those of the probe"] if plan.prices else []),
+        *(f"could not be trained: {failure}" for failure in plan.probe.failures),
+    ]
+    return [f"- {text}" for text in texts]
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'s' * (number != 1)}"
+
+
+def format_time(seconds: float) -> str:
+    """A duration for a person: 12 s, 3.4 min, 5.6 h."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

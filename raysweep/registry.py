@@ -1,0 +1,103 @@
+"""Finds an object by name: a built-in one, one that an installed package offers, or one in a file."""
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from raysweep import config_fields as fields
+from raysweep.errors import UsageError
+
+
+class Registry:
+    """Objects of one kind by name. Nothing is imported before it is asked for.
+
+    A name is a built-in one, that of an entry point of the same `group` in any installed package, or a reference,
+    `package.module:Name` or `path/to/file.py:Name`.
+    """
+
+    def __init__(self, group: str, what: str, built_in: Mapping[str, str]) -> None:
+        """`group`: of the entry points; `what`: one of the objects in messages; `built_in`: name -> reference."""
+        self.group = group
+        self.what = what
+        self.built_in = dict(built_in)
+
+    def references(self) -> dict[str, str]:
+        """Lists the reference of each name that is known; a built-in name cannot be taken by a package."""
+        return {**{point.name: point.value for point in _find_entry_points(self.group)}, **self.built_in}
+
+    def load(self, name: str) -> Any:
+        """Imports the object of that name.
+
+        Raises:
+            UsageError: there is none, or its module cannot be imported.
+        """
+        references = self.references()
+        if name not in references and ":" not in name:
+            raise UsageError(
+                f"{fields.unknown_name(self.what, name, references)} One of your own is named as "
+                "package.module:Name or path/to/file.py:Name."
+            )
+        return load_object(references.get(name, name))
+
+
+@functools.cache
+def _find_entry_points(group: str) -> tuple[Any, ...]:
+    return tuple(entry_points(group=group))
+
+
+def load_object(reference: str) -> Any:
+    """Imports the object that `package.module:Name` or `path/to/file.py:Name` names.
+
+    Raises:
+        UsageError: it names none; the message has what the import raised.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
+        raise UsageError(f"an object is named as package.module:Name or path/to/file.py:Name, got {reference!r}")
+    try:
+        module = load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        return functools.reduce(getattr, name.split("."), module)
+    except AttributeError:
+        known = ", ".join(sorted(key for key in vars(module) if not key.startswith("_")))
+        raise UsageError(f"{place} has no {name!r}; it has: {known}") from None
+    except ImportError as error:
+        raise UsageError(f"{reference} cannot be imported: {error}") from error
+
+
+def load_file(path: Path) -> Any:
+    """Imports a file of Python as a module, once in a process.
+
+    Raises:
+        UsageError: there is no such file, or it raises an error.
+    """
+    path = path.expanduser().resolve()
+    name = f"_raysweep_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises is shown as that file's error
+        del sys.modules[name]
+        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def describe_reference(registry: Registry, target: type[Any], name: str) -> str:
+    """Returns `name` where the registry knows the class by it, else a reference from which it can be loaded again."""
+    reference = registry.references().get(name)
+    if reference == f"{target.__module__}:{target.__qualname__}":
+        return name
+    module = sys.modules[target.__module__]
+    place = str(module.__file__) if target.__module__.startswith("_raysweep_") else target.__module__
+    return f"{place}:{target.__qualname__}"

@@ -1,0 +1,172 @@
+"""What an Optuna study's learning curves tell of where trials end: the model behind the default strategy."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from raysweep.search.strategy.gaussian_process import Array, Kernel, Points, Posterior, prior_mean
+from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.study import Study
+
+GRACE_EPOCHS = 3
+"""Epochs before which a curve is not looked at: on several tasks a first epoch tells the opposite of the last."""
+LOOKS = 4
+"""Of a curve the model sees the last epoch, those at a half, a quarter and an eighth of it, and GRACE_EPOCHS."""
+MAX_OBSERVATIONS = 300
+"""What the model is fitted to at most: its time grows with the third power."""
+MAX_FAILED = 50
+"""Failed trials, the latest, that count as the worst there is, so that none is proposed beside them."""
+MIN_FITTED = 5
+"""Trials with a curve from which on the hyperparameters are fitted."""
+REFIT_GROWTH = 1.35
+"""They are fitted again when the number of these trials has grown by this factor."""
+HYPERPARAMETERS = "raysweep:curve_model"
+"""Attribute of the Optuna study that holds them, so that a resumed search goes on with the same ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What the model sees of one trial."""
+
+    number: int
+    state: TrialState
+    row: Array
+    """The trial's point: (keys,)."""
+    features: Array
+    log_shares: tuple[float, ...]
+    """Logarithms of the shares of its own epochs; none where it has not come far enough."""
+    values: tuple[float, ...]
+    """The best objective until then; greater is better."""
+
+
+def ends_of(curves: Sequence[Curve]) -> Points:
+    """The ends of the curves."""
+    features = np.array([curve.features for curve in curves])
+    return Points(features, np.zeros(len(curves)), np.array([curve.number for curve in curves]))
+
+
+class Ends:
+    """Where the trials of a study are expected to end, in the model's scale, in which greater is better."""
+
+    def __init__(self, posterior: Posterior, curves: Sequence[Curve], space: PointSpace, top: float) -> None:
+        self.posterior = posterior
+        self.curves = curves
+        """The trials that the model was fitted to."""
+        self.top = top
+        """The best value that any of them has had."""
+        self._space = space
+
+    def of_points(self, rows: Array) -> Points:
+        """The ends that trials at these points would have."""
+        return Points(self._space.to_features(rows), np.zeros(len(rows)), np.full(len(rows), -1))
+
+
+class CurveModel:
+    """Fits a Gaussian process to the curves of an Optuna study. It remembers nothing that the study does not hold."""
+
+    def __init__(self, study: Study) -> None:
+        self.space = PointSpace(study.space, study.conditions)
+        self._default_epochs = study.training.epochs
+        self._sign = 1.0 if study.objective.direction == "maximize" else -1.0
+        self._kernel = Kernel(self.space.feature_keys)
+        self._finished: dict[int, Curve] = {}
+
+    def num_epochs(self, trial: FrozenTrial) -> int:
+        """How many epochs the trial is to have."""
+        return int(trial.params.get("training.epochs", self._default_epochs))
+
+    def ends(self, study: optuna.Study) -> Ends | None:
+        """Where trials end, as far as the study's curves tell; none before there is any.
+
+        Trials that have only begun count as if they came out as expected, so that others are proposed elsewhere.
+        """
+        trials = [t for t in study.get_trials(deepcopy=False) if t.params and t.state != TrialState.WAITING]
+        curves = [self._read(trial) for trial in trials]
+        with_values = [curve for curve in curves if curve.values]
+        if not with_values:
+            return None
+        seen = _choose(with_values)
+        worst = min(curve.values[-1] for curve in seen)
+        failed = [curve for curve in curves if curve.state == TrialState.FAIL][-MAX_FAILED:]
+        features = np.array([curve.features for curve in (*seen, *failed)])
+        counts = [len(curve.values) for curve in seen] + [1] * len(failed)
+        points = Points(
+            np.repeat(features, counts, axis=0),
+            np.array([s for curve in seen for s in curve.log_shares] + [0.0] * len(failed)),
+            np.repeat(np.array([curve.number for curve in (*seen, *failed)]), counts),
+        )
+        raw = np.array([value for curve in seen for value in curve.values] + [worst] * len(failed))
+        values = _normalize(raw, np.array([curve.values[-1] for curve in seen]))
+        theta = self._hyperparameters(study, points, values, len(with_values))
+        posterior = Posterior(self._kernel, theta, points, values)
+        begun = [curve for curve in curves if curve.state == TrialState.RUNNING and not curve.values]
+        if begun:
+            posterior = posterior.believe(ends_of(begun))
+        return Ends(posterior, seen, self.space, float(values.max()))
+
+    def _read(self, trial: FrozenTrial) -> Curve:
+        """The trial's curve; a failed one has none. One that was complete before its last epoch has ended there."""
+        known = self._finished.get(trial.number)
+        if known is not None:
+            return known
+        reports = sorted(trial.intermediate_values.items()) if trial.state != TrialState.FAIL else ()
+        steps = [step for step, value in reports if math.isfinite(value)]
+        looks = {GRACE_EPOCHS, *(round(steps[-1] / 2**look) for look in range(LOOKS))} if steps else set()
+        log_shares, values, best = [], [], -math.inf
+        for step in steps:
+            best = max(best, self._sign * trial.intermediate_values[step])
+            if step in looks and step >= min(GRACE_EPOCHS, self.num_epochs(trial)):
+                log_shares.append(math.log(min(step / self.num_epochs(trial), 1.0)))
+                values.append(best)
+        if trial.state == TrialState.COMPLETE and steps and (not values or log_shares[-1] < 0):
+            log_shares.append(0.0)
+            values.append(best)
+        row = self.space.to_row(trial.params)
+        features = self.space.to_features(row[None])[0]
+        curve = Curve(trial.number, trial.state, row, features, tuple(log_shares), tuple(values))
+        if trial.state.is_finished():
+            self._finished[trial.number] = curve
+        return curve
+
+    def _hyperparameters(self, study: optuna.Study, points: Points, values: Array, num_trials: int) -> Array:
+        """The stored hyperparameters, fitted again and stored where there are enough further trials."""
+        theta = prior_mean(self._kernel.num_keys)
+        stored = study.user_attrs.get(HYPERPARAMETERS)
+        if stored is not None and len(stored["theta"]) == len(theta):
+            if num_trials < REFIT_GROWTH * stored["trials"]:
+                return np.array(stored["theta"])
+            theta = 0.5 * (theta + np.array(stored["theta"]))  # a start that forgets a bad optimum
+        if num_trials < MIN_FITTED:
+            return theta
+        theta = np.round(self._kernel.fit(points, values, theta), 6)
+        study.set_user_attr(HYPERPARAMETERS, {"trials": num_trials, "theta": theta.tolist()})
+        return theta
+
+
+def _choose(curves: list[Curve]) -> list[Curve]:
+    """The curves that fit into MAX_OBSERVATIONS: running ones, the best for one half of it, the latest; by number."""
+    chosen: dict[int, Curve] = {}
+    room = MAX_OBSERVATIONS
+    running = [curve for curve in curves if curve.state == TrialState.RUNNING]
+    best_first = sorted(curves, key=lambda curve: -curve.values[-1])
+    for order, reserve in ((running, 0), (best_first, MAX_OBSERVATIONS // 2), (reversed(curves), 0)):
+        for curve in order:
+            if curve.number not in chosen and room - len(curve.values) >= reserve:
+                chosen[curve.number] = curve
+                room -= len(curve.values)
+    return [chosen[number] for number in sorted(chosen)]
+
+
+def _normalize(values: Array, last: Array) -> Array:
+    """The values with mean 0 and deviation 1; those below the median of `last` are drawn in logarithmically.
+
+    Trials that do not learn at all would else take the whole scale for themselves.
+    """
+    middle, high = np.quantile(last, [0.5, 0.9])
+    scaled = (values - middle) / max(float(high - middle), 1e-9 + 1e-6 * abs(float(middle)))
+    scaled = np.where(scaled < 0, -np.log1p(np.maximum(-scaled, 0.0)), scaled)
+    return np.asarray((scaled - scaled.mean()) / max(float(scaled.std()), 1e-6))

@@ -1,0 +1,193 @@
+"""What to try and what to stop: an Optuna sampler and pruner over a persistent study. No Ray here."""
+
+from collections import deque
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from raysweep.config import PrunerName, SamplerName, TrialConfig
+from raysweep.search.strategy.pruners import build_pruner
+from raysweep.search.strategy.samplers import build_sampler
+from raysweep.study import Study
+from raysweep.trial_result import BASELINE, TrialResult
+
+NUM_EPOCHS = "num_epochs"
+"""Attribute of a trial with two objectives: its reported epochs, as Optuna takes no intermediate values then."""
+MAX_RETRIES = 2
+"""How often a trial goes on after its process died."""
+
+
+class Strategy:
+    """Proposes trials and decides which to stop, from an Optuna study that remembers everything.
+
+    Trials that the study has as RUNNING were in flight when an earlier driver died: they are proposed again first.
+    """
+
+    def __init__(self, study: Study, optuna_study: optuna.Study) -> None:
+        self.study = study
+        self.optuna_study = optuna_study
+        unfinished = optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._running = {trial.number: optuna.Trial(optuna_study, trial._trial_id) for trial in unfinished}
+        self._num_reported = {
+            trial.number: max(trial.intermediate_values, default=trial.user_attrs.get(NUM_EPOCHS, 0))
+            for trial in unfinished
+        }
+        self._again = deque(self._running)
+
+    def propose(self, only_again: bool = False) -> tuple[int, dict[str, Any]] | None:
+        """Number and point of the next trial; none when nothing is to go on and no further trial is to start.
+
+        `only_again`: no new trial, only those that go on.
+        """
+        if self._again:
+            number = self._again.popleft()
+            return number, self._suggest(self._running[number])
+        if only_again or not self.has_budget():
+            return None
+        trial = self.optuna_study.ask()
+        self._running[trial.number], self._num_reported[trial.number] = trial, 0
+        return trial.number, self._suggest(trial)
+
+    def has_work(self) -> bool:
+        """Whether there is anything to propose."""
+        return bool(self._again) or self.has_budget()
+
+    def has_budget(self) -> bool:
+        """Whether a further trial may start: neither is the number of trials used up nor the target reached."""
+        trials = [t for t in self.optuna_study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        target = self.study.budget.target
+        return len(trials) < self.study.budget.trials and not (
+            target is not None
+            and any(
+                trial.values[0] == target or self.study.objective.is_better(trial.values[0], target)
+                for trial in trials
+                if trial.state == TrialState.COMPLETE
+            )
+        )
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """The trial's point; what it has of it already stays."""
+        params: dict[str, Any] = {}
+        for key, distribution in self.study.space.items():
+            params[key] = suggest(trial, key, distribution)
+        for condition in self.study.conditions:
+            if condition.holds(params):
+                for key, distribution in condition.space.items():
+                    params[key] = suggest(trial, key, distribution)
+        return params
+
+    def trial_config(self, number: int, params: dict[str, Any]) -> TrialConfig:
+        """What a proposed trial is told."""
+        return self.study.trial_config(params, number)
+
+    def num_reported(self, number: int) -> int:
+        """How many epochs of a running trial the study has."""
+        return self._num_reported[number]
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Takes a trial's objective after an epoch; returns whether to stop it. The baseline is never stopped.
+
+        An epoch that the study has already is only decided on. With two objectives no trial is stopped.
+        """
+        trial = self._running[number]
+        has_curve = self.study.second_objective is None
+        if epoch > self._num_reported[number]:
+            if has_curve:
+                trial.report(value, epoch)
+            else:
+                trial.set_user_attr(NUM_EPOCHS, epoch)
+            self._num_reported[number] = epoch
+        return has_curve and number != BASELINE and bool(trial.should_prune())
+
+    def retry(self, number: int, *, node_lost: bool = False) -> bool:
+        """Proposes a trial whose process died again, under its number; false when it has died too often.
+
+        A lost node is no fault of the trial, and tried again however often it happens.
+        """
+        trial = self._running[number]
+        kind = "node_losses" if node_lost else "retries"
+        count = trial.user_attrs.get(kind, 0)
+        if count == MAX_RETRIES and not node_lost:
+            return False
+        trial.set_user_attr(kind, count + 1)
+        self._again.append(number)
+        return True
+
+    def tell(self, result: TrialResult) -> None:
+        """Records how a trial ended."""
+        trial = self._running.pop(result.number)
+        trial.set_user_attr("duration_s", round(result.duration_s, 3))
+        if result.best_epoch is not None:
+            trial.set_user_attr("best_epoch", result.best_epoch)
+        if result.error is not None:
+            trial.set_user_attr("error", result.error)
+        state = TrialState[result.state]
+        values = [value for value in (result.value, result.second_value) if value is not None]
+        self.optuna_study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+
+    def results(self) -> list[TrialResult]:
+        """How each finished trial of the study ended, whoever drove it, by number."""
+        return [
+            TrialResult(
+                number=trial.number,
+                state=trial.state.name,  # type: ignore[arg-type]
+                value=trial.values[0] if trial.state == TrialState.COMPLETE else self._best_value(trial),
+                second_value=trial.values[-1] if trial.values and self.study.second_objective else None,
+                best_epoch=trial.user_attrs.get("best_epoch"),
+                params=trial.params,
+                duration_s=trial.user_attrs.get("duration_s", 0.0),
+                error=trial.user_attrs.get("error"),
+                retries=trial.user_attrs.get("retries", 0),
+                node_losses=trial.user_attrs.get("node_losses", 0),
+            )
+            for trial in self.optuna_study.get_trials(deepcopy=False)
+            if trial.state.is_finished()
+        ]
+
+    def _best_value(self, trial: FrozenTrial) -> float | None:
+        pick = max if self.study.objective.direction == "maximize" else min
+        return pick(trial.intermediate_values.values(), default=None)
+
+
+def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Any:
+    """The trial's value for a key of the space."""
+    match distribution:
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_float(key, low, high, log=log, step=step)
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_int(key, low, high, log=log, step=step)
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(key, choices)
+    raise AssertionError(f"no such distribution: {distribution}")
+
+
+def create_strategy(
+    study: Study,
+    storage: BaseStorage,
+    study_name: str,
+    *,
+    sampler: SamplerName = "default",
+    pruner: PrunerName = "default",
+) -> Strategy:
+    """A strategy over the Optuna study of that name, which is created where there is none.
+
+    Sampler and pruner are those of these names. Starting points that the study does not have yet are enqueued.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna_study = optuna.create_study(
+        study_name=study_name,
+        storage=storage,
+        directions=[objective.direction for objective in study.objectives],
+        load_if_exists=True,
+    )
+    trials = optuna_study.get_trials(deepcopy=False)
+    optuna_study.sampler = build_sampler(sampler, study, len(trials))
+    optuna_study.pruner = build_pruner(pruner, study)
+    known = [trial.system_attrs.get("fixed_params", trial.params) for trial in trials]
+    for point in study.starting_points:
+        if point not in known:
+            optuna_study.enqueue_trial(point)
+    return Strategy(study, optuna_study)

@@ -1,0 +1,55 @@
+"""An autoencoder on the test images: errors, figures, what its code is good for, and the lift over the baseline."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from raysweep.data.images import space_evenly
+from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.statistics import bootstrap_mean_difference
+from raysweep.tasks.autoencoder.figures import draw_figures
+from raysweep.tasks.autoencoder.latent_sizes import measure_latent_sizes
+from raysweep.tasks.autoencoder.reconstruction import Reconstruction, encode_images, get_task, reconstruct
+from raysweep.tasks.autoencoder.report import Findings, Probe, write_reports
+
+NUM_PROBE_IMAGES = 20_000
+
+
+def evaluate(run: FinalRun) -> dict[str, Any]:
+    """Evaluates the best autoencoder and, beside it, the baseline's; see FinalRun."""
+    findings = measure(run)
+    write_reports(run, findings)
+    draw_figures(run, findings)
+    return findings.to_json()
+
+
+def measure(run: FinalRun) -> Findings:
+    """Everything that reports and figures show."""
+    best = reconstruct(run.best, run.test)
+    same = run.baseline.number == run.best.number
+    baseline = best if same else reconstruct(run.baseline, run.test)
+    sizes, pca = measure_latent_sizes(run.run, run.data, run.best.config.data)
+    code_size = get_task(run.best).code_size
+    return Findings(
+        best=best,
+        baseline=baseline,
+        lift=None if same else bootstrap_mean_difference(best.errors, baseline.errors),
+        code_size=code_size,
+        pca_error=pca.measure(run.test, [code_size])[code_size],
+        sizes=sizes,
+        probe=fit_probe(run, best),
+    )
+
+
+def fit_probe(run: FinalRun, test: Reconstruction) -> Probe:
+    """A linear classifier on the frozen code: fitted on codes of training images, asked for the test images' classes.
+
+    Multinomial logistic regression on standardised codes (Alain & Bengio 2017), L2 with C = 1, nothing tuned.
+    """
+    rows = space_evenly(len(run.data.train), NUM_PROBE_IMAGES)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    probe.fit(encode_images(run.best, run.data.train, rows), run.data.train.labels[rows])
+    return Probe(predicted=np.asarray(probe.predict(test.codes)), num_images=len(rows))

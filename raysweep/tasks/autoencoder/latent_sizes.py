@@ -1,0 +1,116 @@
+"""The latent-size curve: the best validation error of each size of code that a run tried, beside PCA of equal size."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import PCA
+
+from raysweep import atomic_files as files
+from raysweep.config import DataConfig, TrialConfig
+from raysweep.data.batches import CPU, normalise_images
+from raysweep.data.images import DataInfo, ImageSet, PreparedData, space_evenly
+from raysweep.tasks.autoencoder.task import AutoencoderTask
+from raysweep.train.task import build_task
+
+TOLERANCE = 0.05
+"""A size is as good as the best when its error is at most so much higher, as a share."""
+MAX_PCA_VALUES = 100_000_000
+"""PCA is fitted on as many training images as have so many values together: 400 MB."""
+BATCH_SIZE = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SizeError:
+    """The best trial of one size; errors are squared, per pixel, on the validation images."""
+
+    size: int
+    """Values of the code."""
+    error: float
+    pca_error: float
+    """Of PCA with as many components, fitted on training images."""
+    number: int
+    """The trial."""
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentSizes:
+    """The curve, by ascending size. The test split has no part in it."""
+
+    sizes: tuple[SizeError, ...]
+    num_images: int
+    """Validation images."""
+
+    @property
+    def smallest(self) -> SizeError:
+        """The smallest size whose error is within 5 % of the best."""
+        least = min(entry.error for entry in self.sizes)
+        return next(entry for entry in self.sizes if entry.error <= (1 + TOLERANCE) * least)
+
+
+def measure_latent_sizes(run: Path, data: PreparedData, config: DataConfig) -> tuple[LatentSizes, "PcaYardstick"]:
+    """The curve of a run's trials, however they ended, and the PCA that it is compared with.
+
+    `config` says how the images are normalised.
+    """
+    found = find_best_of_sizes(run, data.info)
+    pca = PcaYardstick(data.train, config, most=max(found))
+    errors = pca.measure(data.val, found)
+    sizes = tuple(
+        SizeError(size=size, error=error, pca_error=errors[size], number=number, epoch=epoch)
+        for size, (error, number, epoch) in sorted(found.items())
+    )
+    return LatentSizes(sizes=sizes, num_images=len(data.val)), pca
+
+
+def find_best_of_sizes(run: Path, info: DataInfo) -> dict[int, tuple[float, int, int]]:
+    """Size of the code -> lowest `val/mse`, its trial and epoch, from what the trials of a run wrote."""
+    best: dict[int, tuple[float, int, int]] = {}
+    for path in sorted(run.glob("trials/*/config.json")):
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rows = files.read_json_lines(path.parent / "metrics.jsonl")
+        rows = [row for row in rows if math.isfinite(row.get("val/mse", math.nan))]
+        if not rows:
+            continue
+        task = build_task(TrialConfig.from_json(values["config"]), info)
+        assert isinstance(task, AutoencoderTask)
+        row = min(rows, key=lambda row: float(row["val/mse"]))
+        candidate = (float(row["val/mse"]), int(values["number"]), int(row["epoch"]))
+        best[task.code_size] = min(candidate, best.get(task.code_size, candidate))
+    return best
+
+
+class PcaYardstick:
+    """Principal components of training images: the best linear code of each size."""
+
+    def __init__(self, images: ImageSet, config: DataConfig, most: int) -> None:
+        """Fits up to `most` components."""
+        self.config = config
+        num_values = config.image_size**2 * config.channels
+        rows = space_evenly(len(images), max(1, MAX_PCA_VALUES // num_values))
+        components = min(most, num_values, len(rows))
+        self.pca = PCA(components, random_state=0).fit(self._flatten(images, rows))
+        self.num_images = len(rows)
+
+    def measure(self, images: ImageSet, sizes: Iterable[int]) -> dict[int, float]:
+        """Squared error per pixel of a split's images for each size; 0 where a size has all components."""
+        sizes = list(sizes)
+        totals, count = np.zeros(len(sizes)), 0
+        for start in range(0, len(images), BATCH_SIZE):
+            flat = self._flatten(images, np.arange(start, min(start + BATCH_SIZE, len(images)))).astype(np.float64)
+            centred = flat - self.pca.mean_
+            # Components are orthonormal: what they do not explain is the whole square minus the scores' squares.
+            explained = np.square(centred @ self.pca.components_.T).sum(axis=0).cumsum()
+            totals += [np.square(centred).sum() - explained[min(size, len(explained)) - 1] for size in sizes]
+            count += flat.size
+        return {size: max(0.0, float(total)) / count for size, total in zip(sizes, totals, strict=True)}
+
+    def _flatten(self, images: ImageSet, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        flat: npt.NDArray[np.float32] = normalise_images(images.gather(rows), self.config, CPU).flatten(1).numpy()
+        return flat

@@ -1,0 +1,152 @@
+"""A classifier on the test images: reports, figures, and the lift over the baseline."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from sklearn.metrics import confusion_matrix
+
+from raysweep import atomic_files as files
+from raysweep.data.batches import Worker, iterate_evaluation
+from raysweep.data.images import ImageSet
+from raysweep.evaluate.figures.classification import save_confusion_matrix, save_predictions
+from raysweep.evaluate.figures.curves import save_curves
+from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.statistics import (
+    ClassReport,
+    describe_confusions,
+    describe_lift,
+    mean_class_accuracy,
+    most_confused,
+    paired_bootstrap,
+    report_classes,
+)
+from raysweep.evaluate.stored_model import StoredModel, describe_model
+from raysweep.tasks.classification.rejection.detector import DETECTOR, ensure_detector
+from raysweep.tasks.classification.rejection.report import evaluate_rejection, find_digits
+from raysweep.tasks.classification.task import ClassificationTask
+
+GRID_IMAGES = 16
+REPORT = "classification_report.txt"
+
+
+def evaluate(run: FinalRun) -> dict[str, Any]:
+    """Evaluates the best model and, beside it, the baseline's; see FinalRun."""
+    best, images, classes, note = run.best, run.test, run.best.info.classes, run.note
+    probabilities = predict_probabilities(best, images)
+    predicted = probabilities.argmax(axis=1)
+    same = best.number == run.baseline.number
+    baseline_predicted = predicted if same else predict_probabilities(run.baseline, images).argmax(axis=1)
+    lift = paired_bootstrap(predicted == images.labels, baseline_predicted == images.labels)
+    matrix = confusion_matrix(images.labels, predicted, labels=range(len(classes)))
+    confused = most_confused(matrix, classes)
+
+    report = report_classes(images.labels, predicted, classes)
+    baseline_report = report_classes(images.labels, baseline_predicted, classes)
+    scores = _summarise(images.labels, predicted, report)
+    title = describe_model(best)
+    lift_text = (
+        f"the best trial is the baseline: no lift (n = {len(images)} test images)" if same else describe_lift(lift)
+    )
+    lines = [
+        f"{title}: {len(images)} test images, accuracy {scores['accuracy']:.4f}",
+        lift_text,
+        *([note] if note else []),
+        "",
+        report.text,
+        describe_confusions(confused),
+    ]
+    files.write_text(run.folder / REPORT, "\n".join(lines) + "\n")
+    files.write_json(
+        run.folder / "classification_report.json",
+        {"note": note, "report": report.values},
+    )
+    lines = [f"baseline, {describe_model(run.baseline)}", *([note] if note else []), ""]
+    lines.append(baseline_report.text)
+    files.write_text(run.folder / "baseline_classification_report.txt", "\n".join(lines))
+    _write_predictions(run.folder, images, probabilities, classes)
+    _draw(run, matrix, probabilities)
+    detector = ensure_detector(run.run / "best" / DETECTOR, best, run.data)
+    rejection = evaluate_rejection(
+        best, detector, images, run.folder, note, predicted=predicted, digits=find_digits(run.data_root)
+    )
+    baseline_scores = _summarise(images.labels, baseline_predicted, baseline_report)
+    return {
+        **scores,
+        "num_images": len(images),
+        "report": REPORT,
+        "headline": f"test accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f}, "
+        f"{len(images)} images of {best.info.source}; baseline: test accuracy {baseline_scores['accuracy']:.4f}\n"
+        + rejection["headline"],
+        "baseline": baseline_scores,
+        "lift": {**asdict(lift), "includes_zero": lift.includes_zero, "text": lift_text},
+        "rejection": rejection,
+        "most_confused": confused.to_dict(orient="records"),
+    }
+
+
+def _draw(run: FinalRun, matrix: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> None:
+    """The figures of the best model."""
+    classes, title = run.best.info.classes, f"Test images, {describe_model(run.best)}"
+    save_confusion_matrix(run.folder / "confusion_matrix.png", matrix, classes, title=title, note=run.note)
+    rows = np.sort(np.random.default_rng(0).permutation(len(run.test))[:GRID_IMAGES])
+    save_predictions(
+        run.folder / "predictions.png",
+        run.test.gather(rows),
+        [classes[label] for label in run.test.labels[rows]],
+        [classes[label] for label in probabilities[rows].argmax(axis=1)],
+        [float(value) for value in probabilities[rows].max(axis=1)],
+        title=title,
+        note=run.note,
+    )
+    save_curves(
+        run.folder / "curves.png",
+        run.histories,
+        metrics=["val/accuracy", "val/loss"],
+        title="Training and validation",
+        note=run.note,
+    )
+
+
+def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[np.float64]:
+    """Softmax probabilities (N, C) of all images in order."""
+    assert isinstance(model.task, ClassificationTask)
+    network = model.modules["model"]
+    device = next(network.parameters()).device
+    batches = iterate_evaluation(
+        images,
+        model.config.data,
+        batch_size=model.config.training.eval_batch_size,
+        worker=Worker(device=device),
+    )
+    logits = [model.task.predict(network, batch.images).double().softmax(dim=1).cpu() for batch in batches]
+    return np.asarray(torch.cat(logits).numpy())
+
+
+def _summarise(
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], report: ClassReport
+) -> dict[str, float]:
+    return {
+        "accuracy": float((labels == predicted).mean()),
+        "mean_class_accuracy": mean_class_accuracy(confusion_matrix(labels, predicted)),
+        "macro_f1": float(report.values["macro avg"]["f1-score"]),
+        "weighted_f1": float(report.values["weighted avg"]["f1-score"]),
+    }
+
+
+def _write_predictions(
+    folder: Path, images: ImageSet, probabilities: npt.NDArray[np.float64], classes: tuple[str, ...]
+) -> None:
+    frame = pd.DataFrame(
+        {
+            "image": images.names,
+            "true": [classes[label] for label in images.labels],
+            "predicted": [classes[label] for label in probabilities.argmax(axis=1)],
+            "confidence": probabilities.max(axis=1),
+        }
+    )
+    files.write_text(folder / "predictions.csv", frame.to_csv(index=False, float_format="%.6f"))

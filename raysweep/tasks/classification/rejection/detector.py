@@ -1,0 +1,176 @@
+"""A detector of images that are none of a study's classes: the best of several scores, and a threshold.
+
+The score is chosen on outliers made from validation images, the threshold on validation images alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import roc_auc_score
+
+from raysweep.data.images import ImageSet, PreparedData
+from raysweep.errors import CorruptFileError
+from raysweep.evaluate.stored_model import StoredModel
+from raysweep.tasks.classification.networks import Classifier
+from raysweep.tasks.classification.rejection.features import (
+    Features,
+    extract_features,
+    extract_from_pixels,
+    extract_from_set,
+    find_last_linear,
+)
+from raysweep.tasks.classification.rejection.fitting import FitData, Score
+from raysweep.tasks.classification.rejection.outliers import SYNTHETIC
+from raysweep.tasks.classification.rejection.scores import SCORES
+from raysweep.train import checkpoint
+
+DETECTOR = "detector.safetensors"
+KEPT = 0.95
+MAX_TRAIN, MAX_VAL = 20_000, 20_000
+NUM_SYNTHETIC = 1000
+BLOCK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A score and its threshold for one classifier's weights."""
+
+    name: str
+    """Of the score, a key of `raysweep.tasks.classification.rejection.scores.SCORES`."""
+    fitted: Score
+    threshold: float
+    """Images with a lower score are rejected."""
+    facts: dict[str, Any]
+    """`weights`: digest of the classifier's; `num_val`, `kept_val`: validation images and the share accepted;
+    `synthetic`: AUROC of every candidate against every kind of outlier it was compared on, and their `mean`."""
+
+    def score(self, model: StoredModel, images: torch.Tensor) -> torch.Tensor:
+        """Scores (B,) float64 on the CPU of normalised images (B, C, H, W): higher is more real."""
+        return self.score_features(extract_features(model, images))
+
+    def score_features(self, features: Features) -> torch.Tensor:
+        """Scores (B,) of features that a pass of the same classifier gave."""
+        return self.fitted.score(features)
+
+    def accepts(self, scores: torch.Tensor) -> torch.Tensor:
+        """Whether images with these scores are taken for one of the classes, (B,) bool."""
+        return scores >= self.threshold
+
+    def save(self, path: Path) -> None:
+        """Writes the detector to a safetensors file, atomically."""
+        facts = {"score": self.name, "threshold": self.threshold, **self.facts}
+        checkpoint.save_tensors(path, self.fitted.state(), facts)
+
+    @staticmethod
+    def load(path: Path, model: StoredModel) -> "Detector":
+        """The detector in a file of `save`, for the classifier that it was fitted to.
+
+        Raises:
+            CorruptFileError: the file is damaged, or was fitted to other weights.
+        """
+        tensors, facts = checkpoint.load_tensors(path)
+        if facts["weights"] != _digest_weights(model):
+            raise CorruptFileError(
+                f"{path} was fitted to other weights than those of trial {model.number} beside it; "
+                "remove it, and `raysweep evaluate` fits a new one"
+            )
+        name, threshold = facts.pop("score"), facts.pop("threshold")
+        return Detector(name, SCORES[name].from_state(tensors), threshold, facts)
+
+
+def ensure_detector(path: Path, model: StoredModel, data: PreparedData) -> Detector:
+    """The detector in `path` where it was fitted to the model's weights, else a new one, which is then kept there.
+
+    Raises:
+        CorruptFileError: the file is damaged.
+    """
+    if path.is_file() and checkpoint.load_tensors(path)[1]["weights"] == _digest_weights(model):
+        return Detector.load(path, model)
+    detector = fit_detector(model, data)
+    detector.save(path)
+    return detector
+
+
+def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> Detector:
+    """A detector fitted on training features; score and threshold come from validation images.
+
+    Of many training images a seeded 20,000 are used, and as many for validation.
+    """
+    draw = np.random.default_rng(seed)
+    rows = _draw_rows(len(data.train), MAX_TRAIN, draw)
+    val_rows = _draw_rows(len(data.val), MAX_VAL, draw)
+    network = model.modules["model"]
+    assert isinstance(network, Classifier)
+    val = extract_from_set(model, data.val, val_rows)
+    fit_data = FitData(
+        train=extract_from_set(model, data.train, rows),
+        labels=torch.from_numpy(data.train.labels[rows]),
+        val=val,
+        last=find_last_linear(network),
+    )
+    synthetic = _extract_synthetic(model, data.val, seed)
+    candidates: dict[str, Score] = {name: kind.fit(fit_data) for name, kind in SCORES.items()}
+    table = {name: _compare(candidate, val, synthetic) for name, candidate in candidates.items()}
+    best = max(reversed(table), key=lambda name: table[name]["mean"])
+    scores = candidates[best].score(val)
+    threshold = find_threshold(scores)
+    facts = {
+        "weights": _digest_weights(model),
+        "num_val": len(val),
+        "kept_val": float((scores >= threshold).double().mean()),
+        "synthetic": table,
+    }
+    return Detector(best, candidates[best], threshold, facts)
+
+
+def find_threshold(scores: torch.Tensor) -> float:
+    """The highest threshold that at least 95 % of scores (N,) reach."""
+    rejected = int((1 - KEPT) * len(scores) + 1e-9)
+    return float(scores.sort().values[rejected])
+
+
+def measure_auroc(real: torch.Tensor, outliers: torch.Tensor) -> float:
+    """The probability that a real image's score is above an outlier's, ties counted as one half."""
+    is_real = np.concatenate([np.ones(len(real)), np.zeros(len(outliers))])
+    return float(roc_auc_score(is_real, torch.cat([real, outliers]).numpy()))
+
+
+def _compare(candidate: Score, val: Features, synthetic: dict[str, Features]) -> dict[str, float]:
+    real = candidate.score(val)
+    areas = {kind: measure_auroc(real, candidate.score(features)) for kind, features in synthetic.items()}
+    return {**areas, "mean": float(np.mean(list(areas.values())))}
+
+
+def _extract_synthetic(model: StoredModel, images: ImageSet, seed: int) -> dict[str, Features]:
+    """Features of each kind of outlier, made from the same validation images and others of other classes."""
+    draw = np.random.default_rng([seed, 1])
+    rows = _draw_rows(len(images), NUM_SYNTHETIC, draw)
+    others = np.array([_draw_other(images.labels, row, draw) for row in rows])
+    parts = np.array_split(np.arange(len(rows)), -(-len(rows) // BLOCK))  # blocks: images may be large
+    return {
+        kind: extract_from_pixels(
+            model, (make(images.gather(rows[part]), images.gather(others[part]), draw) for part in parts)
+        )
+        for kind, make in SYNTHETIC.items()
+    }
+
+
+def _draw_other(labels: npt.NDArray[np.int64], row: int, draw: np.random.Generator) -> int:
+    """The row of an image of another class; of any, where there is but one class."""
+    others = np.flatnonzero(labels != labels[row])
+    return int(draw.choice(others if len(others) else np.arange(len(labels))))
+
+
+def _draw_rows(num_images: int, most: int, draw: np.random.Generator) -> npt.NDArray[np.int64]:
+    """At most so many of the rows, in order."""
+    return np.sort(draw.permutation(num_images)[:most])
+
+
+def _digest_weights(model: StoredModel) -> str:
+    """SHA-256 of the classifier's weights."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.modules["model"].state_dict().items()}
+    return checkpoint.digest_tensors(weights, "")

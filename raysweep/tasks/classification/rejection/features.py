@@ -1,0 +1,116 @@
+"""What a detector sees of an image: logits, penultimate features and statistics of earlier layers, of one pass."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from raysweep.data.batches import normalise_images
+from raysweep.data.images import ImageSet
+from raysweep.evaluate.stored_model import StoredModel
+from raysweep.tasks.classification.networks import Classifier
+from raysweep.tasks.classification.task import ClassificationTask
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What one pass gives for N images, float32 on the CPU."""
+
+    logits: torch.Tensor
+    """(N, num_classes)."""
+    penultimate: torch.Tensor
+    """(N, D): what the last linear layer is given."""
+    layers: tuple[torch.Tensor, ...]
+    """One (N, 2 * channels) for each stage of the backbone: mean and standard deviation of each channel over
+    the image, low-order statistics that show texture (Quintanilha et al. 2019, https://openreview.net/forum?id=rkgpCoRctm).
+    """
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Features":
+        """The features of some images."""
+        index = torch.from_numpy(rows)
+        return Features(self.logits[index], self.penultimate[index], tuple(layer[index] for layer in self.layers))
+
+
+def extract_features(model: StoredModel, images: torch.Tensor) -> Features:
+    """Features of normalised images (B, C, H, W); the logits are those of the classification itself."""
+    network = model.modules["model"]
+    assert isinstance(model.task, ClassificationTask)
+    assert isinstance(network, Classifier)
+    with _record(network) as (layers, penultimate):
+        logits = model.task.predict(network, images)
+    return Features(logits.cpu(), penultimate[0], tuple(layers))
+
+
+def extract_from_pixels(model: StoredModel, batches: Iterable[npt.NDArray[np.uint8]]) -> Features:
+    """Features of decoded images, given in batches (B, H, W, C) uint8; at least one batch."""
+    device = next(model.modules["model"].parameters()).device
+    return concatenate(
+        [extract_features(model, normalise_images(pixels, model.config.data, device)) for pixels in batches]
+    )
+
+
+def extract_from_set(model: StoredModel, images: ImageSet, rows: npt.NDArray[np.int64]) -> Features:
+    """Features of some images of a split, in the order of `rows`."""
+    return extract_from_pixels(model, gather_batches(images, rows, model.config.training.eval_batch_size))
+
+
+def gather_batches(images: ImageSet, rows: npt.NDArray[np.int64], batch_size: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Decoded images (B, H, W, C) uint8 of some rows, batch by batch: a split need not fit into memory."""
+    for start in range(0, len(rows), batch_size):
+        yield images.gather(rows[start : start + batch_size])
+
+
+def concatenate(parts: Sequence[Features]) -> Features:
+    """The features of several batches, in order."""
+    return Features(
+        torch.cat([part.logits for part in parts]),
+        torch.cat([part.penultimate for part in parts]),
+        tuple(torch.cat(layers) for layers in zip(*(part.layers for part in parts), strict=True)),
+    )
+
+
+def find_last_linear(network: Classifier) -> nn.Linear:
+    """The layer that gives the logits."""
+    return [module for module in network.head.modules() if isinstance(module, nn.Linear)][-1]
+
+
+@contextmanager
+def _record(network: Classifier) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    """Records what the stages of the backbone return and what the last linear layer is given, while it is open.
+
+    A stage is a child of the backbone that has parameters and returns feature maps (B, C, H, W) or tokens (B, N, C).
+    """
+    layers: list[torch.Tensor] = []
+    penultimate: list[torch.Tensor] = []
+
+    def keep_layer(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim in (3, 4):
+            layers.append(_summarise(output))
+
+    def keep_input(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        penultimate.append(inputs[0].detach().float().cpu())
+
+    stages = [child for child in network.backbone.children() if any(True for _ in child.parameters())]
+    hooks = [stage.register_forward_hook(keep_layer) for stage in stages]
+    hooks.append(find_last_linear(network).register_forward_pre_hook(keep_input))
+    try:
+        yield layers, penultimate
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _summarise(output: torch.Tensor) -> torch.Tensor:
+    """Mean and standard deviation (B, 2 * C) float32 of each channel of maps (B, C, H, W) or tokens (B, N, C)."""
+    values = output.detach().float()
+    positions = values.flatten(2) if values.ndim == 4 else values.transpose(1, 2)
+    deviation, mean = torch.std_mean(positions, dim=2, correction=0)
+    return torch.cat([mean, deviation], dim=1).cpu()

@@ -1,0 +1,37 @@
+"""Scores of the logits alone: nothing is fitted."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from raysweep.tasks.classification.rejection.features import Features
+from raysweep.tasks.classification.rejection.fitting import FitData, TensorScore
+
+
+@dataclass(frozen=True)
+class MaximumSoftmax(TensorScore):
+    """The largest softmax probability (Hendrycks & Gimpel 2017, https://arxiv.org/abs/1610.02136)."""
+
+    def score(self, features: Features) -> torch.Tensor:
+        """Scores (N,) in 0..1."""
+        return features.logits.double().softmax(dim=1).amax(dim=1)
+
+    @classmethod
+    def fit(cls, data: FitData) -> Self:
+        """Nothing is fitted."""
+        return cls()
+
+
+@dataclass(frozen=True)
+class Energy(TensorScore):
+    """The negative free energy, log sum exp of the logits (Liu et al. 2020, https://arxiv.org/abs/2010.03759)."""
+
+    def score(self, features: Features) -> torch.Tensor:
+        """Scores (N,)."""
+        return features.logits.double().logsumexp(dim=1)
+
+    @classmethod
+    def fit(cls, data: FitData) -> Self:
+        """Nothing is fitted."""
+        return cls()

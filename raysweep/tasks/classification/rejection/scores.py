@@ -1,0 +1,98 @@
+"""The candidate scores of how real an image is, from a classifier's features: higher is more real.
+
+Everything is computed in float64 on the CPU.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from sklearn.neighbors import NearestNeighbors
+from torch import nn
+
+from raysweep.data.images import space_evenly
+from raysweep.tasks.classification.rejection.features import Features
+from raysweep.tasks.classification.rejection.fitting import FitData, Score, TensorScore
+from raysweep.tasks.classification.rejection.logits import Energy, MaximumSoftmax
+from raysweep.tasks.classification.rejection.mahalanobis import JointMahalanobis, JointMahalanobisEnergy, Mahalanobis
+
+NUM_NEIGHBOURS = 50
+MAX_NEIGHBOUR_IMAGES = 10_000
+MAX_NEIGHBOUR_VALUES = 4_000_000
+
+
+@dataclass(frozen=True)
+class NearestNeighbours(TensorScore):
+    """The negative distance of the penultimate features, at length 1, to the 50th nearest training image's.
+
+    Sun et al. 2022, https://arxiv.org/abs/2204.06507.
+    """
+
+    bank: torch.Tensor
+    """(M, D) float32, rows of length 1."""
+
+    def score(self, features: Features) -> torch.Tensor:
+        """Scores (N,) in -2..0."""
+        index = NearestNeighbors(n_neighbors=min(NUM_NEIGHBOURS, len(self.bank)), algorithm="brute")
+        index.fit(self.bank.double().numpy())
+        distances, _ = index.kneighbors(_normalise(features.penultimate).double().numpy())
+        return torch.from_numpy(-distances[:, -1])
+
+    @classmethod
+    def fit(cls, data: FitData) -> Self:
+        """Keeps the training features, or evenly spaced ones where there are many."""
+        values = data.train.penultimate
+        most = min(MAX_NEIGHBOUR_IMAGES, max(NUM_NEIGHBOURS, MAX_NEIGHBOUR_VALUES // values.shape[1]))
+        return cls(bank=_normalise(values[torch.from_numpy(space_evenly(len(values), most))]))
+
+
+@dataclass(frozen=True)
+class VirtualLogit(TensorScore):
+    """ViM: energy less the scaled length of the features outside their principal space.
+
+    Wang et al. 2022, https://arxiv.org/abs/2203.10807.
+    """
+
+    origin: torch.Tensor
+    """(D,) float64: where the features give the logits 0."""
+    residual: torch.Tensor
+    """(D, R) float64: an orthonormal basis of what is outside the principal space."""
+    alpha: torch.Tensor
+    """() float64: brings the residual to the scale of the largest logit."""
+
+    def score(self, features: Features) -> torch.Tensor:
+        """Scores (N,)."""
+        length = ((features.penultimate.double() - self.origin) @ self.residual).norm(dim=1)
+        scores: torch.Tensor = features.logits.double().logsumexp(dim=1) - self.alpha * length
+        return scores
+
+    @classmethod
+    def fit(cls, data: FitData) -> Self:
+        """The principal space has half of the dimensions, or the paper's 512 or 1000 where features are wide."""
+        weight = data.last.weight.detach().double().cpu()
+        bias = data.last.bias.detach().double().cpu()
+        origin = -torch.linalg.pinv(weight) @ bias
+        centred = data.train.penultimate.double() - origin
+        width = centred.shape[1]
+        principal = 1000 if width >= 2048 else 512 if width >= 768 else width // 2
+        _, directions = torch.linalg.eigh(centred.T @ centred / len(centred))  # smallest eigenvalue first
+        residual = directions[:, : width - principal].contiguous()
+        length = (centred @ residual).norm(dim=1).mean().clamp(min=1e-12)
+        return cls(origin=origin, residual=residual, alpha=data.train.logits.double().amax(dim=1).mean() / length)
+
+
+def _normalise(values: torch.Tensor) -> torch.Tensor:
+    normalised: torch.Tensor = nn.functional.normalize(values.float(), dim=1)
+    return normalised
+
+
+SCORES: dict[str, type[Score]] = {
+    "maximum softmax": MaximumSoftmax,
+    "energy": Energy,
+    "Mahalanobis": Mahalanobis,
+    "nearest neighbours": NearestNeighbours,
+    "ViM": VirtualLogit,
+    "joint Mahalanobis": JointMahalanobis,
+    "joint Mahalanobis and energy": JointMahalanobisEnergy,
+}
+"""The candidates; of equals on the synthetic outliers the last, which sees the most, is taken."""

@@ -1,0 +1,29 @@
+"""How a trial of a search ended."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+BASELINE = 0
+"""Number of the trial that runs the study's own configuration."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """How a trial ended."""
+
+    number: int
+    state: Literal["COMPLETE", "PRUNED", "FAIL"]
+    value: float | None
+    """The best objective of its epochs; none when no epoch finished."""
+    best_epoch: int | None
+    params: dict[str, Any]
+    duration_s: float
+    """Wall time in the session that ended it."""
+    second_value: float | None = None
+    """The second objective of the best epoch; none: there is none."""
+    error: str | None = None
+    """Why it failed, or why the task ended it before its last epoch."""
+    retries: int = 0
+    """How often it went on after its process died."""
+    node_losses: int = 0
+    """How often it went on after the cluster lost a node; no retries."""

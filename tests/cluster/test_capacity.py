@@ -1,0 +1,61 @@
+"""How many trials fit: tables of nodes and requests."""
+
+import pytest
+
+from raysweep.cluster.capacity import Node, Request, default_request, plan_concurrency
+from raysweep.errors import UsageError
+
+LAPTOP = [Node(num_cpus=2)]
+GPU_NODES = [Node(num_cpus=8), Node(num_cpus=16, num_gpus=4), Node(num_cpus=8, num_gpus=1)]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "request_", "concurrency"),
+    [
+        (LAPTOP, Request(), 2),
+        (LAPTOP, Request(cpus_per_worker=2), 1),
+        (LAPTOP, Request(cpus_per_worker=0.5), 4),
+        (LAPTOP, Request(num_workers=2), 1),
+        (GPU_NODES, Request(cpus_per_worker=4, gpus_per_worker=1), 5),
+        (GPU_NODES, Request(cpus_per_worker=1, gpus_per_worker=0.5), 10),
+        (GPU_NODES, Request(num_workers=4, cpus_per_worker=4, gpus_per_worker=1), 1),
+        ([Node(num_cpus=3)] * 3, Request(num_workers=2, cpus_per_worker=2), 1),
+    ],
+)
+def test_concurrency(nodes, request_, concurrency):
+    assert plan_concurrency(nodes, request_) == concurrency
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(cpus_per_worker=3),
+        Request(num_workers=3),
+        Request(gpus_per_worker=1),
+        Request(num_workers=2, cpus_per_worker=2),
+    ],
+)
+def test_what_can_never_fit_fails_with_the_arithmetic(request_):
+    with pytest.raises(UsageError, match=r"the cluster's 1 node\(s\) hold \d .*2 CPUs and 0 GPUs hold \d"):
+        plan_concurrency(LAPTOP, request_)
+
+
+def test_defaults_follow_the_cluster():
+    assert default_request(LAPTOP, num_workers=1, cpus_per_worker=None, gpus_per_worker=None) == Request()
+    assert default_request(GPU_NODES, num_workers=2, cpus_per_worker=None, gpus_per_worker=None) == Request(
+        num_workers=2, cpus_per_worker=4, gpus_per_worker=1
+    )
+    assert default_request(GPU_NODES, num_workers=1, cpus_per_worker=None, gpus_per_worker=0).cpus_per_worker == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_workers": 0}, "--workers"),
+        ({"cpus_per_worker": 0}, "--cpus-per-worker"),
+        ({"gpus_per_worker": -1}, "--gpus"),
+    ],
+)
+def test_a_request_is_checked(values, message):
+    with pytest.raises(ValueError, match=message):
+        Request(**values)
