@@ -24,10 +24,12 @@ def evaluate_final(
     reason: str,
     num_threads: int,
     data_root: Path | None,
+    baseline_failure: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates `best/` and the baseline of a run on its test images; writes `test/` and returns its figures.
 
-    `data_root` may hold other data sets, such as images that a classifier is to reject.
+    `data_root` may hold other data sets, such as images that a classifier is to reject. `baseline_failure` says why
+    the baseline failed, where it did: it then has no model, and there is no lift.
 
     Raises:
         UsageError: the run has no best model.
@@ -36,12 +38,13 @@ def evaluate_final(
     torch.set_num_threads(max(1, num_threads))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     best = load_model(run / "best" / checkpoint.WEIGHTS, run / "best" / "config.json", device)
-    baseline = load_baseline(run, best, device)
+    baseline = None if baseline_failure else load_baseline(run, best, device)
+    if baseline is None:
+        baseline_failure = baseline_failure or "its model is not in the run's folder"
     images, opening = open_test(test_folder, run, reason)
-    histories = {
-        f"best (trial {best.number})": _history(run, best),
-        f"baseline (trial {baseline.number})": _history(run, baseline),
-    }
+    histories = {f"best (trial {best.number})": _history(run, best)}
+    if baseline is not None:
+        histories[f"baseline (trial {baseline.number})"] = _history(run, baseline)
     note = "synthetic data: drawn by raysweep, not photographs" if best.info.synthetic else ""
     if opening > 1:
         note = f"{note}; " * bool(note) + f"the test split of this run has been opened {opening} times"
@@ -50,6 +53,7 @@ def evaluate_final(
         FinalRun(
             best=best,
             baseline=baseline,
+            baseline_failure=baseline_failure,
             test=images,
             data=data,
             run=run,
@@ -59,22 +63,24 @@ def evaluate_final(
             note=note,
         )
     )
-    return {**figures, "openings": opening, "synthetic": best.info.synthetic}
+    return {
+        **figures,
+        "baseline_failure": baseline_failure,
+        "openings": opening,
+        "synthetic": best.info.synthetic,
+    }
 
 
-def load_baseline(run: Path, best: StoredModel, device: torch.device) -> StoredModel:
-    """The baseline's model; where the baseline trial failed, the best model stands in for it.
-
-    Beside a finalist it is the best of the baseline's seeds, too.
-    """
+def load_baseline(run: Path, best: StoredModel, device: torch.device) -> StoredModel | None:
+    """Loads the baseline's model; none where it has none. Beside a finalist it is the best of the baseline's seeds."""
     folder = trial_folder(run, BASELINE)
     weights, config = folder / "best" / checkpoint.WEIGHTS, folder / "config.json"
     if best.finalist is not None:
         folder = run / FINALISTS / "baseline"
         weights, config = folder / checkpoint.WEIGHTS, folder / "config.json"
-    if best.number == BASELINE or not weights.is_file():
+    if best.number == BASELINE:
         return best
-    return load_model(weights, config, device)
+    return load_model(weights, config, device) if weights.is_file() else None
 
 
 def _history(run: Path, model: StoredModel) -> list[dict[str, float]]:

@@ -45,6 +45,18 @@ def evaluate_again(run: Path, data_root: Path | None) -> dict[str, Any]:
             reason="evaluated again",
             num_threads=os.cpu_count() or 1,
             data_root=data_root,
+            baseline_failure=_read_baseline_failure(record),
         )
         files.write_json(run / "results.json", {**record, "test": test})
     return test
+
+
+def _read_baseline_failure(record: dict[str, Any]) -> str | None:
+    """Says why a run has no baseline. Files from before this was stored know how trial 0 of the search ended."""
+    if "baseline_failure" in record["test"]:
+        failure: str | None = record["test"]["baseline_failure"]
+        return failure
+    baseline, finalists = record["baseline"], record.get("finalists") or {}
+    if baseline is None or baseline["state"] != "FAIL" or finalists.get("winner") is not None:
+        return None
+    return baseline["error"] or "it has no complete trial"

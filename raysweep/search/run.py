@@ -25,7 +25,12 @@ from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.stored_model import save_config
 from raysweep.run_folder import FINALISTS, trial_folder
 from raysweep.search.finalists.retraining import open_confirmation
-from raysweep.search.finalists.statistics import Finalist, choose_finalists, summarise_finalists
+from raysweep.search.finalists.statistics import (
+    Finalist,
+    choose_finalists,
+    explain_baseline_failure,
+    summarise_finalists,
+)
 from raysweep.search.live_table import LiveTable
 from raysweep.search.observer import Observer
 from raysweep.search.options import RunOptions
@@ -80,7 +85,8 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
         asked = identity.overrides
         finalists = _confirm(study, run, identity, results, data, request, concurrency, tracker)
         best = keep_winner(run, study.objective, finalists) or keep_best(run, study, results)
-        test = _evaluate(options, data, test_folder, request)
+        failure = explain_baseline_failure(results, finalists, study.objective)
+        test = _evaluate(options, data, test_folder, request, failure)
         record = build_record(
             study,
             data,
@@ -207,12 +213,15 @@ def _take_results(study: Study, run: Path, strategy: Strategy) -> list[TrialResu
     return results
 
 
-def _evaluate(options: RunOptions, data: PreparedData, test_folder: Path, request: Request) -> dict[str, Any]:
+def _evaluate(
+    options: RunOptions, data: PreparedData, test_folder: Path, request: Request, baseline_failure: str | None
+) -> dict[str, Any]:
     """The final evaluation, here, or on a node with a GPU where the driver has none."""
     given: dict[str, Any] = {
         "data": data,
         "reason": "final evaluation",
         "data_root": options.data_root,
+        "baseline_failure": baseline_failure,
     }
     if request.gpus_per_worker and not torch.cuda.is_available():
         remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(evaluate_final)  # type: ignore[arg-type]

@@ -83,6 +83,21 @@ def best_run(finalist: Finalist, objective: Objective) -> TrialResult | None:
     return next(iter(rank_results(finalist.runs, [objective])), None)
 
 
+def explain_baseline_failure(
+    results: Sequence[TrialResult], finalists: Sequence[Finalist], objective: Objective
+) -> str | None:
+    """Says why the final evaluation has no baseline; none: it has one.
+
+    Beside a winner of the finalists the baseline is the best of its seeds, else trial 0 of the search.
+    """
+    runs = [result for result in results if result.number == BASELINE]
+    if find_winner(finalists, objective) is not None:
+        runs = list(finalists[0].runs)
+    if any(run.state == "COMPLETE" for run in runs):
+        return None
+    return next((run.error for run in runs if run.error), "it has no complete trial")
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """The 95 % interval of the mean of two values or more, by Student's t (1908) with n - 1 degrees of freedom."""
     half = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * (variance(values) / len(values)) ** 0.5
