@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from raysweep.search.strategy.gaussian_process import Array, Kernel, Points, Posterior, prior_mean
-from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 
 GRACE_EPOCHS = 3
@@ -52,7 +52,7 @@ def ends_of(curves: Sequence[Curve]) -> Points:
 class Ends:
     """Where the trials of a study are expected to end, in the model's scale, in which greater is better."""
 
-    def __init__(self, posterior: Posterior, curves: Sequence[Curve], space: PointSpace, top: float) -> None:
+    def __init__(self, posterior: Posterior, curves: Sequence[Curve], space: UnitCube, top: float) -> None:
         self.posterior = posterior
         self.curves = curves
         """The trials that the model was fitted to."""
@@ -69,7 +69,7 @@ class CurveModel:
     """Fits a Gaussian process to the curves of an Optuna study. It remembers nothing that the study does not hold."""
 
     def __init__(self, study: Study) -> None:
-        self.space = PointSpace(study.space, study.conditions)
+        self.space = UnitCube(study.space, study.conditions)
         self._default_epochs = study.training.epochs
         self._sign = 1.0 if study.objective.direction == "maximize" else -1.0
         self._kernel = Kernel(self.space.feature_keys)
@@ -105,7 +105,7 @@ class CurveModel:
         posterior = Posterior(self._kernel, theta, points, values)
         begun = [curve for curve in curves if curve.state == TrialState.RUNNING and not curve.values]
         if begun:
-            posterior = posterior.believe(ends_of(begun))
+            posterior = posterior.condition_on_mean(ends_of(begun))
         return Ends(posterior, seen, self.space, float(values.max()))
 
     def _read(self, trial: FrozenTrial) -> Curve:

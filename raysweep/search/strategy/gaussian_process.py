@@ -129,7 +129,7 @@ class Posterior:
         covariance = self.kernel.between(self.theta, points, points) - explained.T @ explained
         return np.asarray(mean + random.standard_normal((num, len(points))) @ _factorize(covariance).T)
 
-    def believe(self, points: Points) -> "Posterior":
+    def condition_on_mean(self, points: Points) -> "Posterior":
         """The posterior as if the values at the points were seen to be what is expected of them."""
         believed, _ = self._explain(points)
         return Posterior(self.kernel, self.theta, self.points + points, np.concatenate([self.values, believed]))

@@ -35,17 +35,17 @@ class Strategy:
             trial.number: max(trial.intermediate_values, default=trial.user_attrs.get(NUM_EPOCHS, 0))
             for trial in unfinished
         }
-        self._again = deque(self._running)
+        self._to_resume = deque(self._running)
 
-    def propose(self, only_again: bool = False) -> tuple[int, dict[str, Any]] | None:
+    def propose(self, only_resumed: bool = False) -> tuple[int, dict[str, Any]] | None:
         """Number and point of the next trial; none when nothing is to go on and no further trial is to start.
 
-        `only_again`: no new trial, only those that go on.
+        `only_resumed`: no new trial, only those that go on.
         """
-        if self._again:
-            number = self._again.popleft()
+        if self._to_resume:
+            number = self._to_resume.popleft()
             return number, self._suggest(self._running[number])
-        if only_again or not self.has_budget():
+        if only_resumed or not self.has_budget():
             return None
         trial = self.optuna_study.ask()
         self._running[trial.number], self._num_reported[trial.number] = trial, 0
@@ -53,7 +53,7 @@ class Strategy:
 
     def has_work(self) -> bool:
         """Whether there is anything to propose."""
-        return bool(self._again) or self.has_budget()
+        return bool(self._to_resume) or self.has_budget()
 
     def has_budget(self) -> bool:
         """Whether a further trial may start: neither is the number of trials used up nor the target reached."""
@@ -113,7 +113,7 @@ class Strategy:
         if count == MAX_RETRIES and not node_lost:
             return False
         trial.set_user_attr(kind, count + 1)
-        self._again.append(number)
+        self._to_resume.append(number)
         return True
 
     def tell(self, result: TrialResult) -> None:

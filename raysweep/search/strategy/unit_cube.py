@@ -15,7 +15,7 @@ LARGEST_MOVE, SMALLEST_MOVE = 10**-0.5, 10**-2.0
 """Range of the standard deviation of a perturbation, as a share of a key's range."""
 
 
-class PointSpace:
+class UnitCube:
     """Draws points of a space and turns them into a model's features and into parameters.
 
     A number's position is linear or logarithmic in its range, widened by half a step at both ends where there are
