@@ -20,7 +20,6 @@ from _report import Interval, bootstrap_median, finish, warn_if_busy
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from raysweep.config import PrunerName, SamplerName
 from raysweep.search.strategy.curve_model import GRACE_EPOCHS
 from raysweep.search.strategy.pruners import build_pruner
 from raysweep.search.strategy.samplers import build_sampler
@@ -31,7 +30,7 @@ from raysweep.trial_result import TrialResult
 
 GOAL_MS = 50.0
 SIZES = (10, 100, 1_000, 5_000)
-STRATEGIES: dict[str, tuple[SamplerName, PrunerName]] = {"default": ("default", "default"), "tpe": ("tpe", "median")}
+STRATEGIES: dict[str, tuple[str, str]] = {"default": ("default", "default"), "tpe": ("tpe", "median")}
 
 
 def build_study() -> Study:

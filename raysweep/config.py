@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
 
 
-SamplerName = Literal["default", "tpe", "random", "gp", "cmaes", "nsga2"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["none", "cosine", "plateau", "one_cycle"]
-PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
 
 KEEP_LEADING = 3
 """How many of a search's leading trials keep their models."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raysweep.search.strategy.curve_model import GRACE_EPOCHS
-from raysweep.search.strategy.pruners import stops_early
+from raysweep.search.strategy.pruners.default import stops_early
 from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 

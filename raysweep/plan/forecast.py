@@ -17,7 +17,7 @@ from raysweep.plan.estimate import (
     estimate_wall_time,
 )
 from raysweep.search.retention import count_kept
-from raysweep.search.strategy.pruners import MIN_TRIALS, stops_early
+from raysweep.search.strategy.pruners.default import MIN_TRIALS, stops_early
 from raysweep.study import Study
 
 
@@ -185,7 +185,8 @@ def describe_forecast(forecast: Forecast) -> str:
         "concurrency": f"{_count(forecast.concurrency, 'trial')} side by side on {_count(len(forecast.nodes), 'node')}",
         "memory": _describe_memory(forecast),
         "disk": f"checkpoints {format_bytes(forecast.checkpoint_bytes)} at most ({describe_checkpoints(forecast)}) "
-        f"of {format_bytes(forecast.free_bytes)} free; decoded images {format_bytes(forecast.cache_bytes)}, there already",
+        f"of {format_bytes(forecast.free_bytes)} free; decoded images "
+        f"{format_bytes(forecast.cache_bytes)}, there already",
         "wall time": f"{format_time(forecast.wall.expected_s)} expected, "
         f"{format_time(forecast.wall.low_s)} to {format_time(forecast.wall.high_s)}",
     }

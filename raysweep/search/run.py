@@ -13,7 +13,7 @@ import ray
 import torch
 
 from raysweep import atomic_files as files
-from raysweep.cluster.capacity import Request, default_request, count_concurrent_trials
+from raysweep.cluster.capacity import Request, count_concurrent_trials, default_request
 from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import check_config

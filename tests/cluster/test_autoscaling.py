@@ -3,7 +3,7 @@
 import pytest
 
 from raysweep.cluster.autoscaling import nodes_to_come
-from raysweep.cluster.capacity import Node, default_request, count_concurrent_trials
+from raysweep.cluster.capacity import Node, count_concurrent_trials, default_request
 
 HEAD, GPU = Node(num_cpus=8), Node(num_cpus=4, num_gpus=1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysweep.cluster.capacity import Node, Request, default_request, count_concurrent_trials
+from raysweep.cluster.capacity import Node, Request, count_concurrent_trials, default_request
 from raysweep.errors import UsageError
 
 LAPTOP = [Node(num_cpus=2)]

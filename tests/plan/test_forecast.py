@@ -20,7 +20,7 @@ from raysweep.plan.estimate import (
     estimate_wall_time,
     schedule,
 )
-from raysweep.plan.forecast import describe_forecast, build_forecast, nodes_in_use, forecast_to_json
+from raysweep.plan.forecast import build_forecast, describe_forecast, forecast_to_json, nodes_in_use
 from raysweep.plan.prices import load_cluster, price_nodes
 
 GB = 10**9
