@@ -26,7 +26,7 @@ from training_throughput import find_data, save_prepared
 from raysweep.data.idx import load_idx
 from raysweep.data.images import PreparedData
 from raysweep.data.records import Records, split_stratified
-from raysweep.data.source import load_idx_source
+from raysweep.data.sources.idx_files import load_idx_source
 from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 from raysweep.train.loop import EpochReport, fit

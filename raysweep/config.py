@@ -62,7 +62,7 @@ class DataConfig:
     """Where images come from and what a batch of them looks like."""
 
     source: str = "sample"
-    """A folder, `sample`, `mnist`, `fashion-mnist` or `kaggle:OWNER/NAME`."""
+    """A folder, `sample`, `mnist`, `fashion-mnist`, `kaggle:OWNER/NAME`, or one of your own: path/to/file.py:NAME."""
     image_size: int = 224
     """Side of the images that the model sees, in pixels; 8 to 2048."""
     cache_size: int | None = None

@@ -26,7 +26,7 @@ from raysweep.cluster.code import code_digest
 from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
 from raysweep.cluster.findings import Finding, NodeFacts
 from raysweep.data.pipeline import is_prepared
-from raysweep.data.source import load_source
+from raysweep.data.sources import load_source
 from raysweep.errors import UsageError
 from raysweep.study import Study
 

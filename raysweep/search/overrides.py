@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysweep.config import Budget, Objective, check_config
+from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
 from raysweep.registry import resolve_reference
 from raysweep.search.strategy.pruners import PRUNERS, build_pruner
@@ -17,7 +18,7 @@ class Overrides:
     """Changes of a study; none: the study's own."""
 
     data: str | None = None
-    """An absolute path, or `sample`."""
+    """An absolute path, or the name of a source of images."""
     trials: int | None = None
     max_epochs: int | None = None
     """What the ranges of epochs are clipped to; at least 1."""
@@ -83,7 +84,8 @@ class Overrides:
             )
 
     def _check_names(self, study: Study) -> None:
-        """Refuses a sampler or pruner that cannot be built. Built-in ones can: they are not imported for that."""
+        """Refuses a sampler, pruner or source of images that is unknown or broken; built-in ones are not imported."""
+        check_source_name(study.data.source)
         if self.sampler is not None and self.sampler not in SAMPLERS.built_in:
             build_sampler(self.sampler, study)
         if self.pruner is not None and self.pruner not in PRUNERS.built_in:

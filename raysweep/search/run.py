@@ -19,7 +19,7 @@ from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
-from raysweep.data.source import load_source
+from raysweep.data.sources import load_source
 from raysweep.errors import StudyFailedError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.stored_model import save_config
