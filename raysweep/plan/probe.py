@@ -1,4 +1,4 @@
-"""A short probe of a study on a cluster: some of its points, trained for two epochs on a part of the images.
+"""Probes a study on a cluster: trains some of its points for two epochs on a part of the images.
 
 The points are trained by what trains trials in a search, side by side as they would be there.
 """
@@ -15,13 +15,13 @@ from typing import Any
 from raysweep import atomic_files as files
 from raysweep import config_fields as fields
 from raysweep.cluster.capacity import Request, count_workers
-from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, plan_nodes
+from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
 from raysweep.plan.estimate import PROBE_EPOCHS, Probe, ProbedPoint
-from raysweep.plan.forecast import Plan, make_plan, nodes_in_use
+from raysweep.plan.forecast import Forecast, build_forecast, nodes_in_use
 from raysweep.plan.prices import load_cluster, price_nodes
 from raysweep.run_folder import trial_folder
 from raysweep.search.options import RunOptions
@@ -40,7 +40,7 @@ from raysweep.trial_result import TrialResult
 NUM_POINTS = 6
 """The baseline and others, fewer where training is slow."""
 PROBE_S = 15.0
-"""What training all points takes, about, without the start of processes."""
+"""Seconds that training all points takes, about, without the start of processes."""
 SLOW_STEP_S = 3.0
 """Where a step takes longer only the baseline is probed."""
 
@@ -69,7 +69,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
         batch = short.training.batch_size
         baseline = dataclasses.replace(short, space={}, conditions=(), points=(), budget=Budget(trials=side_by_side))
         folder = Path(name) / "step"
-        part = _Part(study=baseline, data=data.thin_out(folder / "data", batch, batch), folder=folder)
+        part = _Part(study=baseline, data=data.take_subset(folder / "data", batch, batch), folder=folder)
         points, failures = _run(part, data, request, side_by_side)
         speed = data.info.num_train / max(point.train_s for point in points)
         if batch / speed < SLOW_STEP_S:
@@ -78,7 +78,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
             folder = Path(name) / "points"
             part = _Part(
                 study=dataclasses.replace(short, budget=Budget(trials=num_trials)),
-                data=data.thin_out(folder / "data", num_train, num_val),
+                data=data.take_subset(folder / "data", num_train, num_val),
                 folder=folder,
             )
             points, failures = _run(part, data, request, side_by_side)
@@ -92,7 +92,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
 
 
 def size_part(study: Study, num_train: int, speed: float, side_by_side: int) -> tuple[int, int]:
-    """How many points to train and on how many images, so that it takes PROBE_S, at `speed` images a second each.
+    """Sizes the probe to take PROBE_S: how many points and images, at `speed` images a second each.
 
     At least a batch of each size and as many points as run side by side, though that takes longer.
     """
@@ -106,7 +106,7 @@ def size_part(study: Study, num_train: int, speed: float, side_by_side: int) -> 
 def _run(
     part: _Part, whole: PreparedData, request: Request, side_by_side: int
 ) -> tuple[tuple[ProbedPoint, ...], tuple[str, ...]]:
-    """What was seen of the points, the baseline first, and why others failed."""
+    """Trains the points; returns measurements, the baseline's first, and the errors of others."""
 
     def make_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
         spec = TrialSpec(
@@ -141,7 +141,7 @@ def _run(
 
 
 def _read(part: _Part, whole: PreparedData, result: TrialResult) -> ProbedPoint:
-    """What a trial left, scaled to the whole of the images."""
+    """Reads a trial's measurements and scales them to the whole of the images."""
     folder = trial_folder(part.folder, result.number)
     config = part.study.trial_config(result.params, result.number)
     usage = fields.from_json(Usage, json.loads(usage_path(folder).read_text()))
@@ -164,13 +164,13 @@ def _read(part: _Part, whole: PreparedData, result: TrialResult) -> ProbedPoint:
 
 
 def _count_val(config: TrialConfig, data: PreparedData) -> int:
-    """Validation images of an epoch."""
+    """Counts the validation images of an epoch."""
     most = build_task(config, data.info).num_eval_images
     return min(data.info.num_val, most or data.info.num_val)
 
 
-def plan_study(study: Study, options: RunOptions, cluster: Path | None) -> Plan:
-    """The plan of a study after a probe of it. Images are decoded, if they are not yet, and stay so for the search.
+def forecast_study(study: Study, options: RunOptions, cluster: Path | None) -> Forecast:
+    """Forecasts a study's search after a probe of it. Images are decoded, and stay so for the search.
 
     `cluster`: the configuration of a cluster that may have prices.
 
@@ -181,11 +181,11 @@ def plan_study(study: Study, options: RunOptions, cluster: Path | None) -> Plan:
     check_study(study, options.num_workers)
     config = load_cluster(cluster) if cluster else {}
     request, concurrency = size_trials(study, options)
-    nodes = nodes_in_use(plan_nodes(), request, concurrency)
+    nodes = nodes_in_use(list_potential_nodes(), request, concurrency)
     prices = price_nodes(config, nodes)
     data, test_folder = prepare_data(study, options)
     living = sum(count_workers(node, request) for node in list_nodes()) // request.num_workers
-    return make_plan(
+    return build_forecast(
         study,
         request=request,
         concurrency=concurrency,
@@ -198,5 +198,5 @@ def plan_study(study: Study, options: RunOptions, cluster: Path | None) -> Plan:
 
 
 def find_cluster() -> Path | None:
-    """The configuration of this head's cluster, else `cluster.yaml` here, if there is one."""
+    """Finds the configuration of this head's cluster, else `cluster.yaml` here, if there is one."""
     return next((path for path in (BOOTSTRAP_CONFIG, Path("cluster.yaml")) if path.is_file()), None)
