@@ -32,7 +32,7 @@ from raysweep.search.options import RunOptions
 from raysweep.search.pareto import announce_two_objectives, draw_front
 from raysweep.search.preflight import check_models, check_study
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
-from raysweep.search.results import build_record, keep_best, keep_winner, write_study
+from raysweep.search.best_model import build_record, keep_best, keep_winner, write_study
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session.identity import Identity, check_digest
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
