@@ -54,7 +54,11 @@ def with_changes(command: Any) -> Any:
         ),
         click.option("--max-epochs", type=int, metavar="N", help="Clips the range of epochs, and the baseline's."),
         click.option("--trials", type=int, metavar="N", help="Trials in all, the baseline and failed ones included."),
-        click.option("--data", metavar="PATH|sample", help="A folder of images or idx files, or the built-in sample."),
+        click.option(
+            "--data",
+            metavar="PATH|sample",
+            help="A folder of images or idx files, the built-in sample, or a source of your own: FILE.py:NAME.",
+        ),
     ):
         command = option(command)
     return command
@@ -73,8 +77,10 @@ def parse_duration(text: str) -> float:
 
 
 def resolve_source(data: str | None) -> str | None:
-    """What --data names: an absolute path, `sample`, or none."""
-    return data if data in (None, "sample") else str(Path(data).expanduser().resolve())
+    """Makes the path in --data absolute; the name of a source stays."""
+    from raysweep.data import sources
+
+    return None if data is None else sources.resolve_source(data)
 
 
 def check_name(name: str) -> str:

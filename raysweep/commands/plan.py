@@ -46,8 +46,8 @@ def plan(
         data=shared.resolve_source(data), trials=trials, max_epochs=max_epochs, settings=settings, seed=seed
     )
     resolved = overrides.apply(load_study(study))
-    from raysweep.plan.forecast import describe_plan, plan_to_json
-    from raysweep.plan.probe import find_cluster, plan_study
+    from raysweep.plan.forecast import describe_forecast, forecast_to_json
+    from raysweep.plan.probe import find_cluster, forecast_study
     from raysweep.search.options import RunOptions  # slow: after what can be refused without it
 
     options = RunOptions(
@@ -59,5 +59,5 @@ def plan(
         gpus_per_worker=gpus_per_worker,
         data_root=shared.data_root(),
     )
-    made = plan_study(resolved, options, cluster or find_cluster())
-    click.echo(json.dumps(plan_to_json(made), indent=2) if as_json else describe_plan(made))
+    made = forecast_study(resolved, options, cluster or find_cluster())
+    click.echo(json.dumps(forecast_to_json(made), indent=2) if as_json else describe_forecast(made))

@@ -43,13 +43,15 @@ from raysweep.config import KEEP_LEADING
 )
 @click.option(
     "--strategy",
-    type=click.Choice(["default", "tpe", "random", "gp", "cmaes", "nsga2"]),
-    help="What proposes trials: a model of learning curves, or one of Optuna's samplers.",
+    metavar="NAME",
+    help="What proposes trials: default (a model of learning curves), tpe, random, gp, cmaes, nsga2, or one of your "
+    "own: a package's, or FILE.py:NAME.",
 )
 @click.option(
     "--pruner",
-    type=click.Choice(["default", "asha", "hyperband", "median", "none"]),
-    help="What stops trials early: the model of learning curves, or one of Optuna's pruners.",
+    metavar="NAME",
+    help="What stops trials early: default (the model of learning curves), asha, hyperband, median, none, or one of "
+    "your own: a package's, or FILE.py:NAME.",
 )
 @click.option("--finalists", type=int, metavar="K", help="Trains the K best configurations and the baseline again.")
 @click.option("--seeds", type=int, metavar="S", help="With how many seeds each of the --finalists.")
@@ -99,8 +101,8 @@ def tune(
         target=target,
         settings=settings,
         seed=seed,
-        sampler=strategy,  # type: ignore[arg-type]
-        pruner=pruner,  # type: ignore[arg-type]
+        sampler=strategy,
+        pruner=pruner,
         finalists=finalists,
         seeds=seeds,
         second_objective=second_objective,

@@ -4,8 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from raysweep.config import Budget, Objective, PrunerName, SamplerName, check_config
+from raysweep.config import Budget, Objective, check_config
+from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
+from raysweep.registry import resolve_reference
+from raysweep.search.strategy.pruners import PRUNERS, build_pruner
+from raysweep.search.strategy.samplers import SAMPLERS, build_sampler
 from raysweep.study import Study
 
 
@@ -14,7 +18,7 @@ class Overrides:
     """Changes of a study; none: the study's own."""
 
     data: str | None = None
-    """An absolute path, or `sample`."""
+    """An absolute path, or the name of a source of images."""
     trials: int | None = None
     max_epochs: int | None = None
     """What the ranges of epochs are clipped to; at least 1."""
@@ -23,16 +27,21 @@ class Overrides:
     settings: tuple[str, ...] = ()
     """KEY=VALUE; of several with one key the last counts."""
     seed: int | None = None
-    sampler: SamplerName | None = None
-    """What proposes trials; none: the default."""
-    pruner: PrunerName | None = None
-    """What stops trials early; none: the default."""
+    sampler: str | None = None
+    """What proposes trials: a name in SAMPLERS, or path/to/file.py:NAME; none: the default."""
+    pruner: str | None = None
+    """What stops trials early: a name in PRUNERS, or path/to/file.py:NAME; none: the default."""
     finalists: int | None = None
     """How many of the best configurations are trained again, at least 1; none: none are."""
     seeds: int | None = None
     """With how many seeds each of them, at least 2."""
     second_objective: str | None = None
     """METRIC:DIRECTION; a cost of the model needs no direction."""
+
+    def __post_init__(self) -> None:
+        for name in ("sampler", "pruner"):  # a run keeps them, and may be resumed from another folder
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, resolve_reference(value))
 
     def over(self, earlier: "Overrides") -> "Overrides":
         """These changes, and the earlier ones where these say nothing."""
@@ -61,6 +70,7 @@ class Overrides:
             study = check_config(
                 lambda: dataclasses.replace(study, second_objective=Objective.parse(second)), "--second-objective"
             )
+        self._check_names(study)
         if study.second_objective is not None:
             self._check_for_two_objectives()
         return study
@@ -72,6 +82,14 @@ class Overrides:
                 "--finalists K, at least 1, and --seeds S, at least 2, go together, got "
                 f"--finalists {self.finalists} and --seeds {self.seeds}; for example --finalists 3 --seeds 3"
             )
+
+    def _check_names(self, study: Study) -> None:
+        """Refuses a sampler, pruner or source of images that is unknown or broken; built-in ones are not imported."""
+        check_source_name(study.data.source)
+        if self.sampler is not None and self.sampler not in SAMPLERS.built_in:
+            build_sampler(self.sampler, study)
+        if self.pruner is not None and self.pruner not in PRUNERS.built_in:
+            build_pruner(self.pruner, study)
 
     def _check_for_two_objectives(self) -> None:
         if self.finalists is not None:
