@@ -8,17 +8,19 @@ from typing import Any
 import click
 
 from raysweep.commands import options as shared
+from raysweep.run_folder import RunFolder
 
 
 @click.command(context_settings=shared.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 def evaluate(run: Path) -> None:
     """The test evaluation of a RUN's folder again; recorded as a further opening of the test split."""
-    from raysweep.search.reevaluate import evaluate_again
+    from raysweep.search.reevaluate import reevaluate
 
-    test = evaluate_again(run.resolve(), shared.data_root())
-    click.echo((run / "test" / test["report"]).read_text(), nl=False)
-    click.echo(f"The test split of this run has been opened {test['openings']} times.")
+    run_folder = RunFolder(run.resolve())
+    test = reevaluate(run_folder, shared.data_root())
+    click.echo((run_folder.test / test.report).read_text(encoding="utf-8"), nl=False)
+    click.echo(f"The test split of this run has been opened {test.openings} times.")
 
 
 @click.command(context_settings=shared.CONTEXT)
@@ -29,7 +31,7 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
     """Label and confidence for each of IMAGES, or a rejection, from the best model of a RUN's folder."""
     from raysweep.predict import predict_files
 
-    rows = predict_files(run.resolve(), images)
+    rows = predict_files(RunFolder(run.resolve()), images)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     for row in [] if as_json else rows:

@@ -6,6 +6,7 @@ import click
 
 from raysweep.commands import options as shared
 from raysweep.config import KEEP_LEADING
+from raysweep.run_folder import RunFolder
 
 
 @click.command(context_settings=shared.CONTEXT)
@@ -92,7 +93,7 @@ def tune(
 
     shared.check_name(name or "default")
     loaded = load_study(study)
-    run = storage.resolve() / (name or loaded.name)
+    run_folder = RunFolder(storage.resolve() / (name or loaded.name))
     overrides = Overrides(
         data=shared.resolve_source(data),
         trials=trials,
@@ -110,7 +111,7 @@ def tune(
     if resume:
         from raysweep.search.session.identity import load_overrides
 
-        overrides = overrides.over(load_overrides(run))
+        overrides = overrides.over(load_overrides(run_folder))
     resolved = overrides.apply(loaded)
     from raysweep.search.options import RunOptions  # slow: after what can be refused without it
     from raysweep.search.run import run_study
@@ -118,8 +119,8 @@ def tune(
     from raysweep.tracking import default_mode
 
     options = RunOptions(
-        storage=run.parent,
-        name=run.name,
+        storage=run_folder.storage,
+        name=run_folder.path.name,
         resume=resume,
         allow_space_change=allow_space_change,
         optuna_storage=optuna_storage,
@@ -132,4 +133,5 @@ def tune(
         wandb=wandb_mode or default_mode(),  # type: ignore[arg-type]
         data_root=shared.data_root(),
     )
-    click.echo(describe_results(run_study(resolved, options), options.run))
+    outcome = run_study(resolved, options)
+    click.echo(describe_results(outcome.results, options.run_folder, outcome.sync_command))

@@ -1,4 +1,4 @@
-"""The final evaluation of a run: the best model and the baseline meet the sealed test split."""
+"""Evaluates a run in the end: the best model and the baseline meet the sealed test split."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from raysweep import atomic_files as files
 from raysweep.data.images import PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel, load_model
+from raysweep.evaluate.test_figures import TestFigures
 from raysweep.evaluate.test_split import open_test
 from raysweep.registry import load_object
-from raysweep.run_folder import FINALISTS, model_folder, trial_folder
-from raysweep.train import checkpoint
+from raysweep.run_folder import RunFolder
 from raysweep.trial_result import BASELINE
 
 
 def evaluate_final(
-    run: Path,
+    run_folder: RunFolder,
     test_folder: Path,
     *,
     data: PreparedData,
@@ -25,7 +25,7 @@ def evaluate_final(
     num_threads: int,
     data_root: Path | None,
     baseline_failure: str | None = None,
-) -> dict[str, Any]:
+) -> TestFigures:
     """Evaluates `best/` and the baseline of a run on its test images; writes `test/` and returns its figures.
 
     `data_root` may hold other data sets, such as images that a classifier is to reject. `baseline_failure` says why
@@ -37,14 +37,14 @@ def evaluate_final(
     """
     torch.set_num_threads(max(1, num_threads))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    best = load_model(run / "best" / checkpoint.WEIGHTS, run / "best" / "config.json", device)
-    baseline = None if baseline_failure else load_baseline(run, best, device)
+    best = load_model(run_folder.best.weights, run_folder.best.config, device)
+    baseline = None if baseline_failure else load_baseline(run_folder, best, device)
     if baseline is None:
         baseline_failure = baseline_failure or "its model is not in the run's folder"
-    images, opening = open_test(test_folder, run, reason)
-    histories = {f"best (trial {best.number})": _history(run, best)}
+    images, opening = open_test(test_folder, run_folder, reason)
+    histories = {f"best (trial {best.number})": _load_history(run_folder, best)}
     if baseline is not None:
-        histories[f"baseline (trial {baseline.number})"] = _history(run, baseline)
+        histories[f"baseline (trial {baseline.number})"] = _load_history(run_folder, baseline)
     note = "synthetic data: drawn by raysweep, not photographs" if best.info.synthetic else ""
     if opening > 1:
         note = f"{note}; " * bool(note) + f"the test split of this run has been opened {opening} times"
@@ -56,32 +56,30 @@ def evaluate_final(
             baseline_failure=baseline_failure,
             test=images,
             data=data,
-            run=run,
-            folder=run / "test",
+            run_folder=run_folder,
+            folder=run_folder.test,
             data_root=data_root,
             histories=histories,
             note=note,
         )
     )
-    return {
-        **figures,
-        "baseline_failure": baseline_failure,
-        "openings": opening,
-        "synthetic": best.info.synthetic,
-    }
+    return TestFigures.from_json(
+        {
+            **figures,
+            "baseline_failure": baseline_failure,
+            "openings": opening,
+            "synthetic": best.info.synthetic,
+        }
+    )
 
 
-def load_baseline(run: Path, best: StoredModel, device: torch.device) -> StoredModel | None:
+def load_baseline(run_folder: RunFolder, best: StoredModel, device: torch.device) -> StoredModel | None:
     """Loads the baseline's model; none where it has none. Beside a finalist it is the best of the baseline's seeds."""
-    folder = trial_folder(run, BASELINE)
-    weights, config = folder / "best" / checkpoint.WEIGHTS, folder / "config.json"
-    if best.finalist is not None:
-        folder = run / FINALISTS / "baseline"
-        weights, config = folder / checkpoint.WEIGHTS, folder / "config.json"
     if best.number == BASELINE:
         return best
-    return load_model(weights, config, device) if weights.is_file() else None
+    folder = run_folder.trial(BASELINE) if best.finalist is None else run_folder.finalists.baseline
+    return load_model(folder.weights, folder.config, device) if folder.weights.is_file() else None
 
 
-def _history(run: Path, model: StoredModel) -> list[dict[str, float]]:
-    return files.read_json_lines(model_folder(run, model) / "metrics.jsonl")
+def _load_history(run_folder: RunFolder, model: StoredModel) -> list[dict[str, float]]:
+    return files.read_json_lines(run_folder.find_training(model.number, model.finalist).metrics)

@@ -1,4 +1,4 @@
-"""A live table of the search on a terminal; silent where stderr is none."""
+"""Draws a live table of the search on a terminal; silent where stderr is none."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,11 +9,12 @@ from rich.live import Live
 from rich.table import Table
 
 from raysweep.config import Objective, format_value
+from raysweep.search.observer import Observer
 from raysweep.trial_result import BASELINE, TrialResult
 
 
-class LiveTable:
-    """Follows a search as an observer; a context manager that draws while it is open."""
+class LiveTable(Observer):
+    """Follows a search; a context manager that draws while it is open."""
 
     def __init__(
         self, objectives: Sequence[Objective], num_trials: int, deadline: float | None, ended: Iterable[TrialResult]
@@ -54,7 +55,7 @@ class LiveTable:
         self.ended.append(result)
 
     def render(self) -> Table:
-        """Running trials, counts by state, the best so far against the baseline, speed and time left."""
+        """Shows running trials, counts by state, the best so far against the baseline, speed and time left."""
         counts = {
             state: sum(result.state == state for result in self.ended) for state in ("COMPLETE", "PRUNED", "FAIL")
         }

@@ -1,9 +1,10 @@
-"""Where and how a study runs."""
+"""The options of a run: where and how a study runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from raysweep.config import KEEP_LEADING
+from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
 from raysweep.tracking import Mode
 
@@ -30,10 +31,12 @@ class RunOptions:
     keep_checkpoints: int = KEEP_LEADING
     """How many leading trials keep their models; at least 1."""
     wandb: Mode = "offline"
+    observers: tuple[str, ...] = ()
+    """Also told of each event: an entry point of `raysweep.observers` or path/to/file.py:Name; may be repeated."""
     data_root: Path | None = None
     """A folder that may hold mnist/ and fashion-mnist/."""
 
     @property
-    def run(self) -> Path:
-        """The run's folder."""
-        return self.storage / self.name
+    def run_folder(self) -> RunFolder:
+        """Returns the run's folder."""
+        return RunFolder(self.storage / self.name)

@@ -13,7 +13,8 @@ from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.train.cost import measure_cost
-from raysweep.train.loop import EpochReport, fit
+from raysweep.train.loop import fit
+from raysweep.train.report import EpochReport
 from raysweep.train.task import build_task
 
 INFO = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=("a", "b"), num_train=8, num_val=4, num_test=4)

@@ -30,7 +30,7 @@ def measure(run: FinalRun) -> Findings:
     """Everything that reports and figures show."""
     best = reconstruct(run.best, run.test)
     rival = None if run.rival is None else reconstruct(run.rival, run.test)
-    sizes, pca = measure_latent_sizes(run.run, run.data, run.best.config.data)
+    sizes, pca = measure_latent_sizes(run.run_folder, run.data, run.best.config.data)
     code_size = get_task(run.best).code_size
     return Findings(
         best=best,
