@@ -47,7 +47,7 @@ from raysweep.trial_result import BASELINE, TrialResult
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """A study that was run to its end."""
+    """Holds what a study that was run to its end leaves to its caller."""
 
     results: Results
     sync_command: str | None = None
