@@ -1,4 +1,4 @@
-"""The options of a run: where and how a study runs."""
+"""Defines the options of a run: where and how a study runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from raysweep.tracking import Mode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """Where and how a study runs."""
+    """Says where and how a study runs."""
 
     storage: Path
     name: str
