@@ -141,7 +141,7 @@ def _search(
         return
     announce_two_objectives(study)
     deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
-    table = LiveTable(study.objectives, study.budget.trials, deadline, strategy.results())
+    table = LiveTable(study.objectives, study.budget.trials, deadline, strategy.results(), study.task.metrics)
     shutil.rmtree(run / ".ray", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
         scratch = Path(local_scratch) if len(plan_nodes()) == 1 else run / ".ray"

@@ -11,6 +11,7 @@ from raysweep.data.batches import Batch, Worker, iterate_evaluation, to_pixels
 from raysweep.data.images import ImageSet
 from raysweep.evaluate.stored_model import StoredModel
 from raysweep.tasks.autoencoder.task import AutoencoderTask
+from raysweep.train.metrics import Sums, add_up
 from raysweep.train.state import TrainState
 
 
@@ -36,17 +37,15 @@ def reconstruct(model: StoredModel, images: ImageSet) -> Reconstruction:
     """Codes and errors of all images of a split, in order."""
     task, network = get_task(model), model.modules["model"]
     state = TrainState(modules=model.modules, prepared=model.modules, optimizers={})
-    task.metrics.to(_device(model))
-    task.metrics.reset()
+    sums: Sums = {}
     codes, errors = [], []
     for batch in _iterate(model, images):
-        with torch.inference_mode():
-            task.eval_step(state, batch)
+        sums = add_up([sums, task.count(state, batch)])
         code = task.encode(network, batch.images)
         difference = task.decode(network, code) - batch.images
         codes.append(code.cpu().numpy())
         errors.append(difference.double().square().flatten(1).mean(dim=1).cpu().numpy())
-    metrics = {name: float(value) for name, value in task.metrics.compute().items()}
+    metrics = {name: float(value) for name, value in task.compute_metrics(sums).items()}
     return Reconstruction(metrics=metrics, codes=np.concatenate(codes), errors=np.concatenate(errors))
 
 

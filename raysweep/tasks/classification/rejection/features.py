@@ -45,7 +45,7 @@ def extract_features(model: StoredModel, images: torch.Tensor) -> Features:
     assert isinstance(model.task, ClassificationTask)
     assert isinstance(network, Classifier)
     with _record(network) as (layers, penultimate):
-        logits = model.task.predict(network, images)
+        logits = model.task.infer(network, images)
     return Features(logits.cpu(), penultimate[0], tuple(layers))
 
 
