@@ -24,7 +24,10 @@ def add_up(parts: Iterable[Sums]) -> Sums:
 
 
 def gather_sums(sums: Sums, num_workers: int) -> Sums:
-    """Adds up the sums of all workers, by rank, on each of them; a worker may have seen no batch."""
+    """Adds up the sums of all workers, by rank, on each of them; a worker may have seen no batch.
+
+    They travel as objects, on the current device of each process, which its launcher has set: rows of any number.
+    """
     if num_workers == 1:
         return sums
     own = {

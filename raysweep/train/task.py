@@ -22,7 +22,7 @@ from raysweep.train.state import Prepare, TrainState, build_average
 
 
 class Task(ABC):
-    """Base of what is trained: a task has its networks, optimizers, losses and metrics.
+    """Trains and evaluates networks: a task has its networks, optimizers, losses and metrics.
 
     One with a single network and a single loss writes `load_modules`, `build_optimizers`, `compute_loss` and
     `eval_step`; another one overrides `train_step`. Its configuration, a TaskConfig, declares its metrics.

@@ -19,6 +19,7 @@ from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
+from raysweep.train.metrics import Sums, gather_sums, get_batches, get_sum
 from raysweep.train.task import build_task
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
@@ -53,6 +54,11 @@ def run_worker(rank: int, num_workers: int, port: str, folder: Path) -> None:
             prepare=DistributedDataParallel,
         )
         (folder / f"{name}-{rank}.json").write_text(json.dumps(state.history))
+    parts: list[Sums] = [{}, {"total": torch.tensor(3), "rows": [torch.eye(2)]}]  # rank 0 has seen no batch
+    sums = gather_sums(parts[rank], num_workers)
+    (folder / f"sums-{rank}.json").write_text(
+        json.dumps([get_sum(sums, "total").item(), len(get_batches(sums, "rows"))])
+    )
     torch.distributed.destroy_process_group()
 
 
@@ -105,6 +111,10 @@ def test_the_same_metrics_from_the_same_weights(
     for key in ("val/accuracy", "val/mean_class_accuracy", "val/macro_f1"):
         assert reported[key] == found[key], key
     assert reported["val/loss"] == pytest.approx(found["val/loss"], abs=1e-6)
+
+
+def test_both_workers_have_the_sums_of_both_though_one_saw_no_batch(trained: Path) -> None:
+    assert [json.loads((trained / f"sums-{rank}.json").read_text()) for rank in range(2)] == [[3, 1], [3, 1]]
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "model" not in case])

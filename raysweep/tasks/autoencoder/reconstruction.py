@@ -1,4 +1,4 @@
-"""What a stored autoencoder makes of images: codes, reconstructions and their errors."""
+"""Encodes and reconstructs images by a stored autoencoder, and measures the errors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from raysweep.train.state import TrainState
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconstruction:
-    """An autoencoder on a split; a variational one by its posterior means."""
+    """Holds what an autoencoder makes of a split; a variational one by its posterior means."""
 
     metrics: dict[str, float]
     """As during the search: `mse`, `bce`, `excess_bce` and a VAE's `kl`, `negative_elbo`, `active_units`."""
@@ -28,7 +28,7 @@ class Reconstruction:
 
 
 def get_task(model: StoredModel) -> AutoencoderTask:
-    """The model's task, which knows how to encode and decode."""
+    """Returns the model's task, which knows how to encode and decode."""
     assert isinstance(model.task, AutoencoderTask)
     return model.task
 

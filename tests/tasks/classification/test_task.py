@@ -89,7 +89,7 @@ FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
 
 
 def test_the_table_has_every_field() -> None:
-    """`pretrained` is tested with stored weights, in models/test_classifier.py."""
+    """`pretrained` is tested with stored weights, in test_networks.py."""
     assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - {"pretrained"}
 
 
