@@ -5,6 +5,7 @@ from pathlib import Path
 
 from raysweep import config_fields as fields
 from raysweep.errors import UsageError
+from raysweep.registry import load_file
 from raysweep.study import Study
 
 
@@ -44,15 +45,7 @@ def load_study(name: str) -> Study:
             looked = ", ".join(str(folder) for folder in study_folders()) or "nowhere: no ./search_spaces here"
             raise UsageError(f"{fields.unknown_name('study', name, studies)} Looked in: {looked}.")
         path = studies[name]
-    spec = importlib.util.spec_from_file_location(f"_study_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises is shown as that file's error
-        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error
-    study = getattr(module, "STUDY", None)
+    study = getattr(load_file(path, anew=True), "STUDY", None)
     if not isinstance(study, Study):
         raise UsageError(f"{path} must define STUDY, a raysweep.study.Study; got {type(study).__name__}")
     return study

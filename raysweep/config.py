@@ -129,6 +129,23 @@ class TrainingConfig:
         require(self.eval_batch_size >= 1, "training.eval_batch_size must be at least 1", self.eval_batch_size)
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Declares a figure that trials report of each epoch: for objectives, reports, the live table and trackers."""
+
+    name: str
+    """`val/NAME`, of the validation images, or `train/NAME`, a mean over the training images of the epoch."""
+    direction: Literal["maximize", "minimize"] | None
+    """Which values are better; none: neither."""
+    meaning: str
+    """One line, with its unit or range."""
+    live: bool = False
+    """Whether the live table shows it beside the objectives."""
+
+    def __post_init__(self) -> None:
+        require(self.name.startswith(("val/", "train/")), "a metric is val/NAME or train/NAME", self.name)
+
+
 class TaskConfig:
     """Base of the configurations of tasks: frozen dataclasses that import neither torch nor Ray."""
 
@@ -144,13 +161,18 @@ class TaskConfig:
     """Ends the message of a trial whose metrics are no longer finite; the fields that it names exist."""
 
     @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Declares all that a trial of this configuration reports; what the task computes must agree."""
+        raise NotImplementedError(f"{type(self).__name__} must declare its metrics")
+
+    @property
     def reported_metrics(self) -> frozenset[str]:
-        """What a trial of this configuration reports, `val/NAME`."""
-        return frozenset()
+        """Lists what an objective may name: the metrics of validation images, `val/NAME`."""
+        return frozenset(metric.name for metric in self.metrics if metric.name.startswith("val/"))
 
     @property
     def comparison_group(self) -> Hashable:
-        """The final evaluation compares the best models of the groups, which are kept for it; none: of no group."""
+        """Names the group whose best model is kept for the final evaluation, which compares groups; none: of none."""
         return None
 
     def check_available(self) -> None:
@@ -178,6 +200,10 @@ class TrialConfig:
     data: DataConfig
     training: TrainingConfig
     seed: int = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels as JSON: the class of a task in a file by path cannot be imported by name in another process."""
+        return TrialConfig.from_json, (self.to_json(),)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` takes them back."""

@@ -94,15 +94,15 @@ def load_object(reference: str) -> Any:
         raise UsageError(f"{reference} cannot be imported: {error}") from error
 
 
-def load_file(path: Path) -> Any:
-    """Imports a file of Python as a module, once in a process.
+def load_file(path: Path, *, anew: bool = False) -> Any:
+    """Imports a file of Python as a module, once in a process; `anew`: as it is now, though it was imported before.
 
     Raises:
         UsageError: there is no such file, or it raises an error.
     """
     path = path.expanduser().resolve()
     name = f"_raysweep_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
+    if name in sys.modules and not anew:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():

@@ -12,7 +12,6 @@ from raysweep.data.batches import Worker
 from raysweep.study import Study
 from raysweep.train.checkpoint import digest_tensors
 from raysweep.train.loop import _train_epoch, is_finished
-from raysweep.train.optim import Schedule
 from raysweep.train.state import to_tensors
 from raysweep.train.task import build_task
 
@@ -78,9 +77,8 @@ def take_fingerprint(study: Study, params: dict, make_data, *, shrinks_batches: 
         _train_epoch(task, state, config, data.train, Worker())
         state.epoch += 1
     for schedule in state.schedules.values():
-        assert isinstance(schedule, Schedule)
         for _ in range(NUM_FLAT_EPOCHS):
-            schedule.end_epoch(1.0)
+            schedule.end_epoch({"val/loss": 1.0})
     rates = [group["lr"] for optimizer in state.optimizers.values() for group in optimizer.param_groups]
     tensors: dict[str, torch.Tensor] = {}
     to_tensors({"modules": state.state_dict()["modules"], "averages": state.state_dict()["averages"]}, tensors)

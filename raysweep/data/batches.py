@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.transforms.v2 import functional as transforms
+import torch.nn.functional as F
 
 from raysweep.config import DataConfig
-from raysweep.data.augment import augment
 from raysweep.data.images import ImageSet
 
 STATISTICS = {
@@ -69,6 +68,8 @@ def iterate_training(
         share = whole[worker.rank :: worker.num_workers]
         pixels = _to_device(images.gather(share), worker.device)
         if config.augmentation.strength > 0:
+            from raysweep.data.augment import augment  # slow: imports torchvision
+
             generator = torch.Generator().manual_seed(derive_seed(seed, epoch, step, worker.rank, 1))
             pixels = augment(pixels, config.augmentation, config.image_size, generator)
         labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
@@ -110,11 +111,14 @@ def _to_device(pixels: npt.NDArray[np.uint8], device: torch.device) -> torch.Ten
 
 def _normalise(pixels: torch.Tensor, config: DataConfig) -> torch.Tensor:
     if pixels.shape[-1] != config.image_size:
-        pixels = transforms.resize(pixels, [config.image_size, config.image_size], antialias=True)
+        pixels = F.interpolate(pixels, [config.image_size, config.image_size], mode="bilinear", antialias=True)
     if config.normalization == "unit":
         return pixels
     mean, deviation = STATISTICS[config.normalization]
     if len(mean) != pixels.shape[1]:
         mean, deviation = mean * pixels.shape[1], deviation * pixels.shape[1]
-    normalised: torch.Tensor = transforms.normalize(pixels, list(mean), list(deviation), inplace=True)
-    return normalised
+    return pixels.sub_(_per_channel(mean, pixels)).div_(_per_channel(deviation, pixels))
+
+
+def _per_channel(values: tuple[float, ...], pixels: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=pixels.dtype, device=pixels.device).view(-1, 1, 1)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raysweep.config import Objective, format_value
+from raysweep.config import Metric, Objective, format_value
 from raysweep.search.observer import Observer
 from raysweep.trial_result import BASELINE, TrialResult
 
@@ -17,10 +17,17 @@ class LiveTable(Observer):
     """Follows a search; a context manager that draws while it is open."""
 
     def __init__(
-        self, objectives: Sequence[Objective], num_trials: int, deadline: float | None, ended: Iterable[TrialResult]
+        self,
+        objectives: Sequence[Objective],
+        num_trials: int,
+        deadline: float | None,
+        ended: Iterable[TrialResult],
+        metrics: Iterable[Metric] = (),
     ) -> None:
-        """Begins with the trials that `ended` in earlier sessions."""
+        """Begins with the trials that `ended` in earlier sessions; some of the task's `metrics` get a column."""
         self.objectives = objectives
+        shown = [metric.name for metric in metrics if metric.live]
+        self.columns = list(dict.fromkeys([*shown, *(objective.metric for objective in objectives)]))
         self.num_trials = num_trials
         self.deadline = deadline
         self.began = time.monotonic()
@@ -67,16 +74,13 @@ class LiveTable(Observer):
             ),
             caption=f"{self._best()}\n{speed:,.0f} images/s, about {self._time_left()} left",
         )
-        reported = {name for _, metrics in self.running.values() for name in metrics}
-        losses = sorted(name for name in reported if name.startswith(("train/loss", "val/loss")))
-        columns = [*dict.fromkeys([*losses, *(objective.metric for objective in self.objectives)])]
-        for column in ("trial", "epoch", *columns, "images/s"):
+        for column in ("trial", "epoch", *self.columns, "images/s"):
             table.add_column(column, justify="right")
         for number, (epochs, metrics) in sorted(self.running.items()):
             table.add_row(
                 str(number),
                 f"{metrics.get('epoch', 0):.0f}/{epochs}",
-                *(format_value(metrics[name]) if name in metrics else "" for name in columns),
+                *(format_value(metrics[name]) if name in metrics else "" for name in self.columns),
                 f"{metrics.get('train/images_per_s', 0):,.0f}",
             )
         return table

@@ -165,7 +165,8 @@ def _search(context: SearchContext, strategy: Strategy, observers: Sequence[Obse
         return
     study, deadline = context.study, context.deadline
     announce_two_objectives(study)
-    with LiveTable(study.objectives, study.budget.trials, deadline, strategy.results()) as table:
+    ended = strategy.results()
+    with LiveTable(study.objectives, study.budget.trials, deadline, ended, study.task.metrics) as table:
         launch_trials(context, strategy, [*observers, table], deadline)
 
 

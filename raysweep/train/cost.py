@@ -1,4 +1,4 @@
-"""What the model of a trial costs where it is used: a second objective beside what it achieves."""
+"""The cost of a trial's model where it is used: a second objective beside what the model achieves."""
 
 import time
 
@@ -16,7 +16,7 @@ NUM_WARMUPS, NUM_REPEATS = 5, 30
 def find_costs(
     task: Task, state: TrainState, config: TrialConfig, worker: Worker, objective: Objective | None
 ) -> dict[str, float]:
-    """The objective where it is one of COSTS: measured before the first epoch, the same for all, also when resumed."""
+    """Measures the objective, where it is one of COSTS, before the first epoch: the same for all, also when resumed."""
     metric = objective.metric if objective is not None else ""
     if metric not in COSTS:
         return {}
@@ -24,7 +24,7 @@ def find_costs(
 
 
 def measure_cost(metric: str, task: Task, state: TrainState, config: TrialConfig, worker: Worker) -> float:
-    """One of COSTS of the task's main module.
+    """Measures one of COSTS of the task's main module.
 
     `model/num_parameters`: all its parameters, frozen ones too. `model/latency_ms`: milliseconds for one image at
     batch 1 on the trial's device, from the normalised image to what the model is used for; the median of NUM_REPEATS.
@@ -38,7 +38,7 @@ def measure_cost(metric: str, task: Task, state: TrainState, config: TrialConfig
     durations_s = []
     for _ in range(NUM_WARMUPS + NUM_REPEATS):
         began = time.perf_counter()
-        task.use(module, image)
+        task.infer(module, image)
         if worker.device.type == "cuda":
             torch.cuda.synchronize(worker.device)
         durations_s.append(time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""The training loop: epochs, metrics, checkpoints, early stopping. Knows nothing of Ray.
+"""The training loop: epochs, metrics, checkpoints, early stopping. It knows nothing of Ray.
 
 The same function runs in a trial's own process, in each DDP worker and in unit tests.
 """
@@ -21,6 +21,7 @@ from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
 from raysweep.train.cost import find_costs
+from raysweep.train.metrics import compare_with_declared
 from raysweep.train.report import EpochReport
 from raysweep.train.state import Prepare, TrainState
 from raysweep.train.task import Task, build_task
@@ -51,11 +52,10 @@ def fit(
     A `second_objective` that is a cost of the model is among the metrics of each epoch. It decides nothing here.
 
     Raises:
-        TrialError: a metric is not finite.
+        TrialError: a metric is not finite, or is not declared by the task.
     """
     torch.manual_seed(derive_seed(config.seed))
     task = build_task(config, data.info, worker.num_workers, data.folder)
-    task.metrics.to(worker.device)
     state = task.init_state(worker, prepare)
     if resume and folder is not None and folder.checkpoint.is_file():
         checkpoint.load_checkpoint(folder.checkpoint, state)
@@ -67,6 +67,7 @@ def fit(
     while not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
         metrics |= _evaluate(task, state, config, data.val, worker) | costs
+        _check_declared(task, metrics)
         _check_finite(metrics, config.task.advice_on_divergence)
         state.cause = task.end_epoch(state, metrics)
         state.epoch += 1
@@ -130,7 +131,7 @@ def _report_again(
 
 
 def is_finished(state: TrainState, config: TrialConfig) -> bool:
-    """Whether all epochs are done, early stopping has run out of patience, or the task has ended the trial."""
+    """Says whether all epochs are done, early stopping has run out of patience, or the task has ended the trial."""
     patience = config.training.early_stopping_patience
     impatient = patience is not None and state.epochs_since_best >= patience
     return state.epoch >= config.training.epochs or impatient or state.cause is not None
@@ -139,7 +140,7 @@ def is_finished(state: TrainState, config: TrialConfig) -> bool:
 def _train_epoch(
     task: Task, state: TrainState, config: TrialConfig, images: ImageSet, worker: Worker
 ) -> dict[str, float]:
-    """One pass over the training images; means over all images of all workers."""
+    """Passes once over the training images; returns means over all images of all workers."""
     began = time.perf_counter()
     sums: dict[str, torch.Tensor] = {}
     count = torch.zeros((), device=worker.device)
@@ -173,20 +174,17 @@ def _train_epoch(
 
 
 def _evaluate(task: Task, state: TrainState, config: TrialConfig, images: ImageSet, worker: Worker) -> dict[str, float]:
-    """The task's metrics on the validation images, merged over workers."""
+    """Computes the task's metrics on the validation images of all workers."""
     if worker.num_workers > 1:
         _share_buffers(state)
-    task.metrics.reset()
-    with torch.inference_mode():
-        for batch in iterate_evaluation(
-            images,
-            config.data,
-            batch_size=config.training.eval_batch_size,
-            worker=worker,
-            indices=space_evenly(len(images), task.num_eval_images),
-        ):
-            task.eval_step(state, batch)
-    return {f"val/{name}": float(value) for name, value in task.metrics.compute().items()}
+    batches = iterate_evaluation(
+        images,
+        config.data,
+        batch_size=config.training.eval_batch_size,
+        worker=worker,
+        indices=space_evenly(len(images), task.num_eval_images),
+    )
+    return task.evaluate(state, batches)
 
 
 def _share_buffers(state: TrainState) -> None:
@@ -196,6 +194,16 @@ def _share_buffers(state: TrainState) -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
+def _check_declared(task: Task, metrics: dict[str, float]) -> None:
+    """Raises TrialError unless the metrics of an epoch are those that the task's configuration declares."""
+    complaint = compare_with_declared({metric.name for metric in task.config.metrics}, metrics)
+    if complaint is not None:
+        raise TrialError(
+            f"the metrics that a task computes must be those that it declares, got {complaint}; "
+            f"see {type(task.config).__name__}.metrics and {type(task).__name__}"
+        )
+
+
 def _check_finite(metrics: dict[str, float], advice: str) -> None:
     for name, value in metrics.items():
         if not math.isfinite(value):
@@ -203,7 +211,7 @@ def _check_finite(metrics: dict[str, float], advice: str) -> None:
 
 
 def _save(folder: TrialFolder, state: TrainState, improved: bool) -> None:
-    """The checkpoint with its metric history first; only then is the epoch reported."""
+    """Writes the checkpoint with its metric history; only then is the epoch reported."""
     if improved:
         facts = {"epoch": state.best_epoch, "value": state.best_value}
         checkpoint.save_weights(folder.weights, state.best_modules(), facts)

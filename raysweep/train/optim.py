@@ -1,9 +1,10 @@
 """Optimizers and learning-rate schedules by name, from torch.optim."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+import torch.distributed
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
@@ -24,7 +25,7 @@ PLATEAU_PATIENCE = 2
 def build_optimizer(
     name: OptimizerName, groups: Iterable[dict[str, Any]], *, weight_decay: float, momentum: float
 ) -> Optimizer:
-    """Adam (L2 as weight decay), AdamW (decoupled) or SGD with Nesterov momentum; each group has its `lr`.
+    """Builds Adam (L2 as weight decay), AdamW (decoupled) or SGD with Nesterov momentum; each group has its `lr`.
 
     `momentum` is SGD's momentum and Adam's beta1.
     """
@@ -35,7 +36,7 @@ def build_optimizer(
 
 
 class Schedule:
-    """A learning-rate schedule over a trial's own length; steps after each optimizer step, plateau after an epoch."""
+    """Changes the learning rates over a trial's own length: plateau after an epoch, others after an optimizer step."""
 
     def __init__(
         self,
@@ -70,17 +71,17 @@ class Schedule:
             self.by_step = main or ramp
 
     def end_step(self) -> None:
-        """Call after each optimizer step."""
+        """Sets the learning rates of the step that follows; to be called after each optimizer step."""
         if self.by_step is not None:
             self.by_step.step()
 
-    def end_epoch(self, val_loss: float) -> None:
-        """Call after each evaluation."""
+    def end_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Tells plateau the `val/loss` of an epoch; to be called after each evaluation."""
         if self.plateau is not None:
-            self.plateau.step(val_loss)
+            self.plateau.step(metrics["val/loss"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values from which `load_state_dict` goes on."""
+        """Returns the plain values from which `load_state_dict` goes on."""
         return {
             name: _plain_state(schedule)
             for name, schedule in (("plateau", self.plateau), ("by_step", self.by_step))
@@ -100,7 +101,7 @@ class Schedule:
 
 
 def _plain_state(schedule: LRScheduler) -> dict[str, Any]:
-    """The counters of a torch schedule without its optimizer, closures and settings that are built anew."""
+    """Returns the counters of a torch schedule without its optimizer, closures and settings that are built anew."""
     if isinstance(schedule, SequentialLR):
         inner = [_plain_state(part) for part in schedule._schedulers]
         return {"last_epoch": schedule.last_epoch, "inner": inner}
@@ -116,7 +117,7 @@ def _plain_state(schedule: LRScheduler) -> dict[str, Any]:
 def build_groups(
     backbone: nn.Module, head: nn.Module, *, learning_rate: float, backbone_factor: float
 ) -> list[dict[str, Any]]:
-    """Parameter groups: the head at `learning_rate`, the backbone at `backbone_factor` times it."""
+    """Builds parameter groups: the head at `learning_rate`, the backbone at `backbone_factor` times it."""
     groups = [
         {
             "params": [p for p in backbone.parameters() if p.requires_grad],
@@ -131,3 +132,14 @@ def clip_gradients(parameters: Iterable[torch.Tensor], max_norm: float | None) -
     """Scales gradients down to a total L2 norm of `max_norm`; none leaves them."""
     if max_norm is not None:
         nn.utils.clip_grad_norm_(parameters, max_norm)
+
+
+def average_gradients(module: nn.Module, num_workers: int) -> None:
+    """Replaces the gradients of a module by their means over all workers."""
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(together)
+    together /= num_workers
+    means = torch.split(together, [gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))

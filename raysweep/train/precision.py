@@ -9,7 +9,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """What `auto` means on this device: bf16 where it is computed natively, else fp32."""
+    """Resolves `auto` on this device: bf16 where it is computed natively, else fp32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -35,5 +35,5 @@ def prepare_process(num_threads: int) -> None:
 
 
 def arrange(images: torch.Tensor, channels_last: bool) -> torch.Tensor:
-    """The same images (B, C, H, W) in the memory layout that the networks have."""
+    """Lays images (B, C, H, W) out in memory as the networks have them."""
     return images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

@@ -1,26 +1,15 @@
-"""All that a training loop must remember, and how it is kept in one file."""
+"""The state of a training loop, and how it becomes tensors and JSON for one file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-
-class Stateful(Protocol):
-    """Something whose state is plain values and tensors: optimizers and schedules."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state as nested dicts, lists, numbers and tensors."""
-        ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Takes up a state."""
-        ...
-
+from raysweep.train.optim import Schedule
 
 Prepare = Callable[[nn.Module], nn.Module]
 """Wraps a module for training on several workers (DDP), or returns it as it is."""
@@ -28,14 +17,14 @@ Prepare = Callable[[nn.Module], nn.Module]
 
 @dataclass(kw_only=True)
 class TrainState:
-    """Named modules, optimizers, schedules, averages, counters and the metric history of one trial."""
+    """Holds the named modules, optimizers, schedules, averages, counters and the metric history of one trial."""
 
     modules: dict[str, nn.Module]
     """The bare modules: evaluated and stored."""
     prepared: dict[str, nn.Module]
     """The same modules as `prepare` returned them: called in training."""
     optimizers: dict[str, Optimizer]
-    schedules: dict[str, Stateful] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
     averages: dict[str, AveragedModel] = field(default_factory=dict)
     """Exponential moving averages of modules, evaluated and stored in their place."""
     epoch: int = 0
@@ -51,14 +40,14 @@ class TrainState:
     """The metrics of each finished epoch."""
 
     def best_modules(self) -> dict[str, nn.Module]:
-        """The modules to evaluate and to keep: the averages where there are any."""
+        """Returns the modules to evaluate and to keep: the averages where there are any."""
         return {
             name: self.averages[name].module if name in self.averages else module
             for name, module in self.modules.items()
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as nested dicts, lists, numbers and tensors."""
+        """Returns everything as nested dicts, lists, numbers and tensors."""
         return {
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
@@ -80,13 +69,13 @@ COUNTERS = ("epoch", "step", "best_value", "best_epoch", "epochs_since_best", "c
 
 
 def build_average(module: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of a module's parameters and buffers."""
+    """Builds an exponential moving average of a module's parameters and buffers."""
     average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
     return average.requires_grad_(False)
 
 
 def to_tensors(value: Any, tensors: dict[str, torch.Tensor], prefix: str = "") -> Any:
-    """Plain JSON in which every tensor is replaced by a reference into `tensors`, which is filled."""
+    """Returns plain JSON in which every tensor is replaced by a reference into `tensors`, which is filled."""
     if isinstance(value, torch.Tensor):
         tensors[prefix] = value.detach()
         return {"tensor": prefix}
@@ -98,7 +87,7 @@ def to_tensors(value: Any, tensors: dict[str, torch.Tensor], prefix: str = "") -
 
 
 def from_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """What `to_tensors` took apart."""
+    """Puts together what `to_tensors` took apart."""
     if isinstance(value, dict):
         if "tensor" in value:
             return tensors[value["tensor"]]

@@ -1,63 +1,177 @@
-"""What a task is to the training loop; and how a configuration finds its task."""
+"""The base of tasks: what the training loop asks of one, and what all of them share."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torchmetrics import MetricCollection
+from torch.optim import Optimizer
 
-from raysweep.config import TrialConfig
-from raysweep.data.batches import Batch, Worker
+from raysweep.config import ScheduleName, TaskConfig, TrialConfig
+from raysweep.data.batches import Batch, Worker, count_steps
 from raysweep.data.images import DataInfo
 from raysweep.registry import load_object
-from raysweep.train.state import Prepare, TrainState
+from raysweep.train.metrics import Sums, add_up, gather_sums, get_mean
+from raysweep.train.optim import Schedule, average_gradients, clip_gradients
+from raysweep.train.precision import arrange, autocast
+from raysweep.train.state import Prepare, TrainState, build_average
 
 
-class Task(Protocol):
-    """What is trained. The task owns its networks, losses, backward passes and optimizer steps."""
+class Task(ABC):
+    """Trains and evaluates networks: a task has its networks, optimizers, losses and metrics.
 
-    metrics: MetricCollection
-    """Validation metrics by their names without `val/`; states that merge, so that they are exact under
-    any batch size and number of workers."""
-    main_module: ClassVar[str]
+    One with a single network and a single loss writes `load_modules`, `build_optimizers`, `compute_loss` and
+    `eval_step`; another one overrides `train_step`. Its configuration, a TaskConfig, declares its metrics.
+    """
+
+    config: TaskConfig
+    """The task's own part of the trial's configuration; a subclass narrows its type."""
+    main_module: ClassVar[str] = "model"
     """The module that is used after training: its cost is the model's."""
-    num_eval_images: int | None
+    is_wrapped: ClassVar[bool] = True
+    """Whether modules are wrapped for training on several workers (DDP); else `optimize` averages their gradients."""
+    num_eval_images: int | None = None
     """Validation images that are evaluated after each epoch, at most so many, evenly spaced; none: all."""
+    ema_decay: float | None = None
+    """Decay, per step, of the moving average of the main module, which is then evaluated; none: no average."""
+    gradient_clip_norm: float | None = None
+    """Largest L2 norm of the gradient; none: no limit."""
+
+    def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
+        """Keeps the configuration; `folder` has the decoded images and what `TaskConfig.prepare` made beside them."""
+        self.config = config.task
+        self.data = config.data
+        self.training = config.training
+        self.num_classes = len(info.classes)
+        self.num_workers = num_workers
+        self.folder = folder
+        self.steps_per_epoch = count_steps(info.num_train, config.training.batch_size, num_workers)
+
+    @abstractmethod
+    def load_modules(self) -> dict[str, nn.Module]:
+        """Builds the networks, on the CPU, to load stored weights into: nothing is downloaded."""
+
+    def init_modules(self) -> dict[str, nn.Module]:
+        """Builds the networks, on the CPU, as training starts from them; those of `load_modules` unless overridden."""
+        return self.load_modules()
+
+    @abstractmethod
+    def build_optimizers(self, modules: dict[str, nn.Module]) -> dict[str, Optimizer]:
+        """Builds the optimizer of each module that is trained, by the module's name."""
+
+    def build_schedules(self, optimizers: dict[str, Optimizer]) -> dict[str, Schedule]:
+        """Builds learning-rate schedules by the names of their modules; none unless overridden."""
+        return {}
+
+    def build_schedule(self, name: ScheduleName, optimizer: Optimizer, warmup_epochs: float = 0.0) -> Schedule:
+        """Builds a schedule over the trial's own length.
+
+        Raises:
+            ValueError: `plateau` in a task without a validation loss.
+        """
+        if name == "plateau" and "val/loss" not in self.config.reported_metrics:
+            raise ValueError(f"task.schedule=plateau needs the metric val/loss, which {self.config.kind} lacks")
+        return Schedule(
+            name,
+            optimizer,
+            num_epochs=self.training.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            warmup_epochs=warmup_epochs,
+        )
 
     def init_state(self, worker: Worker, prepare: Prepare) -> TrainState:
-        """Freshly built modules and optimizers; `prepare` wraps what is to be trained on several workers."""
-        ...
-
-    def load_modules(self) -> dict[str, nn.Module]:
-        """The networks, on the CPU, to load stored weights into: nothing is downloaded."""
-        ...
+        """Builds modules, optimizers, schedules and the average on the worker's device, ready for the first step."""
+        modules = {name: module.to(worker.device) for name, module in self.init_modules().items()}
+        if self.training.channels_last:
+            modules = {name: module.to(memory_format=torch.channels_last) for name, module in modules.items()}
+        optimizers = self.build_optimizers(modules)
+        schedules = self.build_schedules(optimizers)
+        main = self.main_module
+        averages = {main: build_average(modules[main], self.ema_decay)} if self.ema_decay else {}
+        return TrainState(
+            modules=modules,
+            prepared={name: prepare(module) for name, module in modules.items()} if self.is_wrapped else modules,
+            optimizers=optimizers,
+            schedules=schedules,
+            averages=averages,
+        )
 
     def train_step(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
-        """One step on a batch; returns means over the batch, such as `loss`, detached."""
-        ...
+        """Trains on a batch; returns means over it, such as `loss`, detached."""
+        state.prepared[self.main_module].train()
+        means = self.compute_loss(state, batch)
+        self.optimize(state, self.main_module, means["loss"], batch.weight)
+        return {name: value.detach() for name, value in means.items()}
+
+    def compute_loss(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
+        """Computes `loss`, the mean over the batch by `state.prepared`, and other means that are to be reported."""
+        raise NotImplementedError(f"{type(self).__name__} must have compute_loss or train_step")
+
+    def optimize(self, state: TrainState, name: str, loss: torch.Tensor, weight: float) -> None:
+        """Takes a step down the gradient of `loss * weight`, averaged over workers: optimizer, schedule and average."""
+        module, optimizer = state.modules[name], state.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        (loss * weight if weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
+        if self.num_workers > 1 and not self.is_wrapped:
+            average_gradients(module, self.num_workers)
+        clip_gradients(module.parameters(), self.gradient_clip_norm)
+        optimizer.step()
+        if name in state.schedules:
+            state.schedules[name].end_step()
+        if name in state.averages:
+            state.averages[name].update_parameters(module)
+
+    def evaluate(self, state: TrainState, batches: Iterable[Batch]) -> dict[str, float]:
+        """Computes the metrics, `val/NAME`, of all batches of all workers, without gradients."""
+        sums = gather_sums(add_up(self.count(state, batch) for batch in batches), self.num_workers)
+        return {f"val/{name}": float(value) for name, value in self.compute_metrics(sums).items()}
+
+    @torch.inference_mode()
+    def count(self, state: TrainState, batch: Batch) -> Sums:
+        """Computes the sums of `eval_step` and `num_images` of a batch, without gradients."""
+        return {"num_images": torch.tensor(len(batch.labels)), **self.eval_step(state, batch)}
+
+    @abstractmethod
+    def eval_step(self, state: TrainState, batch: Batch) -> Sums:
+        """Computes sums over a batch: of a metric whose name it is, or of what `compute_metrics` needs."""
+
+    def compute_metrics(self, sums: Sums) -> Mapping[str, torch.Tensor | float]:
+        """Computes metrics, by their names without `val/`, from the sums over `num_images`; their means by default."""
+        names = (name.removeprefix("val/") for name in sorted(self.config.reported_metrics))
+        return {name: get_mean(sums, name) for name in names if name in sums}
 
     def end_epoch(self, state: TrainState, metrics: dict[str, float]) -> str | None:
-        """Called after each evaluation with all metrics of the epoch; a cause ends the trial here."""
-        ...
+        """Tells schedules the metrics of an epoch that has been evaluated; a cause ends the trial here."""
+        for schedule in state.schedules.values():
+            schedule.end_epoch(metrics)
+        return self.find_failure([*(row for row in state.history if row["epoch"] < metrics["epoch"]), metrics])
 
-    def eval_step(self, state: TrainState, batch: Batch) -> None:
-        """Updates `metrics` with a batch, without gradients."""
-        ...
+    def find_failure(self, history: Sequence[Mapping[str, float]]) -> str | None:
+        """Finds in the metrics of all epochs so far a cause to end the trial; none unless overridden."""
+        return None
 
-    def use(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """What the main module is trained for, as after training, of normalised images (B, C, H, W)."""
-        ...
+    def forward(self, module: nn.Module, images: torch.Tensor, *others: Any) -> Any:
+        """Calls a module on images (B, C, H, W) in the trial's precision and memory layout."""
+        with autocast(self.training.precision, images.device):
+            return module(arrange(images, self.training.channels_last), *others)
+
+    @torch.inference_mode()
+    def infer(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Does what the main module is trained for, as after training, with normalised images (B, C, H, W)."""
+        output: torch.Tensor = self.forward(module.eval(), images)
+        return output.float()
 
     def sample(self, state: TrainState) -> npt.NDArray[np.uint8] | None:
-        """Images (N, H, W, C) that show how far training is, N a square number; none: there is nothing to show."""
-        ...
+        """Makes images (N, H, W, C) that show how far training is, N a square number; none unless overridden."""
+        return None
 
 
 def draw_fixed_noise(indices: npt.NDArray[np.int64], size: int) -> torch.Tensor:
-    """Standard normal noise (B, size) float32 that depends on the positions (B,) of images alone.
+    """Draws standard normal noise (B, size) float32 that depends on the positions (B,) of images alone.
 
     So an evaluation is the same at every epoch, under any batch size and any number of workers.
     """
@@ -66,7 +180,7 @@ def draw_fixed_noise(indices: npt.NDArray[np.int64], size: int) -> torch.Tensor:
 
 
 def build_task(config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> Task:
-    """The task that `config.task` names.
+    """Builds the task that `config.task` names.
 
     `folder` has the decoded images and what `TaskConfig.prepare` made beside them; only training needs it.
     """

@@ -11,9 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as transforms
 
 from raysweep.config import AugmentationConfig, DataConfig
 from raysweep.data.batches import (
+    STATISTICS,
     Batch,
     Worker,
     count_steps,
@@ -300,3 +302,12 @@ def test_derived_seeds_fit_torch_and_tell_their_parts_apart(seed: int, parts: li
     assert 0 <= derived < 2**63
     assert derived == derive_seed(seed, *parts)
     assert derived != derive_seed(seed, *parts, 1)
+
+
+def test_resizing_and_normalising_are_torchvisions_to_the_last_digit() -> None:
+    """Its functions are not imported for these two, which every trial uses."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255)
+    mean, deviation = STATISTICS["imagenet"]
+    expected = transforms.normalize(transforms.resize(images, [13, 13], antialias=True), list(mean), list(deviation))
+    assert torch.equal(normalise_images(pixels, DataConfig(image_size=13), torch.device("cpu")), expected)

@@ -5,12 +5,18 @@ import io
 import pytest
 from rich.console import Console
 
-from raysweep.config import Objective
+from raysweep.config import Metric, Objective
 from raysweep.search.live_table import LiveTable
 from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")
 SIZE = Objective(metric="model/num_parameters", direction="minimize")
+METRICS = (
+    Metric("train/loss", "minimize", "shown", live=True),
+    Metric("val/loss", "minimize", "shown", live=True),
+    Metric("val/accuracy", "maximize", "shown as the objective"),
+    Metric("val/macro_f1", "maximize", "not shown"),
+)
 CONFIG = {"training": {"epochs": 8}}
 
 
@@ -25,7 +31,7 @@ def end(number, value, state="COMPLETE"):
 
 
 def test_running_trials_counts_and_the_best_against_the_baseline():
-    table = LiveTable([ACCURACY], 6, None, [end(0, 0.5)])
+    table = LiveTable([ACCURACY], 6, None, [end(0, 0.5)], METRICS)
     assert "1 of 6 trials: 1 complete, 0 stopped early, 0 failed; 0 running" in draw(table)
     for number in (1, 2, 3):
         table.trial_started(number, CONFIG, {})

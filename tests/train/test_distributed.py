@@ -20,6 +20,7 @@ from raysweep.data.images import PreparedData
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
+from raysweep.train.metrics import Sums, gather_sums, get_batches, get_sum
 from raysweep.train.task import build_task
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
@@ -54,6 +55,11 @@ def run_worker(rank: int, num_workers: int, port: str, folder: Path) -> None:
             prepare=DistributedDataParallel,
         )
         (folder / f"{name}-{rank}.json").write_text(json.dumps(state.history))
+    parts: list[Sums] = [{}, {"total": torch.tensor(3), "rows": [torch.eye(2)]}]  # rank 0 has seen no batch
+    sums = gather_sums(parts[rank], num_workers)
+    (folder / f"sums-{rank}.json").write_text(
+        json.dumps([get_sum(sums, "total").item(), len(get_batches(sums, "rows"))])
+    )
     torch.distributed.destroy_process_group()
 
 
@@ -99,15 +105,17 @@ def test_the_same_metrics_from_the_same_weights(
     task = build_task(config, data.info)
     state = task.init_state(Worker(), lambda module: module)
     facts = checkpoint.load_weights(TrialFolder(trained / name).weights, state.best_modules())
-    for batch in iterate_evaluation(data.val, config.data, batch_size=4, worker=Worker()):
-        task.eval_step(state, batch)
+    found = task.evaluate(state, iterate_evaluation(data.val, config.data, batch_size=4, worker=Worker()))
     reported = histories[0][facts["epoch"] - 1]
-    found = {f"val/{key}": float(value) for key, value in task.metrics.compute().items()}
     assert found.keys() <= reported.keys()
     assert round(reported["val/accuracy"] * NUM_VAL, 3) == round(found["val/accuracy"] * NUM_VAL, 3)
     for key in ("val/accuracy", "val/mean_class_accuracy", "val/macro_f1"):
         assert reported[key] == found[key], key
     assert reported["val/loss"] == pytest.approx(found["val/loss"], abs=1e-6)
+
+
+def test_both_workers_have_the_sums_of_both_though_one_saw_no_batch(trained: Path) -> None:
+    assert [json.loads((trained / f"sums-{rank}.json").read_text()) for rank in range(2)] == [[3, 1], [3, 1]]
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "model" not in case])

@@ -39,7 +39,7 @@ def walk(
             rates.append([group["lr"] for group in optimizer.param_groups])
             optimizer.step()
             schedule.end_step()
-        schedule.end_epoch(losses[epoch] if losses else 1 / (1 + epoch))
+        schedule.end_epoch({"val/loss": losses[epoch] if losses else 1 / (1 + epoch)})
     return [*rates, [group["lr"] for group in optimizer.param_groups]]
 
 

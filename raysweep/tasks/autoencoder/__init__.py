@@ -1,0 +1,1 @@
+"""Autoencoders, plain, denoising and variational: configuration, networks, task, evaluation."""

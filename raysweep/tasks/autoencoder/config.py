@@ -3,16 +3,29 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from raysweep.config import OptimizerName, ScheduleName, TaskConfig, require
+from raysweep.config import Metric, OptimizerName, ScheduleName, TaskConfig, require
 
 Bottleneck = Literal["spatial", "dense"]
-RECONSTRUCTION_METRICS = frozenset({"val/loss", "val/mse", "val/bce", "val/excess_bce"})
-VARIATIONAL_METRICS = frozenset({"val/kl", "val/negative_elbo", "val/active_units"})
+RECONSTRUCTION_METRICS = (
+    Metric("train/loss", "minimize", "loss per pixel, a VAE's with its weighted KL term", live=True),
+    Metric("val/loss", "minimize", "the same without dropout or disturbance, with the whole beta", live=True),
+    Metric("val/mse", "minimize", "squared error, mean over pixels and images, a VAE's from the posterior mean"),
+    Metric("val/bce", "minimize", "binary cross entropy in nats, mean over pixels and images"),
+    Metric("val/excess_bce", "minimize", "that less the entropy of the grey pixels, below which none can go"),
+)
+VARIATIONAL_METRICS = (
+    Metric("train/kl", None, "divergence of the code from its prior in nats, summed over the code"),
+    Metric("val/kl", None, "the same on validation images"),
+    Metric(
+        "val/negative_elbo", "minimize", "cross entropy summed over pixels, of one fixed sample of the code, plus kl"
+    ),
+    Metric("val/active_units", "maximize", "values of the code whose mean moves with the image"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AutoencoderConfig(TaskConfig):
-    """Network, loss and optimizer of an autoencoder; the defaults are the Fashion-MNIST report's."""
+    """Configures network, loss and optimizer of an autoencoder; the defaults are the Fashion-MNIST report's."""
 
     kind: ClassVar[str] = "autoencoder"
     task: ClassVar[str] = "raysweep.tasks.autoencoder.task:AutoencoderTask"
@@ -61,11 +74,11 @@ class AutoencoderConfig(TaskConfig):
         require(self.weight_decay >= 0, "task.weight_decay must be 0 or more", self.weight_decay)
 
     @property
-    def reported_metrics(self) -> frozenset[str]:
-        """What a trial of this configuration reports; the ELBO's parts are a VAE's only."""
-        return RECONSTRUCTION_METRICS | (VARIATIONAL_METRICS if self.variant == "variational" else frozenset())
+    def metrics(self) -> tuple[Metric, ...]:
+        """Declares losses and errors; the ELBO's parts are a VAE's only."""
+        return RECONSTRUCTION_METRICS + (VARIATIONAL_METRICS if self.variant == "variational" else ())
 
     @property
     def comparison_group(self) -> tuple[str, float]:
-        """What the size of the code depends on."""
+        """Returns what the size of the code depends on."""
         return self.bottleneck, self.latent_size if self.bottleneck == "dense" else self.width

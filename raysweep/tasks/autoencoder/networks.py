@@ -10,7 +10,7 @@ REPORT_CHANNELS = (32, 16, 8)
 
 
 class Autoencoder(nn.Module):
-    """Images (B, C, H, H) in [0, 1] to a code (B, K) and back to logits (B, C, H, H).
+    """Maps images (B, C, H, H) in [0, 1] to a code (B, K) and back to logits (B, C, H, H).
 
     Encoder: three times convolution, ReLU, dropout and pooling (28 -> 14 -> 7 -> 4); decoder: the same mirrored;
     batch normalisation, where it is asked for, before each ReLU of a convolution. A spatial code is what the last
@@ -59,7 +59,7 @@ class Autoencoder(nn.Module):
         )  # fmt: skip
 
     def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The code (B, K), or its mean, and the log variance (B, K) of a variational encoder."""
+        """Encodes images: the code (B, K), or its mean, and the log variance (B, K) of a variational encoder."""
         code: torch.Tensor = self.encoder(images)
         if not self.variational:
             return code, None
@@ -67,14 +67,14 @@ class Autoencoder(nn.Module):
         return mean, log_variance
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C, H, H) of the pixels: their sigmoid is the image."""
+        """Computes logits (B, C, H, H) of the pixels: their sigmoid is the image."""
         logits: torch.Tensor = self.decoder(code)
         return logits
 
     def forward(
         self, images: torch.Tensor, noise: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Logits, mean and log variance; `noise` (B, K) standard normal moves a variational code off its mean.
+        """Computes logits, mean and log variance; `noise` (B, K) standard normal moves a variational code off its mean.
 
         The reparameterised Gaussian: z = mean + exp(log variance / 2) * noise (Kingma & Welling 2014, section 2.4).
         """
@@ -96,7 +96,7 @@ def _convolution(channels_in: int, channels_out: int, padding: int, batch_norm: 
 
 
 def kl_to_standard_normal(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-    """KL(N(mean, exp(log variance)) || N(0, 1)) in nats, summed over the code: (B, K), (B, K) to (B,).
+    """Computes KL(N(mean, exp(log variance)) || N(0, 1)) in nats, summed over the code: (B, K), (B, K) to (B,).
 
     Kingma & Welling, "Auto-Encoding Variational Bayes" (2014), appendix B.
     """

@@ -1,4 +1,4 @@
-"""What a stored autoencoder makes of images: codes, reconstructions and their errors."""
+"""Encodes and reconstructs images by a stored autoencoder, and measures the errors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from raysweep.data.batches import Batch, Worker, iterate_evaluation, to_pixels
 from raysweep.data.images import ImageSet
 from raysweep.evaluate.stored_model import StoredModel
 from raysweep.tasks.autoencoder.task import AutoencoderTask
+from raysweep.train.metrics import Sums, add_up
 from raysweep.train.state import TrainState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconstruction:
-    """An autoencoder on a split; a variational one by its posterior means."""
+    """Holds what an autoencoder makes of a split; a variational one by its posterior means."""
 
     metrics: dict[str, float]
     """As during the search: `mse`, `bce`, `excess_bce` and a VAE's `kl`, `negative_elbo`, `active_units`."""
@@ -27,7 +28,7 @@ class Reconstruction:
 
 
 def get_task(model: StoredModel) -> AutoencoderTask:
-    """The model's task, which knows how to encode and decode."""
+    """Returns the model's task, which knows how to encode and decode."""
     assert isinstance(model.task, AutoencoderTask)
     return model.task
 
@@ -36,17 +37,15 @@ def reconstruct(model: StoredModel, images: ImageSet) -> Reconstruction:
     """Codes and errors of all images of a split, in order."""
     task, network = get_task(model), model.modules["model"]
     state = TrainState(modules=model.modules, prepared=model.modules, optimizers={})
-    task.metrics.to(_device(model))
-    task.metrics.reset()
+    sums: Sums = {}
     codes, errors = [], []
     for batch in _iterate(model, images):
-        with torch.inference_mode():
-            task.eval_step(state, batch)
+        sums = add_up([sums, task.count(state, batch)])
         code = task.encode(network, batch.images)
         difference = task.decode(network, code) - batch.images
         codes.append(code.cpu().numpy())
         errors.append(difference.double().square().flatten(1).mean(dim=1).cpu().numpy())
-    metrics = {name: float(value) for name, value in task.metrics.compute().items()}
+    metrics = {name: float(value) for name, value in task.compute_metrics(sums).items()}
     return Reconstruction(metrics=metrics, codes=np.concatenate(codes), errors=np.concatenate(errors))
 
 

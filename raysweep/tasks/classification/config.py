@@ -3,15 +3,22 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from raysweep.config import OptimizerName, ScheduleName, TaskConfig, require
+from raysweep.config import Metric, OptimizerName, ScheduleName, TaskConfig, require
 
 FASHION_CNN = "fashion_cnn"
 HeadName = Literal["linear", "report"]
+METRICS = (
+    Metric("train/loss", "minimize", "cross entropy in nats, of smoothed labels", live=True),
+    Metric("val/loss", "minimize", "cross entropy in nats, of labels as they are", live=True),
+    Metric("val/accuracy", "maximize", "share of images whose class is found, in 0..1"),
+    Metric("val/mean_class_accuracy", "maximize", "mean over classes of that share, in 0..1"),
+    Metric("val/macro_f1", "maximize", "mean over classes of precision's and recall's harmonic mean, in 0..1"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassificationConfig(TaskConfig):
-    """Network, loss and optimizer of a classifier."""
+    """Configures network, loss and optimizer of a classifier."""
 
     kind: ClassVar[str] = "classification"
     task: ClassVar[str] = "raysweep.tasks.classification.task:ClassificationTask"
@@ -77,9 +84,9 @@ class ClassificationConfig(TaskConfig):
         )
 
     @property
-    def reported_metrics(self) -> frozenset[str]:
-        """Loss, accuracies and F1."""
-        return frozenset({"val/loss", "val/accuracy", "val/mean_class_accuracy", "val/macro_f1"})
+    def metrics(self) -> tuple[Metric, ...]:
+        """Declares losses, accuracies and F1."""
+        return METRICS
 
     def check_available(self) -> None:
         """Fails in the driver on what would fail every trial.

@@ -144,7 +144,7 @@ def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[n
         batch_size=model.config.training.eval_batch_size,
         worker=Worker(device=device),
     )
-    logits = [model.task.predict(network, batch.images).double().softmax(dim=1).cpu() for batch in batches]
+    logits = [model.task.infer(network, batch.images).double().softmax(dim=1).cpu() for batch in batches]
     return np.asarray(torch.cat(logits).numpy())
 
 

@@ -1,12 +1,12 @@
-"""Image classifiers: a backbone that gives features and a head that gives logits."""
+"""Image classifiers: a backbone that gives features and a head that gives logits.
+
+timm, and torchvision with it, is imported where a timm model is built or looked for: it takes seconds.
+"""
 
 import contextlib
 import difflib
 
-import timm
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 
 from raysweep.config_fields import unknown_name
@@ -17,7 +17,7 @@ IMAGENET_CLASSES = 1000
 
 
 class Classifier(nn.Module):
-    """Images (B, C, H, W) to logits (B, num_classes)."""
+    """Maps images (B, C, H, W) to logits (B, num_classes)."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_classes) of normalised images (B, C, H, W)."""
+        """Computes logits (B, num_classes) of normalised images (B, C, H, W)."""
         logits: torch.Tensor = self.head(self.backbone(images))
         return logits
 
@@ -41,7 +41,7 @@ def build_classifier(
     channels: int,
     image_size: int,
 ) -> Classifier:
-    """`fashion_cnn`, or any timm model under a `linear` head or the car report's (1000-16-64-classes).
+    """Builds `fashion_cnn`, or any timm model under a `linear` head or the car report's (1000-16-64-classes).
 
     `batch_norm` is of `fashion_cnn` only: timm models have their own layers.
 
@@ -63,7 +63,7 @@ def build_classifier(
 def build_fashion_cnn(
     *, dropout: float, batch_norm: bool, num_classes: int, channels: int, image_size: int
 ) -> Classifier:
-    """The Fashion-MNIST report's kind of CNN: conv + pool blocks, dropout, a dense layer of 128.
+    """Builds the Fashion-MNIST report's kind of CNN: conv + pool blocks, dropout, a dense layer of 128.
 
     `dropout` is the dense layer's; the convolutions have half of it. `batch_norm` follows each of them.
     """
@@ -98,8 +98,8 @@ def check_model(model: str, *, pretrained: bool) -> None:
             raise UsageError("fashion_cnn has no pretrained weights: use --set task.pretrained=false")
     elif pretrained:
         _build_backbone(model, True, 3, num_classes=0)
-    elif not timm.is_model(model):
-        raise _unknown_model(model)
+    else:
+        _check_name(model)
 
 
 def set_batch_norm_frozen(model: nn.Module) -> None:
@@ -112,15 +112,20 @@ def set_batch_norm_frozen(model: nn.Module) -> None:
 
 
 def _count_features(backbone: nn.Module) -> int:
-    """Width of what a timm model without its classifier returns: some have a dense layer after the pooling."""
+    """Finds how many features a timm model without its classifier gives: some have a dense layer after the pooling."""
     features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
     return features
 
 
-def _unknown_model(model: str) -> UsageError:
+def _check_name(model: str) -> None:
+    """Raises UsageError, with the names that are most like it, where timm knows no such model."""
+    import timm
+
+    if timm.is_model(model):
+        return
     names = [FASHION_CNN, *timm.list_models()]
     close = difflib.get_close_matches(model.lower(), names, n=10)
-    return UsageError(
+    raise UsageError(
         f"{unknown_name('model', model, {FASHION_CNN, *close})} "
         f"These are the closest of {len(names)}: fashion_cnn and all models of timm {timm.__version__}."
     )
@@ -131,6 +136,10 @@ def _check_connection(model: str) -> None:
 
     It does so at once: a download without a connection is tried again for most of a minute.
     """
+    import timm
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
     config = timm.get_pretrained_cfg(model)
     if config is None or not config.hf_hub_id:
         return
@@ -144,8 +153,9 @@ def _check_connection(model: str) -> None:
 
 
 def _build_backbone(model: str, pretrained: bool, channels: int, num_classes: int) -> nn.Module:
-    if not timm.is_model(model):
-        raise _unknown_model(model)
+    import timm
+
+    _check_name(model)
     try:
         if pretrained:
             _check_connection(model)

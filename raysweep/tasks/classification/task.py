@@ -5,44 +5,31 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torch.optim import Optimizer
 
 from raysweep.config import TrialConfig
-from raysweep.data.batches import Batch, Worker, count_steps
+from raysweep.data.batches import Batch
 from raysweep.data.images import DataInfo
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.networks import Classifier, build_classifier, set_batch_norm_frozen
-from raysweep.train.optim import Schedule, build_groups, build_optimizer, clip_gradients
-from raysweep.train.precision import arrange, autocast
-from raysweep.train.state import Prepare, TrainState, build_average
+from raysweep.train.metrics import Sums, count_confusions, get_sum, score_confusions
+from raysweep.train.optim import Schedule, build_groups, build_optimizer
+from raysweep.train.state import TrainState
+from raysweep.train.task import Task
 
 
-class ClassificationTask:
-    """Trains a classifier; see raysweep.train.task.Task."""
+class ClassificationTask(Task):
+    """Trains a classifier."""
 
-    main_module = "model"
-    num_eval_images = None
+    config: ClassificationConfig
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
-        assert isinstance(config.task, ClassificationConfig)
-        self.config = config.task
-        self.data = config.data
-        self.training = config.training
-        self.num_classes = len(info.classes)
-        self.steps_per_epoch = count_steps(info.num_train, config.training.batch_size, num_workers)
-        self.metrics = MetricCollection(
-            {
-                "loss": MeanMetric(nan_strategy="disable"),  # a NaN has to show
-                "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
-                "mean_class_accuracy": MulticlassAccuracy(self.num_classes, average="macro"),
-                "macro_f1": MulticlassF1Score(self.num_classes, average="macro"),
-            },
-            compute_groups=[["loss"], ["accuracy"], ["mean_class_accuracy", "macro_f1"]],
-        )
+        super().__init__(config, info, num_workers, folder)
+        self.ema_decay = self.config.ema_decay
+        self.gradient_clip_norm = self.config.gradient_clip_norm
 
     def load_modules(self) -> dict[str, nn.Module]:
-        """The classifier to load stored weights into: nothing is downloaded."""
+        """Builds the classifier to load stored weights into: nothing is downloaded."""
         return {"model": self._build_model(pretrained=False)}
 
     def _build_model(self, *, pretrained: bool) -> Classifier:
@@ -57,88 +44,47 @@ class ClassificationTask:
             image_size=self.data.image_size,
         )
 
-    def init_state(self, worker: Worker, prepare: Prepare) -> TrainState:
-        """Model, optimizer, schedule and, where asked for, the moving average, on the worker's device."""
-        model = self._build_model(pretrained=self.config.pretrained).to(worker.device)
-        if self.training.channels_last:
-            model = model.to(memory_format=torch.channels_last)
+    def init_modules(self) -> dict[str, nn.Module]:
+        """Builds the classifier, with pretrained weights where they are asked for, and freezes what is not trained."""
+        model = self._build_model(pretrained=self.config.pretrained)
         if self.config.freeze_batch_norm:
             set_batch_norm_frozen(model)
         if self.config.backbone_factor == 0:
             model.backbone.requires_grad_(False)
+        return {"model": model}
+
+    def build_optimizers(self, modules: dict[str, nn.Module]) -> dict[str, Optimizer]:
+        """Builds an optimizer with a learning rate for the head and one for the backbone."""
+        model, config = modules["model"], self.config
+        assert isinstance(model, Classifier)
         groups = build_groups(
-            model.backbone,
-            model.head,
-            learning_rate=self.config.learning_rate,
-            backbone_factor=self.config.backbone_factor,
+            model.backbone, model.head, learning_rate=config.learning_rate, backbone_factor=config.backbone_factor
         )
         optimizer = build_optimizer(
-            self.config.optimizer,
-            groups,
-            weight_decay=self.config.weight_decay,
-            momentum=self.config.momentum,
+            config.optimizer, groups, weight_decay=config.weight_decay, momentum=config.momentum
         )
-        schedule = Schedule(
-            self.config.schedule,
-            optimizer,
-            num_epochs=self.training.epochs,
-            steps_per_epoch=self.steps_per_epoch,
-            warmup_epochs=self.config.warmup_epochs,
-        )
-        averages = {"model": build_average(model, self.config.ema_decay)} if self.config.ema_decay else {}
-        return TrainState(
-            modules={"model": model},
-            prepared={"model": prepare(model)},
-            optimizers={"model": optimizer},
-            schedules={"model": schedule},
-            averages=averages,
-        )
+        return {"model": optimizer}
 
-    def train_step(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
-        """One optimizer step; `loss` is the mean smoothed cross entropy over the batch."""
-        model, optimizer = state.prepared["model"], state.optimizers["model"]
-        model.train()
+    def build_schedules(self, optimizers: dict[str, Optimizer]) -> dict[str, Schedule]:
+        """Builds the schedule that is named."""
+        return {"model": self.build_schedule(self.config.schedule, optimizers["model"], self.config.warmup_epochs)}
+
+    def compute_loss(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
+        """Computes the mean smoothed cross entropy over the batch."""
+        model = state.prepared["model"]
         if self.config.freeze_batch_norm:
             set_batch_norm_frozen(model)
-        with autocast(self.training.precision, batch.images.device):
-            logits = model(arrange(batch.images, self.training.channels_last))
-        loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.config.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        (loss * batch.weight if batch.weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
-        clip_gradients(model.parameters(), self.config.gradient_clip_norm)
-        optimizer.step()
-        schedule = state.schedules["model"]
-        assert isinstance(schedule, Schedule)
-        schedule.end_step()
-        if "model" in state.averages:
-            state.averages["model"].update_parameters(state.modules["model"])
-        return {"loss": loss.detach()}
+        logits = self.forward(model, batch.images).float()
+        return {"loss": F.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
 
-    def end_epoch(self, state: TrainState, metrics: dict[str, float]) -> None:
-        """Tells the plateau schedule the validation loss."""
-        schedule = state.schedules["model"]
-        assert isinstance(schedule, Schedule)
-        schedule.end_epoch(metrics["val/loss"])
+    def eval_step(self, state: TrainState, batch: Batch) -> Sums:
+        """Computes cross entropy without smoothing and confusions of a batch."""
+        logits = self.infer(state.best_modules()["model"], batch.images)
+        return {
+            "loss": F.cross_entropy(logits, batch.labels, reduction="none").sum(),
+            "confusions": count_confusions(batch.labels, logits.argmax(dim=1), self.num_classes),
+        }
 
-    def eval_step(self, state: TrainState, batch: Batch) -> None:
-        """Cross entropy without smoothing, accuracies and F1 of a batch."""
-        logits = self.predict(state.best_modules()["model"], batch.images)
-        losses = F.cross_entropy(logits, batch.labels, reduction="none")
-        self.metrics["loss"].update(losses)
-        for name in ("accuracy", "mean_class_accuracy", "macro_f1"):
-            self.metrics[name].update(logits, batch.labels)
-
-    def use(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_classes)."""
-        return self.predict(module, images)
-
-    def sample(self, state: TrainState) -> None:
-        """Nothing: a classifier makes no images."""
-
-    @torch.inference_mode()
-    def predict(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_classes) float32 of normalised images (B, C, H, W), in evaluation mode."""
-        model.eval()
-        with autocast(self.training.precision, images.device):
-            logits: torch.Tensor = model(arrange(images, self.training.channels_last)).float()
-        return logits
+    def compute_metrics(self, sums: Sums) -> dict[str, torch.Tensor | float]:
+        """Computes the mean loss, accuracies and F1."""
+        return {**super().compute_metrics(sums), **score_confusions(get_sum(sums, "confusions"))}

@@ -12,7 +12,7 @@ CUTOUT = 0.5
 
 
 def diff_augment(images: torch.Tensor, policy: Policy) -> torch.Tensor:
-    """Images (B, C, H, W) in [-1, 1] changed at random, each with its own draw, differentiably in the pixels.
+    """Changes images (B, C, H, W) in [-1, 1] at random, each by its own draw, differentiably in the pixels.
 
     colour: brightness and contrast, for RGB saturation too. What is moved in or cut out is 0, as in the paper.
     """

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from raysweep.config import TaskConfig, require
+from raysweep.config import Metric, TaskConfig, require
 from raysweep.tasks.gan.noise import NoiseSchedule
 
 if TYPE_CHECKING:
@@ -14,11 +14,26 @@ LossName = Literal["bce", "wasserstein", "wasserstein_gp", "hinge", "least_squar
 Policy = Literal["none", "translation", "translation_cutout", "colour_translation_cutout"]
 CRITICS = ("wasserstein", "wasserstein_gp")
 """Losses whose discriminator is a critic: only differences of its scores have a meaning."""
+METRICS = (
+    Metric("train/loss_generator", None, "before the discriminator's update in steps that train it only", live=True),
+    Metric("train/loss_discriminator", None, "without gradient penalty", live=True),
+    Metric("train/noise_std", None, "deviation of the instance noise, pixels in [-1, 1]"),
+    Metric("train/real_accuracy", None, "share of real images that the discriminator takes for real, in 0..1"),
+    Metric("train/fake_accuracy", None, "share of generated images that it takes for generated, in 0..1"),
+    Metric(
+        "val/frechet_distance", "minimize", "squared distance of Gaussians fitted to the judge's features, 0 or more"
+    ),
+    Metric("val/coverage", "maximize", "share of real images with a generated one in their neighbourhood, in 0..1"),
+    Metric("val/density", "maximize", "mean number of real neighbourhoods around a generated image over k, 0 or more"),
+    Metric("val/num_classes_generated", "maximize", "classes that the judge sees in generated images"),
+    Metric("val/class_kl", "minimize", "divergence of their histogram from equal shares in nats, 0 or more"),
+)
+PENALTY = Metric("train/gradient_penalty", None, "squared distance of the gradient's norm from 1, without its weight")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GanConfig(TaskConfig):
-    """Networks, loss, noise and optimizers of a GAN."""
+    """Configures networks, loss, noise and optimizers of a GAN."""
 
     kind: ClassVar[str] = "gan"
     task: ClassVar[str] = "raysweep.tasks.gan.task:GanTask"
@@ -93,11 +108,9 @@ class GanConfig(TaskConfig):
         require(not (self.spectral_norm and self.loss == "wasserstein"), rule, self.spectral_norm)
 
     @property
-    def reported_metrics(self) -> frozenset[str]:
-        """What the judge measures."""
-        return frozenset(
-            {"val/frechet_distance", "val/coverage", "val/density", "val/num_classes_generated", "val/class_kl"}
-        )
+    def metrics(self) -> tuple[Metric, ...]:
+        """Declares what training reports, by the loss, and what the judge measures."""
+        return (*METRICS, PENALTY) if self.loss == "wasserstein_gp" else METRICS
 
     def prepare(self, data: "PreparedData") -> None:
         """Puts the judge of generated images beside the decoded ones: the shipped one, or one trained for them."""

@@ -1,12 +1,12 @@
-"""When a GAN's trial has failed: mode collapse and discriminator saturation, from the history of its metrics."""
+"""Finds when a GAN's trial has failed: mode collapse and discriminator saturation, from the history of its metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from raysweep.tasks.gan.config import CRITICS, GanConfig
 
 
-def find_failure(config: GanConfig, history: Sequence[dict[str, float]], num_classes: int) -> str | None:
-    """Why a trial with these metrics of its epochs shall end, or None.
+def find_failure(config: GanConfig, history: Sequence[Mapping[str, float]], num_classes: int) -> str | None:
+    """Finds why a trial with these metrics of its epochs is to end; none: it goes on.
 
     A failure is a state that held in each of the last `failing_epochs` epochs, all of them after the first
     `grace_epochs`, while the Frechet distance got no better than it had been: a young or a simple GAN may leave out
@@ -32,9 +32,9 @@ def find_failure(config: GanConfig, history: Sequence[dict[str, float]], num_cla
     return None
 
 
-def _best_distance(rows: Sequence[dict[str, float]]) -> float:
+def _best_distance(rows: Sequence[Mapping[str, float]]) -> float:
     return min(row["val/frechet_distance"] for row in rows)
 
 
-def _accuracy(row: dict[str, float]) -> float:
+def _accuracy(row: Mapping[str, float]) -> float:
     return (row["train/real_accuracy"] + row["train/fake_accuracy"]) / 2

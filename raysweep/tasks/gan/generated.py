@@ -1,4 +1,4 @@
-"""What a stored generator makes: images of seeded noise, as the judge sees them, and what can be learned from them."""
+"""Generates images of seeded noise by a stored model, judges them, and trains a classifier on them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ SYNTHETIC_EPOCHS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generated:
-    """Images of one generator by the judge."""
+    """Holds images of one generator and what the judge says of them."""
 
     images: npt.NDArray[np.uint8]
     """(K, H, W, C), the first of them."""
@@ -36,25 +36,25 @@ class Generated:
 
     @property
     def recognised(self) -> npt.NDArray[np.int64]:
-        """The class (N,) that the judge sees in each image."""
+        """Returns the class (N,) that the judge sees in each image."""
         classes: npt.NDArray[np.int64] = self.logits.argmax(dim=1).numpy()
         return classes
 
 
 def is_conditional(model: StoredModel) -> bool:
-    """Whether the generator can be asked for a class."""
+    """Says whether the generator can be asked for a class."""
     assert isinstance(model.config.task, GanConfig)
     return model.config.task.conditional
 
 
 def draw_noise(model: StoredModel, num_images: int, seed: int) -> torch.Tensor:
-    """Standard normal noise (num_images, latent_size), the same wherever it is drawn."""
+    """Draws standard normal noise (num_images, latent_size), the same wherever it is drawn."""
     assert isinstance(model.config.task, GanConfig)
     return torch.randn(num_images, model.config.task.latent_size, generator=torch.Generator().manual_seed(seed))
 
 
 def iterate_generated(model: StoredModel, noise: torch.Tensor, labels: npt.NDArray[np.int64]) -> Iterator[torch.Tensor]:
-    """Batches (B, C, H, W) float32 in [0, 1], on the model's device, of noise (N, latent_size).
+    """Generates batches (B, C, H, W) float32 in [0, 1], on the model's device, of noise (N, latent_size).
 
     The labels (N,) are what a conditional generator is asked for; another one does not see them.
     """
@@ -68,12 +68,12 @@ def iterate_generated(model: StoredModel, noise: torch.Tensor, labels: npt.NDArr
 
 
 def generate_pixels(model: StoredModel, noise: torch.Tensor, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Images (N, H, W, C) uint8 of noise (N, latent_size)."""
+    """Generates images (N, H, W, C) uint8 of noise (N, latent_size)."""
     return np.concatenate([to_pixels(batch) for batch in iterate_generated(model, noise, labels)])
 
 
 def generate_judged(model: StoredModel, judge: Judge, labels: npt.NDArray[np.int64], seed: int) -> Generated:
-    """As many images as labels (N,), with 8 bits a channel as real ones have, seen by the judge."""
+    """Generates as many images as labels (N,), with 8 bits a channel as real ones have, seen by the judge."""
     noise = draw_noise(model, len(labels), seed)
     kept: list[npt.NDArray[np.uint8]] = []
     features, logits = [], []
@@ -90,13 +90,13 @@ def generate_judged(model: StoredModel, judge: Judge, labels: npt.NDArray[np.int
 def iterate_real(
     images: ImageSet, config: DataConfig, device: torch.device, rows: npt.NDArray[np.int64] | None = None
 ) -> Iterator[torch.Tensor]:
-    """Batches (B, C, H, W) float32 in [0, 1] of a split, or of some of its rows, at the generator's size."""
+    """Loads batches (B, C, H, W) float32 in [0, 1] of a split, or of some of its rows, at the generator's size."""
     for batch in iterate_evaluation(images, config, batch_size=BATCH_SIZE, worker=Worker(device=device), indices=rows):
         yield unit_range(batch.images)
 
 
 def interpolate(first: torch.Tensor, last: torch.Tensor, num_steps: int) -> torch.Tensor:
-    """Noise (num_steps, latent_size) from `first` to `last`, (latent_size,) each, on a great circle (White, 2016).
+    """Interpolates noise (num_steps, latent_size) from `first` to `last` on a great circle (White, 2016).
 
     A straight line would leave the shell on which nearly all standard normal noise lies.
     """
@@ -108,7 +108,7 @@ def interpolate(first: torch.Tensor, last: torch.Tensor, num_steps: int) -> torc
 def train_on_synthetic(
     model: StoredModel, data: PreparedData, test: ImageSet, device: torch.device
 ) -> dict[str, float]:
-    """Accuracies on real test images of a network trained on generated images and on as many real ones.
+    """Measures the accuracy on real test images of a network trained on generated images, and on as many real ones.
 
     "Train on synthetic, test on real" (Esteban et al., 2017; Ravuri & Vinyals, 2019), with the judge's network and
     recipe. The classes asked for are those of the real training images.

@@ -10,7 +10,7 @@ from raysweep.tasks.gan.config import CRITICS, LossName
 
 
 def discriminator_loss(loss: LossName, real: torch.Tensor, fake: torch.Tensor, real_label: float = 1.0) -> torch.Tensor:
-    """The discriminator's loss for its logits on real and generated images, a scalar; without gradient penalty.
+    """Computes the discriminator's loss of its logits on real and generated images, a mean; without gradient penalty.
 
     With D for logits and E for means over the batch:
 
@@ -32,7 +32,7 @@ def discriminator_loss(loss: LossName, real: torch.Tensor, fake: torch.Tensor, r
 
 
 def generator_loss(loss: LossName, fake: torch.Tensor) -> torch.Tensor:
-    """The generator's loss for the discriminator's logits on its images, a scalar.
+    """Computes the generator's loss of the discriminator's logits on its images, a mean.
 
     - bce: -E[log s(D(G(z)))], the non-saturating form (Goodfellow et al. 2014);
     - wasserstein, wasserstein_gp, hinge: -E[D(G(z))];
@@ -48,7 +48,7 @@ def generator_loss(loss: LossName, fake: torch.Tensor) -> torch.Tensor:
 def decision_threshold(
     loss: LossName, real: torch.Tensor, fake: torch.Tensor, real_label: float = 1.0
 ) -> torch.Tensor | float:
-    """The logit above which an image counts as judged real.
+    """Computes the logit above which an image counts as judged real.
 
     Half way between the targets of both kinds, which with bce are probabilities: what a discriminator says that
     cannot tell them apart. For a critic, whose scores have no zero, half way between the means of the batch.
@@ -63,7 +63,7 @@ def decision_threshold(
 def gradient_penalty(
     discriminate: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, fake: torch.Tensor
 ) -> torch.Tensor:
-    """E[(|gradient of D at x| - 1)^2] over points x between real and generated images, a scalar (Gulrajani 2017).
+    """Computes E[(|gradient of D at x| - 1)^2], a mean over points between real and generated images (Gulrajani 2017).
 
     x = e real + (1 - e) fake with e uniform in 0..1 for each pair of images (B, C, H, W); |.| is the L2 norm over an
     image. It is differentiated a second time: everything is float32.

@@ -1,4 +1,4 @@
-"""The training images nearest to generated ones: evidence that a generator does not copy."""
+"""Finds the training images nearest to generated ones: evidence that a generator does not copy."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ NUM_NEAREST = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Neighbours:
-    """The nearest training images of some generated images, and of as many test images for comparison."""
+    """Holds the nearest training images of some generated images, and of as many test images for comparison."""
 
     distances: npt.NDArray[np.float64]
     """(K, NUM_NEAREST) Euclidean, nearest first, of generated images."""
@@ -24,7 +24,7 @@ class Neighbours:
     """(K,) of test images to the nearest training image."""
 
     def summarise(self) -> dict[str, float]:
-        """Median and smallest distance to the nearest training image, of generated and of test images."""
+        """Computes median and smallest distance to the nearest training image, of generated and of test images."""
         return {
             "generated_median": float(np.median(self.distances[:, 0])),
             "generated_smallest": float(self.distances[:, 0].min()),

@@ -16,7 +16,7 @@ SLOPE = 0.2
 
 
 class Generator(nn.Module):
-    """Noise (B, latent_size), and labels where it is conditional, to images (B, C, H, H) in [-1, 1].
+    """Maps noise (B, latent_size), and labels where it is conditional, to images (B, C, H, H) in [-1, 1].
 
     dcgan: a dense layer of H/4 x H/4 x 256, transposed convolutions 5x5 to 128, 64 and the image (Radford et al. 2016).
     dense: layers of 256, 512 and the image. With batch normalisation after all but the last layer, or without. A
@@ -43,7 +43,7 @@ class Generator(nn.Module):
         self.layers = build(num_inputs, channels, image_size, batch_norm)
 
     def forward(self, noise: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Images (B, C, H, H) in [-1, 1] of noise (B, latent_size) and, for a conditional one, labels (B,) int64."""
+        """Generates images (B, C, H, H) in [-1, 1] of noise (B, latent_size) and, if conditional, labels (B,) int64."""
         if self.embedding is not None:
             assert labels is not None
             noise = torch.cat([noise, self.embedding(labels)], dim=1)
@@ -52,7 +52,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (B, C, H, H), and labels where it is conditional, to logits (B, 1): high for what looks real.
+    """Maps images (B, C, H, H), and labels where it is conditional, to logits (B, 1): high for what looks real.
 
     dcgan: convolutions 5x5 of stride 2 to 64 and 128; dense: layers of 512 and 256; dropout after each, and a linear
     layer. No batch normalisation: the gradient penalty is one of single images (Gulrajani et al. 2017).
@@ -96,7 +96,7 @@ class Discriminator(nn.Module):
             self.embedding = normalise(embedding)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (B, 1) of images (B, C, H, H) and, for a conditional one, labels (B,) int64."""
+        """Computes logits (B, 1) of images (B, C, H, H) and, for a conditional one, labels (B,) int64."""
         features = self.features(images)
         logits: torch.Tensor = self.score(features)
         if self.embedding is not None:
@@ -109,7 +109,7 @@ _Normalise = Callable[[nn.Module], nn.Module]
 
 
 def _activate(layer: nn.Module, dropout: float) -> list[nn.Module]:
-    """A layer of a discriminator with what follows it."""
+    """Lists a layer of a discriminator and what follows it."""
     return [layer, nn.LeakyReLU(SLOPE), *([nn.Dropout(dropout)] if dropout else [])]
 
 

@@ -14,7 +14,7 @@ FLOOR = 0.01
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseSchedule:
-    """Standard deviation of Gaussian noise as a function of the time t in 0..1, the share of the trial that is over.
+    """Sets the deviation of Gaussian noise by the time t in 0..1, the share of the trial that is over.
 
     With s = min(1, t / until):
 
@@ -42,7 +42,7 @@ class NoiseSchedule:
         require(0 < self.until <= 1, "task.noise.until must be above 0 and at most 1", self.until)
 
     def value(self, t: float) -> float:
-        """The standard deviation at the time t in 0..1."""
+        """Computes the standard deviation at the time t in 0..1."""
         share = min(1.0, t / self.until)
         if self.kind == "constant" or share <= 0:
             return self.start
@@ -57,5 +57,5 @@ class NoiseSchedule:
 
 
 def time_of(index: int, count: int) -> float:
-    """The time t in 0..1 of the epoch or step `index`, from 0, of `count`; a single one is the start, t = 0."""
+    """Computes the time t in 0..1 of the epoch or step `index`, from 0, of `count`; t = 0 of a single one."""
     return index / (count - 1) if count > 1 else 0.0

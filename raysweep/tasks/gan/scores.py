@@ -1,29 +1,26 @@
 """Scores of generated images against real ones, from a judge's features and logits. Pure functions.
 
-The formulas are torchmetrics' where it takes precomputed features; precision, recall, density and coverage it does not
-have.
+Kernel distance and classifier score are computed as torchmetrics does from features and logits.
 """
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
-from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from raysweep.evaluate.statistics import Lift
-from raysweep.tasks.gan.judge.metrics import FrechetDistance, count_generated, kl_to_uniform, neighbourhood_scores
+from raysweep.tasks.gan.judge import metrics
+from raysweep.tasks.gan.judge.metrics import count_generated, kl_to_uniform, neighbourhood_scores
 
 NUM_SUBSETS = 100
 SUBSET_SIZE = 1000
+NUM_PARTS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """Generated images against as many real ones, by a judge."""
+    """Compares generated images with as many real ones, by a judge."""
 
     num_images: int
     frechet_distance: float
@@ -52,7 +49,7 @@ class Scores:
 
 
 def score_images(real_features: torch.Tensor, features: torch.Tensor, logits: torch.Tensor) -> Scores:
-    """All scores of images with `features` (N, D) and `logits` (N, C) against real ones with (M, D)."""
+    """Computes all scores of images with `features` (N, D) and `logits` (N, C) against real ones with (M, D)."""
     kernel, kernel_error = kernel_distance(real_features, features)
     score, score_deviation = classifier_score(logits)
     counts = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1])
@@ -71,39 +68,48 @@ def score_images(real_features: torch.Tensor, features: torch.Tensor, logits: to
 
 
 def frechet_distance(real_features: torch.Tensor, features: torch.Tensor) -> float:
-    """The squared Frechet distance of Gaussians fitted to features (M, D) and (N, D) (Heusel et al., 2017)."""
-    metric = FrechetDistance(features.shape[1])
-    metric.update(real_features, features)
-    return float(metric.compute())
+    """Computes the squared Frechet distance of Gaussians fitted to features (M, D) and (N, D) (Heusel et al., 2017)."""
+    return float(metrics.frechet_distance([real_features], [features]))
 
 
 def kernel_distance(real_features: torch.Tensor, features: torch.Tensor) -> tuple[float, float]:
-    """The kernel distance of features (M, D) and (N, D) and its standard error (Binkowski et al., 2018).
+    """Computes the kernel distance of features (M, D) and (N, D) and its standard error (Binkowski et al., 2018).
 
     The mean over seeded subsets of 1,000 images, with the cubic kernel of the paper. The error is the standard
     deviation over subsets, scaled to the number of images: subsets overlap, and so many disjoint ones there are.
     """
     fewest = min(len(real_features), len(features))
     size = max(2, min(SUBSET_SIZE, fewest // 2))
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")  # that it holds all features
-        torch.manual_seed(0)
-        metric = KernelInceptionDistance(feature=nn.Identity(), subsets=NUM_SUBSETS, subset_size=size)
-        metric.update(real_features.double(), real=True)
-        metric.update(features.double(), real=False)
-        mean, deviation = metric.compute()
-    return float(mean), float(deviation) * (size / fewest) ** 0.5
+    draw = torch.Generator().manual_seed(0)
+
+    def choose(rows: torch.Tensor) -> torch.Tensor:
+        return rows[torch.randperm(len(rows), generator=draw)[:size]].double()
+
+    distances = torch.stack([_unbiased_mmd(choose(real_features), choose(features)) for _ in range(NUM_SUBSETS)])
+    return float(distances.mean()), float(distances.std(unbiased=False)) * (size / fewest) ** 0.5
+
+
+def _unbiased_mmd(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Estimates the squared maximum mean discrepancy of features (M, D) and (M, D), by k(x, y) = (x y / D + 1)^3."""
+
+    def kernel(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        values: torch.Tensor = (one @ other.T / one.shape[1] + 1) ** 3
+        return values
+
+    count = len(first)
+    within = sum(values.sum() - values.trace() for values in (kernel(first, first), kernel(second, second)))
+    return within / (count * (count - 1)) - 2 * kernel(first, second).sum() / count**2
 
 
 def classifier_score(logits: torch.Tensor) -> tuple[float, float]:
-    """The inception score of logits (N, C), mean and deviation over 10 parts (Salimans et al., 2016)."""
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        metric = InceptionScore(feature=nn.Identity(), splits=10)
-        metric.update(logits.double())
-        mean, deviation = metric.compute()
-    return float(mean), float(deviation)
+    """Computes the inception score of logits (N, C), mean and deviation over 10 parts (Salimans et al., 2016)."""
+    order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(0))
+    scores = []
+    for part in logits[order].double().chunk(NUM_PARTS):
+        shares = part.softmax(dim=1)
+        divergence = shares * (part.log_softmax(dim=1) - shares.mean(dim=0).log())
+        scores.append(divergence.sum(dim=1).mean().exp())
+    return float(torch.stack(scores).mean()), float(torch.stack(scores).std())
 
 
 def bootstrap_frechet(
@@ -115,7 +121,7 @@ def bootstrap_frechet(
     num_resamples: int = 200,
     seed: int = 0,
 ) -> Lift:
-    """The difference of the Frechet distances of two generators, with its bootstrap interval.
+    """Estimates the difference of the Frechet distances of two generators, with its bootstrap interval.
 
     Real images, and the images of either generator, are resampled with replacement (Efron & Tibshirani, 1993); both
     generators meet the same real ones. A resample has fewer distinct images, which raises every distance: the
@@ -146,9 +152,9 @@ def bootstrap_frechet(
 def find_nearest(
     queries: torch.Tensor, batches: Iterable[torch.Tensor], num_nearest: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Euclidean distances and positions, (Q, num_nearest) each and nearest first, of queries (Q, D) in batches (B, D).
+    """Finds distances and positions, (Q, num_nearest) each and nearest first, of queries (Q, D) in batches (B, D).
 
-    One pass over the batches; positions count through all of them.
+    Euclidean, in one pass over the batches; positions count through all of them.
     """
     distances = torch.full((len(queries), 0), torch.inf)
     positions = torch.full((len(queries), 0), -1, dtype=torch.int64)

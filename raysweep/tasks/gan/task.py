@@ -1,21 +1,21 @@
 """Generative adversarial networks: DCGAN and dense, several losses, instance noise, conditional or not."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.distributed
 from torch import nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from raysweep.config import TrialConfig, require
-from raysweep.data.batches import Batch, Worker, count_steps, to_pixels
+from raysweep.data.batches import Batch, Worker, to_pixels
 from raysweep.data.images import DataInfo
 from raysweep.tasks.gan.augment import diff_augment
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.tasks.gan.failures import find_failure
-from raysweep.tasks.gan.judge.metrics import GenerationMetrics
+from raysweep.tasks.gan.judge.metrics import score_generated
 from raysweep.tasks.gan.judge.network import load_judge
 from raysweep.tasks.gan.judge.store import FILE
 from raysweep.tasks.gan.losses import (
@@ -27,47 +27,39 @@ from raysweep.tasks.gan.losses import (
 )
 from raysweep.tasks.gan.networks import Discriminator, Generator
 from raysweep.tasks.gan.noise import time_of
+from raysweep.train.metrics import Sums, get_batches, get_sum
 from raysweep.train.precision import arrange, autocast
-from raysweep.train.state import Prepare, TrainState, build_average
-from raysweep.train.task import draw_fixed_noise
+from raysweep.train.state import Prepare, TrainState
+from raysweep.train.task import Task, draw_fixed_noise
 
 NUM_SAMPLES = 16
 
 
-class GanTask:
-    """Trains a generator against a discriminator; see raysweep.train.task.Task.
+class GanTask(Task):
+    """Trains a generator against a discriminator.
 
     A training step shows a batch and as many generated images to the discriminator and updates it; then, in every
     `discriminator_steps`-th step, updates the generator by how the new discriminator judges the same images.
     Evaluation compares validation images with as many generated ones (conditional: of the same classes) by the
     features that the judge, a classifier, has of them; the noise is the same for an image's position in the split,
     whatever the trial, epoch, batch size and number of workers.
-
-    Reported as means over the images of an epoch: `loss_generator` (in steps that train the discriminator only: of
-    the same images before its update), `loss_discriminator` without gradient penalty, `gradient_penalty` without its
-    weight (wasserstein_gp), `noise_std`, and the shares of real and generated images that the discriminator takes
-    for what they are, `real_accuracy` and `fake_accuracy`.
     """
 
+    config: GanConfig
     main_module = "generator"
+    is_wrapped = False  # DDP allows no second derivatives
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
         """Raises: ValueError: images that are not in [-1, 1]."""
-        assert isinstance(config.task, GanConfig)
+        super().__init__(config, info, num_workers, folder)
         rule = "data.normalization of a GAN must be symmetric: its images are in [-1, 1]"
         require(config.data.normalization == "symmetric", rule, config.data.normalization)
-        self.config = config.task
-        self.data = config.data
-        self.training = config.training
-        self.num_workers = num_workers
-        self.num_classes = len(info.classes)
-        self.steps_per_epoch = count_steps(info.num_train, config.training.batch_size, num_workers)
         self.num_eval_images = self.config.num_eval_images
+        self.ema_decay = self.config.ema_decay
         self.judge = None if folder is None else load_judge(folder / FILE)[0]
-        self.metrics = GenerationMetrics(self.num_classes)
 
     def load_modules(self) -> dict[str, nn.Module]:
-        """Generator and discriminator to load stored weights into."""
+        """Builds generator and discriminator, to train or to load stored weights into."""
         shape = {"channels": self.data.channels, "image_size": self.data.image_size}
         num_classes = self.num_classes if self.config.conditional else None
         return {
@@ -87,32 +79,23 @@ class GanTask:
             ),
         }
 
-    def init_state(self, worker: Worker, prepare: Prepare) -> TrainState:
-        """Both networks, their optimizers and the generator's average, on the worker's device.
-
-        The networks stay as they are: DDP allows no second derivatives, so that gradients are averaged here.
-        """
-        modules = {name: module.to(worker.device) for name, module in self.load_modules().items()}
-        if self.training.channels_last:
-            modules = {name: module.to(memory_format=torch.channels_last) for name, module in modules.items()}
-        if self.judge is not None:
-            self.judge.to(worker.device).eval()
+    def build_optimizers(self, modules: dict[str, nn.Module]) -> dict[str, Optimizer]:
+        """Builds an Adam for each network."""
         rates = {
             "generator": self.config.generator_learning_rate,
             "discriminator": self.config.discriminator_learning_rate,
         }
-        decay = self.config.ema_decay
-        return TrainState(
-            modules=modules,
-            prepared=modules,
-            optimizers={
-                name: Adam(modules[name].parameters(), rate, (self.config.beta1, 0.999)) for name, rate in rates.items()
-            },
-            averages={"generator": build_average(modules["generator"], decay)} if decay else {},
-        )
+        betas = (self.config.beta1, 0.999)
+        return {name: Adam(modules[name].parameters(), rate, betas) for name, rate in rates.items()}
+
+    def init_state(self, worker: Worker, prepare: Prepare) -> TrainState:
+        """Builds both networks, their optimizers and the generator's average; the judge goes to the same device."""
+        if self.judge is not None:
+            self.judge.to(worker.device).eval()
+        return super().init_state(worker, prepare)
 
     def train_step(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
-        """One step of the discriminator and, in every `discriminator_steps`-th step, one of the generator."""
+        """Trains the discriminator and, in every `discriminator_steps`-th step, the generator."""
         generator, device = state.modules["generator"].train(), batch.images.device
         state.modules["discriminator"].train()
         trains_generator = (state.step + 1) % self.config.discriminator_steps == 0
@@ -144,7 +127,7 @@ class GanTask:
             penalty = gradient_penalty(lambda images: discriminator(images, batch.labels), seen_real, seen_fake)
             means["gradient_penalty"] = penalty.detach()
             loss = loss + config.gradient_penalty * penalty
-        self._update(state, "discriminator", loss * batch.weight)
+        self.optimize(state, "discriminator", loss, batch.weight)
         if config.loss == "wasserstein":
             clip_weights(discriminator.parameters(), config.weight_clip)
         return means
@@ -153,16 +136,14 @@ class GanTask:
         """Updates the generator, whose graph `fake` has, and its average; returns its loss."""
         discriminator = state.modules["discriminator"].requires_grad_(False)  # spares half of the backward pass
         loss = generator_loss(self.config.loss, self._discriminate(state, fake, batch.labels)[1])
-        self._update(state, "generator", loss * batch.weight)
+        self.optimize(state, "generator", loss, batch.weight)
         discriminator.requires_grad_(True)
-        if "generator" in state.averages:
-            state.averages["generator"].update_parameters(state.modules["generator"])
         return loss.detach()
 
     def _discriminate(
         self, state: TrainState, images: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the discriminator is shown of images, augmented and with noise drawn afresh, and its logits (B, 1)."""
+        """Shows the discriminator augmented images with noise drawn afresh; returns these and its logits (B, 1)."""
         seen = diff_augment(images, self.config.augmentation)
         noise_std = self.noise_std(state)
         if noise_std:
@@ -171,54 +152,47 @@ class GanTask:
             logits = state.modules["discriminator"](seen, labels)
         return seen, logits.float()
 
-    def _update(self, state: TrainState, name: str, loss: torch.Tensor) -> None:
-        """One step of a network's optimizer down the gradient of `loss`, averaged over workers."""
-        optimizer = state.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.num_workers > 1:
-            average_gradients(state.modules[name], self.num_workers)
-        optimizer.step()
-
     def noise_std(self, state: TrainState) -> float:
-        """The standard deviation of the instance noise in the step that follows."""
+        """Computes the standard deviation of the instance noise in the step that follows."""
         noise = self.config.noise
         if noise.per_step:
             return noise.value(time_of(state.step, self.training.epochs * self.steps_per_epoch))
         return noise.value(time_of(state.epoch, self.training.epochs))
 
-    def end_epoch(self, state: TrainState, metrics: dict[str, float]) -> str | None:
-        """Mode collapse or discriminator saturation, where they have lasted."""
-        history = [row for row in state.history if row["epoch"] < metrics["epoch"]]
-        return find_failure(self.config, [*history, metrics], self.num_classes)
+    def find_failure(self, history: Sequence[Mapping[str, float]]) -> str | None:
+        """Finds mode collapse or discriminator saturation, where they have lasted."""
+        return find_failure(self.config, history, self.num_classes)
 
     @torch.inference_mode()
-    def eval_step(self, state: TrainState, batch: Batch) -> None:
-        """Compares the batch with as many generated images."""
+    def eval_step(self, state: TrainState, batch: Batch) -> Sums:
+        """Shows the judge the batch and as many generated images: features of both, classes seen in the latter."""
         assert self.judge is not None, "evaluation needs the folder of the judge"
         noise = draw_fixed_noise(batch.indices, self.config.latent_size).to(batch.images.device)
         fake = self.generate(state.best_modules()["generator"], noise, batch.labels)
         real_features, _ = self.judge(unit_range(batch.images))
         fake_features, fake_logits = self.judge(fake)
-        for name in ("frechet_distance", "coverage", "density"):
-            self.metrics[name].update(real_features, fake_features)
-        self.metrics["num_classes_generated"].update(fake_logits)
+        class_counts = torch.bincount(fake_logits.argmax(dim=1), minlength=self.num_classes)
+        return {"real": [real_features], "fake": [fake_features], "class_counts": class_counts}
+
+    def compute_metrics(self, sums: Sums) -> dict[str, torch.Tensor | float]:
+        """Computes what a generator is judged by."""
+        return score_generated(get_batches(sums, "real"), get_batches(sums, "fake"), get_sum(sums, "class_counts"))
 
     @torch.inference_mode()
     def generate(self, generator: nn.Module, noise: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Images (B, C, H, H) float32 in [0, 1] of noise (B, latent_size); a conditional one needs labels (B,)."""
+        """Generates images (B, C, H, H) float32 in [0, 1] of noise (B, latent_size), conditional ones of labels too."""
         generator.eval()
         with autocast(self.training.precision, noise.device):
             images = generator(noise, labels)
         return unit_range(images.float())
 
-    def use(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """As many generated images in [0, 1] as are given."""
+    def infer(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Generates as many images in [0, 1] as are given."""
         noise = torch.zeros(len(images), self.config.latent_size, device=images.device)
         return self.generate(module, noise, torch.zeros(len(images), dtype=torch.int64, device=images.device))
 
     def sample(self, state: TrainState) -> npt.NDArray[np.uint8]:
-        """16 images (16, H, H, C) of fixed noise; a conditional generator's of the classes in turn."""
+        """Makes 16 images (16, H, H, C) of fixed noise; a conditional generator's of the classes in turn."""
         generator = state.best_modules()["generator"]
         device = next(generator.parameters()).device
         labels = torch.arange(NUM_SAMPLES, device=device) % self.num_classes
@@ -228,16 +202,5 @@ class GanTask:
 
 
 def unit_range(images: torch.Tensor) -> torch.Tensor:
-    """Images in [-1, 1] as images in [0, 1]."""
+    """Maps images from [-1, 1] to [0, 1]."""
     return (images + 1) / 2
-
-
-def average_gradients(module: nn.Module, num_workers: int) -> None:
-    """Replaces the gradients of a module by their means over all workers."""
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    torch.distributed.all_reduce(together)
-    together /= num_workers
-    means = torch.split(together, [gradient.numel() for gradient in gradients])
-    for gradient, mean in zip(gradients, means, strict=True):
-        gradient.copy_(mean.view_as(gradient))

@@ -18,8 +18,9 @@ from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import TrialFolder
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.networks import Autoencoder, kl_to_standard_normal
-from raysweep.tasks.autoencoder.task import ActiveUnits, AutoencoderTask, pixel_entropy
+from raysweep.tasks.autoencoder.task import AutoencoderTask, count_active_units, pixel_entropy
 from raysweep.train.loop import fit
+from raysweep.train.metrics import add_up
 from raysweep.train.state import TrainState
 from raysweep.train.task import build_task, draw_fixed_noise
 
@@ -135,8 +136,7 @@ def test_the_negative_elbo_is_that_of_torch_distributions_on_binary_noise() -> N
 
 def check_negative_elbo(task: AutoencoderTask, state: TrainState, batch: Batch) -> None:
     """Computes the ELBO from torch's own distributions and compares."""
-    task.eval_step(state, batch)
-    metrics = {name: float(value) for name, value in task.metrics.compute().items()}
+    metrics = task.evaluate(state, [batch])
     model = state.modules["model"].eval()
     assert isinstance(model, Autoencoder)
     with torch.no_grad():
@@ -146,8 +146,8 @@ def check_negative_elbo(task: AutoencoderTask, state: TrainState, batch: Batch) 
         code = mean + posterior.scale * draw_fixed_noise(batch.indices, 4)
         log_likelihood = Bernoulli(logits=model.decode(code)).log_prob(batch.images).sum(dim=(1, 2, 3))
         kl = kl_divergence(posterior, Normal(torch.zeros(4), torch.ones(4))).sum(dim=1)
-    assert metrics["kl"] == pytest.approx(kl.mean().item(), rel=1e-4)
-    assert metrics["negative_elbo"] == pytest.approx((kl - log_likelihood).mean().item(), rel=1e-5)
+    assert metrics["val/kl"] == pytest.approx(kl.mean().item(), rel=1e-4)
+    assert metrics["val/negative_elbo"] == pytest.approx((kl - log_likelihood).mean().item(), rel=1e-5)
     assert torch.allclose(kl_to_standard_normal(mean, log_variance), kl, atol=1e-5)
 
 
@@ -160,20 +160,25 @@ def test_a_kl_weight_of_zero_at_first_rises_to_beta() -> None:
 def test_the_floor_of_the_cross_entropy_is_the_pixels_entropy() -> None:
     assert pixel_entropy(torch.tensor([[0.0, 1.0], [0.5, 0.5]])).tolist() == pytest.approx([0.0, math.log(2)])
     task, state = build()
-    task.eval_step(state, draw_batch())
-    metrics = task.metrics.compute()
-    floor = pixel_entropy(draw_batch().images).mean()
-    assert float(metrics["excess_bce"]) == pytest.approx(float(metrics["bce"] - floor), abs=1e-6)
-    assert float(metrics["excess_bce"]) > 0
+    metrics = task.evaluate(state, [draw_batch()])
+    floor = float(pixel_entropy(draw_batch().images).mean())
+    assert metrics["val/excess_bce"] == pytest.approx(metrics["val/bce"] - floor, abs=1e-6)
+    assert metrics["val/excess_bce"] > 0
 
 
 def test_active_units_are_those_whose_mean_moves_in_any_order_of_batches() -> None:
     draw = torch.Generator().manual_seed(0)
     means = torch.randn(50, 3, generator=draw) * torch.tensor([1.0, 0.01, 0.5])
-    metric = ActiveUnits(3)
-    for part in means.split(7):
-        metric.update(part)
-    assert int(metric.compute()) == 2
+    parts = means.double().split(7)
+    sums = add_up(
+        {
+            "num_images": torch.tensor(len(part)),
+            "codes": part.sum(dim=0),
+            "squared_codes": part.square().sum(dim=0),
+        }
+        for part in parts
+    )
+    assert int(count_active_units(sums)) == 2
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

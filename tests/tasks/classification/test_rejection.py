@@ -94,7 +94,7 @@ def load_images(study: Study, images: ImageSet) -> torch.Tensor:
 
 def predict(study: Study, images: torch.Tensor) -> npt.NDArray[np.int64]:
     assert isinstance(study.model.task, ClassificationTask)
-    return np.asarray(study.model.task.predict(study.model.modules["model"], images).argmax(dim=1).numpy())
+    return np.asarray(study.model.task.infer(study.model.modules["model"], images).argmax(dim=1).numpy())
 
 
 def make_features(logits: torch.Tensor, penultimate: torch.Tensor | None = None) -> Features:
@@ -211,7 +211,7 @@ def test_any_timm_model_with_either_head(study: Study, model: str, head: str) ->
     stored = replace(study.model, config=config, task=task, modules=task.load_modules())
     images = torch.rand(4, 1, config.data.image_size, config.data.image_size)
     features = extract_features(stored, images)
-    assert torch.equal(features.logits, task.predict(stored.modules["model"], images))  # type: ignore[attr-defined]
+    assert torch.equal(features.logits, task.infer(stored.modules["model"], images))  # type: ignore[attr-defined]
     last = stored.modules["model"].head[-1]
     with torch.inference_mode():
         torch.testing.assert_close(last(features.penultimate), features.logits)

@@ -89,7 +89,7 @@ FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
 
 
 def test_the_table_has_every_field() -> None:
-    """`pretrained` is tested with stored weights, in models/test_classifier.py."""
+    """`pretrained` is tested with stored weights, in test_networks.py."""
     assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - {"pretrained"}
 
 
@@ -213,30 +213,24 @@ def test_the_average_is_evaluated_and_follows_the_weights() -> None:
     for name in ("head.1.weight", "backbone.bn1.running_mean"):
         torch.testing.assert_close(averaged[name], 0.75 * first[name] + 0.25 * second[name])
     batch = make_batch(2)
-    task.eval_step(state, batch)
-    expected = F.cross_entropy(task.predict(average, batch.images), batch.labels)
-    assert task.metrics.compute()["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+    expected = F.cross_entropy(task.infer(average, batch.images), batch.labels)
+    assert task.evaluate(state, [batch])["val/loss"] == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_metrics_are_exact_over_batches_and_epochs() -> None:
-    """As scikit-learn has them, for batches of different sizes, and from nothing again after a reset."""
+    """As scikit-learn has them, for batches of different sizes, and from nothing again in the next epoch."""
     task, state = build()
     for epoch in range(2):
         batches = [make_batch(10 * epoch + index, size) for index, size in enumerate((7, 4, 1))]
-        task.metrics.reset()
-        with torch.inference_mode():
-            for batch in batches:
-                task.eval_step(state, batch)
-        logits = torch.cat([task.predict(state.modules["model"], batch.images) for batch in batches])
+        logits = torch.cat([task.infer(state.modules["model"], batch.images) for batch in batches])
         labels, predicted = torch.cat([batch.labels for batch in batches]), logits.argmax(1)
         expected = {
-            "loss": F.cross_entropy(logits, labels).item(),
-            "accuracy": sklearn.metrics.accuracy_score(labels, predicted),
-            "mean_class_accuracy": sklearn.metrics.balanced_accuracy_score(labels, predicted),
-            "macro_f1": sklearn.metrics.f1_score(labels, predicted, average="macro"),
+            "val/loss": F.cross_entropy(logits, labels).item(),
+            "val/accuracy": sklearn.metrics.accuracy_score(labels, predicted),
+            "val/mean_class_accuracy": sklearn.metrics.balanced_accuracy_score(labels, predicted),
+            "val/macro_f1": sklearn.metrics.f1_score(labels, predicted, average="macro"),
         }
-        found = {name: float(value) for name, value in task.metrics.compute().items()}
-        assert found == pytest.approx(expected, abs=1e-6)
+        assert task.evaluate(state, batches) == pytest.approx(expected, abs=1e-6)
         task.train_step(state, make_batch(99))
 
 
@@ -244,8 +238,7 @@ def test_the_validation_loss_is_not_smoothed() -> None:
     losses = []
     for smoothing in (0.0, 0.5):
         task, state = build(label_smoothing=smoothing)
-        task.eval_step(state, make_batch(0))
-        losses.append(float(task.metrics.compute()["loss"]))
+        losses.append(task.evaluate(state, [make_batch(0)])["val/loss"])
     assert losses[0] == losses[1]
 
 
@@ -254,13 +247,7 @@ def test_one_image_whose_loss_is_not_finite_shows() -> None:
     task, state = build()
     batch = make_batch(0)
     batch.images[2] = float("nan")
-    task.eval_step(state, batch)
-    assert np.isnan(float(task.metrics.compute()["loss"]))
-
-
-def test_reported_metrics_are_those_of_the_task() -> None:
-    task, _ = build()
-    assert {f"val/{name}" for name in task.metrics} == task.config.reported_metrics
+    assert np.isnan(task.evaluate(state, [batch])["val/loss"])
 
 
 def test_weights_are_loaded_without_a_download() -> None:

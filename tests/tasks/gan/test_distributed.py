@@ -18,9 +18,9 @@ from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import TrialFolder
-from raysweep.tasks.gan.task import average_gradients
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
+from raysweep.train.optim import average_gradients
 from raysweep.train.task import build_task
 
 OBJECTIVE = Objective(metric="val/frechet_distance", direction="minimize")
@@ -107,10 +107,8 @@ def test_the_metrics_are_those_of_one_process(
     task = build_task(config, squares.info, folder=squares.folder)
     state = task.init_state(Worker(), lambda module: module)
     facts = checkpoint.load_weights(TrialFolder(trained / name).weights, state.best_modules())
-    for batch in iterate_evaluation(squares.val, config.data, batch_size=10, worker=Worker()):
-        task.eval_step(state, batch)
+    found = task.evaluate(state, iterate_evaluation(squares.val, config.data, batch_size=10, worker=Worker()))
     reported = json.loads((trained / f"{name}-0.json").read_text())[facts["epoch"] - 1]
-    found = {f"val/{key}": float(value) for key, value in task.metrics.compute().items()}
     assert found.keys() <= reported.keys()
     for key, value in found.items():
         assert value == pytest.approx(reported[key], rel=1e-4, abs=1e-6), key

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from torchmetrics.image.inception import InceptionScore
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from raysweep.evaluate.statistics import describe_lift
 from raysweep.tasks.gan.scores import (
@@ -48,6 +50,20 @@ def test_kernel_distance_is_the_unbiased_estimate_of_the_cubic_kernel():
     mean, error = kernel_distance(real, fake)
     assert mean == pytest.approx(expected, rel=0.05)
     assert abs(mean - expected) < 4 * error
+
+
+def test_kernel_distance_and_classifier_score_are_torchmetrics():
+    real, fake, logits = features(300, 0), features(250, 1, shift=0.4), features(400, 2)
+    torch.manual_seed(0)
+    kid = KernelInceptionDistance(feature=torch.nn.Identity(), subsets=100, subset_size=125)
+    kid.update(real.double(), real=True)
+    kid.update(fake.double(), real=False)
+    mean, deviation = (float(value) for value in kid.compute())
+    assert kernel_distance(real, fake) == pytest.approx((mean, deviation * 0.5**0.5), rel=1e-9)
+    torch.manual_seed(0)
+    inception = InceptionScore(feature=torch.nn.Identity(), splits=10)
+    inception.update(logits.double())
+    assert classifier_score(logits) == pytest.approx([float(value) for value in inception.compute()], rel=1e-12)
 
 
 def test_kernel_distance_leaves_the_random_state_and_is_repeatable():

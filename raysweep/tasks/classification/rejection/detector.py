@@ -1,4 +1,4 @@
-"""A detector of images that are none of a study's classes: the best of several scores, and a threshold.
+"""Detects images that are none of a study's classes: by the best of several scores, and a threshold.
 
 The score is chosen on outliers made from validation images, the threshold on validation images alone.
 """
@@ -36,7 +36,7 @@ BLOCK = 100
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A score and its threshold for one classifier's weights."""
+    """Holds a score and its threshold for one classifier's weights."""
 
     name: str
     """Of the score, a key of `raysweep.tasks.classification.rejection.scores.SCORES`."""
@@ -56,7 +56,7 @@ class Detector:
         return self.fitted.score(features)
 
     def accepts(self, scores: torch.Tensor) -> torch.Tensor:
-        """Whether images with these scores are taken for one of the classes, (B,) bool."""
+        """Says whether images with these scores are taken for one of the classes, (B,) bool."""
         return scores >= self.threshold
 
     def save(self, path: Path) -> None:
@@ -66,7 +66,7 @@ class Detector:
 
     @staticmethod
     def load(path: Path, model: StoredModel) -> "Detector":
-        """The detector in a file of `save`, for the classifier that it was fitted to.
+        """Loads the detector in a file of `save`, for the classifier that it was fitted to.
 
         Raises:
             CorruptFileError: the file is damaged, or was fitted to other weights.
@@ -82,7 +82,7 @@ class Detector:
 
 
 def ensure_detector(path: Path, model: StoredModel, data: PreparedData) -> Detector:
-    """The detector in `path` where it was fitted to the model's weights, else a new one, which is then kept there.
+    """Loads the detector in `path` where it was fitted to the model's weights, else fits one and keeps it there.
 
     Raises:
         CorruptFileError: the file is damaged.
@@ -95,7 +95,7 @@ def ensure_detector(path: Path, model: StoredModel, data: PreparedData) -> Detec
 
 
 def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> Detector:
-    """A detector fitted on training features; score and threshold come from validation images.
+    """Fits a detector on training features; score and threshold come from validation images.
 
     Of many training images a seeded 20,000 are used, and as many for validation.
     """
@@ -127,13 +127,13 @@ def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> De
 
 
 def find_threshold(scores: torch.Tensor) -> float:
-    """The highest threshold that at least 95 % of scores (N,) reach."""
+    """Finds the highest threshold that at least 95 % of scores (N,) reach."""
     rejected = int((1 - KEPT) * len(scores) + 1e-9)
     return float(scores.sort().values[rejected])
 
 
 def measure_auroc(real: torch.Tensor, outliers: torch.Tensor) -> float:
-    """The probability that a real image's score is above an outlier's, ties counted as one half."""
+    """Measures the probability that a real image's score is above an outlier's, ties counted as one half."""
     is_real = np.concatenate([np.ones(len(real)), np.zeros(len(outliers))])
     return float(roc_auc_score(is_real, torch.cat([real, outliers]).numpy()))
 
@@ -159,17 +159,17 @@ def _extract_synthetic(model: StoredModel, images: ImageSet, seed: int) -> dict[
 
 
 def _draw_other(labels: npt.NDArray[np.int64], row: int, draw: np.random.Generator) -> int:
-    """The row of an image of another class; of any, where there is but one class."""
+    """Draws the row of an image of another class; of any, where there is but one class."""
     others = np.flatnonzero(labels != labels[row])
     return int(draw.choice(others if len(others) else np.arange(len(labels))))
 
 
 def _draw_rows(num_images: int, most: int, draw: np.random.Generator) -> npt.NDArray[np.int64]:
-    """At most so many of the rows, in order."""
+    """Draws at most so many of the rows, in order."""
     return np.sort(draw.permutation(num_images)[:most])
 
 
 def _digest_weights(model: StoredModel) -> str:
-    """SHA-256 of the classifier's weights."""
+    """Computes the SHA-256 of the classifier's weights."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.modules["model"].state_dict().items()}
     return checkpoint.digest_tensors(weights, "")

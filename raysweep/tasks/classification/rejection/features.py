@@ -1,4 +1,4 @@
-"""What a detector sees of an image: logits, penultimate features and statistics of earlier layers, of one pass."""
+"""Extracts what a detector sees of images: logits, penultimate features, statistics of earlier layers, in one pass."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from raysweep.tasks.classification.task import ClassificationTask
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What one pass gives for N images, float32 on the CPU."""
+    """Holds what one pass gives for N images, float32 on the CPU."""
 
     logits: torch.Tensor
     """(N, num_classes)."""
@@ -34,23 +34,23 @@ class Features:
         return len(self.logits)
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Features":
-        """The features of some images."""
+        """Selects the features of some images."""
         index = torch.from_numpy(rows)
         return Features(self.logits[index], self.penultimate[index], tuple(layer[index] for layer in self.layers))
 
 
 def extract_features(model: StoredModel, images: torch.Tensor) -> Features:
-    """Features of normalised images (B, C, H, W); the logits are those of the classification itself."""
+    """Extracts features of normalised images (B, C, H, W); the logits are those of the classification itself."""
     network = model.modules["model"]
     assert isinstance(model.task, ClassificationTask)
     assert isinstance(network, Classifier)
     with _record(network) as (layers, penultimate):
-        logits = model.task.predict(network, images)
+        logits = model.task.infer(network, images)
     return Features(logits.cpu(), penultimate[0], tuple(layers))
 
 
 def extract_from_pixels(model: StoredModel, batches: Iterable[npt.NDArray[np.uint8]]) -> Features:
-    """Features of decoded images, given in batches (B, H, W, C) uint8; at least one batch."""
+    """Extracts features of decoded images, given in batches (B, H, W, C) uint8; at least one batch."""
     device = next(model.modules["model"].parameters()).device
     return concatenate(
         [extract_features(model, normalise_images(pixels, model.config.data, device)) for pixels in batches]
@@ -63,13 +63,13 @@ def extract_from_set(model: StoredModel, images: ImageSet, rows: npt.NDArray[np.
 
 
 def gather_batches(images: ImageSet, rows: npt.NDArray[np.int64], batch_size: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """Decoded images (B, H, W, C) uint8 of some rows, batch by batch: a split need not fit into memory."""
+    """Gathers decoded images (B, H, W, C) uint8 of some rows, by batches: a split need not fit into memory."""
     for start in range(0, len(rows), batch_size):
         yield images.gather(rows[start : start + batch_size])
 
 
 def concatenate(parts: Sequence[Features]) -> Features:
-    """The features of several batches, in order."""
+    """Joins the features of several batches, in order."""
     return Features(
         torch.cat([part.logits for part in parts]),
         torch.cat([part.penultimate for part in parts]),
@@ -78,7 +78,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
 
 
 def find_last_linear(network: Classifier) -> nn.Linear:
-    """The layer that gives the logits."""
+    """Finds the layer that gives the logits."""
     return [module for module in network.head.modules() if isinstance(module, nn.Linear)][-1]
 
 
@@ -109,7 +109,7 @@ def _record(network: Classifier) -> Iterator[tuple[list[torch.Tensor], list[torc
 
 
 def _summarise(output: torch.Tensor) -> torch.Tensor:
-    """Mean and standard deviation (B, 2 * C) float32 of each channel of maps (B, C, H, W) or tokens (B, N, C)."""
+    """Computes means and deviations (B, 2 * C) float32 of the channels of maps (B, C, H, W) or tokens (B, N, C)."""
     values = output.detach().float()
     positions = values.flatten(2) if values.ndim == 4 else values.transpose(1, 2)
     deviation, mean = torch.std_mean(positions, dim=2, correction=0)

@@ -23,7 +23,7 @@ def save_score_histograms(
     title: str,
     note: str = "",
 ) -> None:
-    """Save one panel for each set of outliers: its scores and those of the test images, with the threshold.
+    """Saves one panel for each set of outliers: its scores and those of the test images, with the threshold.
 
     Args:
         path: the PNG file to write, atomically.
@@ -65,7 +65,7 @@ def _draw_panel(
     bins: NDArray[np.float64],
     threshold: float,
 ) -> None:
-    """Draw histograms (scores, colour, opacity) over each other, and the threshold."""
+    """Draws histograms (scores, colour, opacity) over each other, and the threshold."""
     for values, colour, alpha in histograms:
         counts = np.histogram(values.clip(min=bins[0]), bins)[0]
         ax.stairs(counts / max(1, counts.max()), bins, fill=True, color=colour, alpha=alpha)

@@ -1,4 +1,4 @@
-"""What every score is: fitted on features, made of tensors alone, so that it can be stored without pickling."""
+"""Defines scores: fitted on features, made of tensors alone, so that they can be stored without pickling."""
 
 from dataclasses import dataclass, fields
 from typing import Protocol, Self
@@ -11,7 +11,7 @@ from raysweep.tasks.classification.rejection.features import Features
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitData:
-    """What scores are fitted on."""
+    """Holds what scores are fitted on."""
 
     train: Features
     labels: torch.Tensor
@@ -22,29 +22,29 @@ class FitData:
 
 
 class Score(Protocol):
-    """One way to score; its `state` builds it again."""
+    """Scores images in one way; its `state` builds it again."""
 
     def score(self, features: Features) -> torch.Tensor:
         """Scores (N,) float64 of N images."""
         ...
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The tensors it is made of."""
+        """Returns the tensors it is made of."""
         ...
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
-        """The score as fitted on features."""
+        """Fits the score on features."""
         ...
 
     @classmethod
     def from_state(cls, tensors: dict[str, torch.Tensor]) -> Self:
-        """The score as `state` gave it."""
+        """Builds the score that gave this `state`."""
         ...
 
 
 class TensorScore:
-    """State of a score that is a dataclass of tensors."""
+    """Stores a score that is a dataclass of tensors."""
 
     def state(self) -> dict[str, torch.Tensor]:
         """Its fields, by name."""
@@ -52,5 +52,5 @@ class TensorScore:
 
     @classmethod
     def from_state(cls, tensors: dict[str, torch.Tensor]) -> Self:
-        """The score of such fields."""
+        """Builds the score of such fields."""
         return cls(**tensors)

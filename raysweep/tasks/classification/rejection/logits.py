@@ -11,7 +11,7 @@ from raysweep.tasks.classification.rejection.fitting import FitData, TensorScore
 
 @dataclass(frozen=True)
 class MaximumSoftmax(TensorScore):
-    """The largest softmax probability (Hendrycks & Gimpel 2017, https://arxiv.org/abs/1610.02136)."""
+    """Scores by the largest softmax probability (Hendrycks & Gimpel 2017, https://arxiv.org/abs/1610.02136)."""
 
     def score(self, features: Features) -> torch.Tensor:
         """Scores (N,) in 0..1."""
@@ -19,13 +19,13 @@ class MaximumSoftmax(TensorScore):
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
-        """Nothing is fitted."""
+        """Returns the score as it is: it has nothing to fit."""
         return cls()
 
 
 @dataclass(frozen=True)
 class Energy(TensorScore):
-    """The negative free energy, log sum exp of the logits (Liu et al. 2020, https://arxiv.org/abs/2010.03759)."""
+    """Scores by the negative free energy, log sum exp of the logits (Liu et al. 2020, https://arxiv.org/abs/2010.03759)."""
 
     def score(self, features: Features) -> torch.Tensor:
         """Scores (N,)."""
@@ -33,5 +33,5 @@ class Energy(TensorScore):
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
-        """Nothing is fitted."""
+        """Returns the score as it is: it has nothing to fit."""
         return cls()

@@ -19,7 +19,7 @@ MAX_VALUES = 20_000_000
 
 @dataclass(frozen=True)
 class Gaussian(TensorScore):
-    """Distance to the nearest class mean under one covariance for all classes (Mahalanobis)."""
+    """Measures the distance to the nearest class mean under one covariance for all classes (Mahalanobis)."""
 
     mean: torch.Tensor
     """(D,) float64."""
@@ -29,7 +29,7 @@ class Gaussian(TensorScore):
     """(num_classes, K) float64: the class means, whitened."""
 
     def log_distance(self, values: torch.Tensor) -> torch.Tensor:
-        """Logarithm (N,) of the squared distance of features (N, D)."""
+        """Computes the logarithm (N,) of the squared distance of features (N, D)."""
         whitened = (values.double() - self.mean) @ self.whitening.double()
         distances = torch.cdist(whitened, self.centres, compute_mode="donot_use_mm_for_euclid_dist")
         return 2 * distances.amin(dim=1).clamp(min=1e-12).log()
@@ -59,7 +59,7 @@ class Gaussian(TensorScore):
 
 @dataclass(frozen=True)
 class Mahalanobis:
-    """The distance of the penultimate features (Lee et al. 2018, https://arxiv.org/abs/1807.03888)."""
+    """Scores by the distance of the penultimate features (Lee et al. 2018, https://arxiv.org/abs/1807.03888)."""
 
     gaussian: Gaussian
 
@@ -69,11 +69,11 @@ class Mahalanobis:
 
     @staticmethod
     def select(features: Features) -> torch.Tensor:
-        """The features (N, D) whose distance is measured."""
+        """Selects the features (N, D) whose distance is measured."""
         return features.penultimate
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The Gaussian's tensors."""
+        """Returns the Gaussian's tensors."""
         return self.gaussian.state()
 
     @classmethod
@@ -89,7 +89,7 @@ class Mahalanobis:
 
 @dataclass(frozen=True)
 class JointMahalanobis(Mahalanobis):
-    """The distance of all layers at once: their channels' means and deviations and the penultimate features.
+    """Scores by the distance of all layers at once: their channels' means and deviations, the penultimate features.
 
     Early layers tell noise and blank images, late ones other things than the classes. Lee et al. 2018 join their
     layers by a regression on known outliers; one covariance over all needs none.
@@ -97,13 +97,13 @@ class JointMahalanobis(Mahalanobis):
 
     @staticmethod
     def select(features: Features) -> torch.Tensor:
-        """All layers' features side by side."""
+        """Puts all layers' features side by side."""
         return torch.cat([*features.layers, features.penultimate], dim=1)
 
 
 @dataclass(frozen=True)
 class JointMahalanobisEnergy:
-    """The sum of the joint Mahalanobis score and the energy, each standardised on validation images."""
+    """Scores by the sum of joint Mahalanobis score and energy, each standardised on validation images."""
 
     joint: JointMahalanobis
     calibration: torch.Tensor
@@ -114,7 +114,7 @@ class JointMahalanobisEnergy:
         return ((_join(self.joint, features) - self.calibration[0]) / self.calibration[1]).sum(dim=1)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The Gaussian's tensors and the calibration."""
+        """Returns the Gaussian's tensors and the calibration."""
         return {**self.joint.state(), "calibration": self.calibration}
 
     @classmethod
@@ -132,12 +132,12 @@ class JointMahalanobisEnergy:
 
 
 def _join(joint: JointMahalanobis, features: Features) -> torch.Tensor:
-    """Both scores (N, 2)."""
+    """Joins both scores: (N, 2)."""
     return torch.stack([joint.score(features), Energy().score(features)], dim=1)
 
 
 def _thin_out(values: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Evenly spaced images where their features would take too much memory: at most 20 million values."""
+    """Takes evenly spaced images where their features would take too much memory: at most 20 million values."""
     most = max(1000, MAX_VALUES // values.shape[1])
     rows = torch.from_numpy(space_evenly(len(values), most))
     return values[rows], labels[rows]

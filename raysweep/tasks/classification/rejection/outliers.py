@@ -18,7 +18,7 @@ GRID = 4
 
 
 def permute_patches(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """Each image cut into a grid of 4 x 4 patches, which are put together in another order."""
+    """Cuts each image into a grid of 4 x 4 patches and puts them together in another order."""
     side = images.shape[1] // GRID
     made = images.copy()
     for image, source in zip(made, images, strict=True):
@@ -36,12 +36,12 @@ def _patch(number: int, side: int) -> tuple[slice, slice]:
 
 
 def mix_pairs(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """The mean of each image and one of another class."""
+    """Mixes each image with one of another class: their mean."""
     return ((images.astype(np.uint16) + others) // 2).astype(np.uint8)
 
 
 def cut_and_paste(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """Two opposite quarters of each image replaced by those of one of another class."""
+    """Replaces two opposite quarters of each image by those of one of another class."""
     made = images.copy()
     half = images.shape[1] // 2
     made[:, :half, :half] = others[:, :half, :half]
@@ -50,18 +50,18 @@ def cut_and_paste(images: Pixels, others: Pixels, draw: np.random.Generator) -> 
 
 
 def invert(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """The negative of each image."""
+    """Inverts each image: its negative."""
     return 255 - images
 
 
 def blur(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """Each image under a Gaussian blur with a standard deviation of an eighth of its side."""
+    """Blurs each image by a Gaussian with a standard deviation of an eighth of its side."""
     side = images.shape[1]
     return _to_pixels(transforms.gaussian_blur(_to_tensor(images), [2 * (side // 4) + 1] * 2, [side / 8] * 2))
 
 
 def rotate(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """Each image turned by an angle of 45 to 135 degrees to either side."""
+    """Turns each image by 45 to 135 degrees to either side."""
     angles = draw.uniform(45, 135, len(images)) * draw.choice([-1, 1], len(images))
     return _to_pixels(
         torch.stack(
@@ -74,7 +74,7 @@ def rotate(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
 
 
 def zoom(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """A random window of a third of each image's side, scaled up to the whole."""
+    """Scales a random window of a third of each image's side up to the whole."""
     side = images.shape[1]
     window = max(1, side // 3)
     corners = draw.integers(0, side - window + 1, (len(images), 2))
@@ -89,14 +89,14 @@ def zoom(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
 
 
 def tile(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """Each image at half its size, four times."""
+    """Shows each image at half its size, four times."""
     side = images.shape[1]
     small = transforms.resize(_to_tensor(images), [(side + 1) // 2] * 2, antialias=True)
     return _to_pixels(small.repeat(1, 1, 2, 2)[:, :, :side, :side])
 
 
 def outline(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
-    """The edges of each image: the difference of the brightest and darkest pixel in a window of a fourteenth."""
+    """Outlines each image: the difference of the brightest and darkest pixel in a window of a fourteenth."""
     size = 2 * max(1, images.shape[1] // 28) + 1
     tensor = _to_tensor(images).float()
     pool = torch.nn.functional.max_pool2d
@@ -118,17 +118,17 @@ SYNTHETIC: dict[str, Make] = {
 
 
 def draw_uniform(images: Pixels, draw: np.random.Generator) -> Pixels:
-    """Every pixel value uniform in 0..255."""
+    """Draws every pixel value uniformly from 0..255."""
     return draw.integers(0, 256, images.shape, dtype=np.uint8)
 
 
 def draw_gaussian(images: Pixels, draw: np.random.Generator) -> Pixels:
-    """Every pixel value normal with mean 127.5 and standard deviation 64, cut off at 0 and 255."""
+    """Draws every pixel value normally with mean 127.5 and standard deviation 64, cut off at 0 and 255."""
     return draw.normal(127.5, 64, images.shape).clip(0, 255).round().astype(np.uint8)
 
 
 def shuffle_pixels(images: Pixels, draw: np.random.Generator) -> Pixels:
-    """The pixels of each image in an order of its own; a pixel keeps its channels."""
+    """Shuffles the pixels of each image in an order of its own; a pixel keeps its channels."""
     num_images, height, width, channels = images.shape
     order = draw.random((num_images, height * width)).argsort(axis=1)
     flat = images.reshape(num_images, height * width, channels)
@@ -149,7 +149,7 @@ def draw_blank(levels: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Pi
 
 
 def resize_grey(images: npt.NDArray[np.uint8], size: int, channels: int) -> Pixels:
-    """Grey images (N, H, W) stretched to (N, size, size, channels), with equal channels."""
+    """Stretches grey images (N, H, W) to (N, size, size, channels), with equal channels."""
     tensor = torch.from_numpy(images.copy())[:, None]
     if images.shape[1:] != (size, size):
         tensor = transforms.resize(tensor, [size, size], antialias=True)

@@ -1,4 +1,4 @@
-"""The candidate scores of how real an image is, from a classifier's features: higher is more real.
+"""Scores how real an image is, from a classifier's features: higher is more real. The candidates of a detector.
 
 Everything is computed in float64 on the CPU.
 """
@@ -23,7 +23,7 @@ MAX_NEIGHBOUR_VALUES = 4_000_000
 
 @dataclass(frozen=True)
 class NearestNeighbours(TensorScore):
-    """The negative distance of the penultimate features, at length 1, to the 50th nearest training image's.
+    """Scores by the negative distance of the penultimate features, at length 1, to the 50th nearest training image's.
 
     Sun et al. 2022, https://arxiv.org/abs/2204.06507.
     """
@@ -48,7 +48,7 @@ class NearestNeighbours(TensorScore):
 
 @dataclass(frozen=True)
 class VirtualLogit(TensorScore):
-    """ViM: energy less the scaled length of the features outside their principal space.
+    """Scores by ViM: energy less the scaled length of the features outside their principal space.
 
     Wang et al. 2022, https://arxiv.org/abs/2203.10807.
     """
@@ -68,7 +68,7 @@ class VirtualLogit(TensorScore):
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
-        """The principal space has half of the dimensions, or the paper's 512 or 1000 where features are wide."""
+        """Fits a principal space of half of the dimensions, or the paper's 512 or 1000 where features are wide."""
         weight = data.last.weight.detach().double().cpu()
         bias = data.last.bias.detach().double().cpu()
         origin = -torch.linalg.pinv(weight) @ bias

@@ -1,12 +1,13 @@
-"""Metrics of generated images for the search: torchmetrics whose states merge over batches and workers."""
+"""Scores of generated images against real ones, from a judge's features. Pure functions.
+
+The Frechet distance is computed as torchmetrics does; it costs each trial's process seconds to import.
+"""
+
+from collections.abc import Sequence
 
 import torch
-from torch import nn
-from torchmetrics import Metric, MetricCollection
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.utilities import dim_zero_cat
 
-from raysweep.tasks.gan.judge.network import NUM_FEATURES
+from raysweep.config import require
 
 NEIGHBOURS = 5
 GENERATED_SHARE = 0.1
@@ -14,124 +15,69 @@ GENERATED_SHARE = 0.1
 BLOCK_ROWS = 1000
 
 
-class GenerationMetrics(MetricCollection):
-    """What a generator is judged by after an epoch.
+def score_generated(
+    real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor], class_counts: torch.Tensor
+) -> dict[str, torch.Tensor | float]:
+    """Computes what a generator is judged by after an epoch; see GanConfig.metrics.
 
-    `frechet_distance`, `coverage` and `density` are updated with real and generated features, (B, D) each, and
-    `num_classes_generated` with the logits (B, num_classes) of generated images; it also reports `class_kl`, the
-    divergence of the histogram of their classes from equal shares, in nats.
+    Args:
+        real: features (B, D) of real images, in batches.
+        fake: of generated ones.
+        class_counts: generated images by the class that the judge sees in them, (num_classes,) int64.
     """
-
-    def __init__(self, num_classes: int, num_features: int = NUM_FEATURES) -> None:
-        super().__init__(
-            {
-                "frechet_distance": FrechetDistance(num_features),
-                "coverage": Coverage(),
-                "density": Density(),
-                "num_classes_generated": ClassesGenerated(num_classes),
-            },
-            compute_groups=False,
-        )
+    scores = neighbourhood_scores(torch.cat(list(real)), torch.cat(list(fake)))
+    return {
+        "frechet_distance": frechet_distance(real, fake),
+        "coverage": scores["coverage"],
+        "density": scores["density"],
+        "num_classes_generated": count_generated(class_counts),
+        "class_kl": kl_to_uniform(class_counts),
+    }
 
 
-class FrechetDistance(FrechetInceptionDistance):
-    """The squared Frechet distance of two Gaussians fitted to features, in float64 (Heusel et al., 2017).
+def frechet_distance(real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Computes the squared Frechet distance of Gaussians fitted to features, in float64 (Heusel et al., 2017).
 
-    With fewer images than some thousands it is biased upwards: compare values of equal numbers of images only.
+    0 or more but for rounding; NaN where features are not finite. With fewer images than some thousands it is biased
+    upwards: compare values of equal numbers of images only.
+
+    Args:
+        real: features (B, D) of real images, in batches.
+        fake: of generated ones.
+
+    Raises:
+        ValueError: fewer than two images of either kind.
     """
-
-    def __init__(self, num_features: int = NUM_FEATURES) -> None:
-        super().__init__(feature=_Given(num_features))
-        self.orig_dtype = torch.float64
-
-    def update(self, real_features: torch.Tensor, fake_features: torch.Tensor) -> None:  # type: ignore[override]
-        """Takes the features (B, D) of real and of generated images; either may be of none."""
-        super().update(real_features.double(), real=True)
-        super().update(fake_features.double(), real=False)
-
-    def compute(self) -> torch.Tensor:
-        """The distance, 0 or more but for rounding; NaN where features are not finite."""
-        if not (self.real_features_cov_sum.isfinite().all() and self.fake_features_cov_sum.isfinite().all()):
-            return torch.full_like(self.fake_features_sum[0], torch.nan)
-        distance: torch.Tensor = super().compute()
-        return distance
+    (real_mean, real_covariance), (fake_mean, fake_covariance) = _fit_gaussian(real), _fit_gaussian(fake)
+    if not (real_covariance.isfinite().all() and fake_covariance.isfinite().all()):
+        return torch.full_like(real_mean[0], torch.nan)
+    overlap = torch.linalg.eigvals(real_covariance @ fake_covariance).sqrt().real.sum()
+    spread = real_covariance.trace() + fake_covariance.trace()
+    distance: torch.Tensor = (real_mean - fake_mean).square().sum() + spread - 2 * overlap
+    return distance
 
 
-class _Given(nn.Module):
-    """Stands where torchmetrics expects a network: its images are features already."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features
-
-
-class _Neighbourhood(Metric):
-    """Keeps all features; a few thousand images of either kind."""
-
-    full_state_update = False
-    higher_is_better = True
-    real: list[torch.Tensor]
-    fake: list[torch.Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("real", [], dist_reduce_fx="cat")
-        self.add_state("fake", [], dist_reduce_fx="cat")
-
-    def update(self, real_features: torch.Tensor, fake_features: torch.Tensor) -> None:
-        """Takes the features (B, D) of real and of generated images."""
-        self.real.append(real_features)
-        self.fake.append(fake_features)
-
-    def _scores(self) -> dict[str, float]:
-        return neighbourhood_scores(dim_zero_cat(self.real), dim_zero_cat(self.fake))
-
-
-class Coverage(_Neighbourhood):
-    """The share of real images that have a generated one in their neighbourhood (Naeem et al., 2020)."""
-
-    def compute(self) -> torch.Tensor:
-        """In [0, 1]."""
-        return torch.tensor(self._scores()["coverage"], dtype=torch.float64)
-
-
-class Density(_Neighbourhood):
-    """How many neighbourhoods of real images a generated one lies in, on average, over k (Naeem et al., 2020)."""
-
-    def compute(self) -> torch.Tensor:
-        """0 or more, about 1 for real images; it may exceed 1."""
-        return torch.tensor(self._scores()["density"], dtype=torch.float64)
-
-
-class ClassesGenerated(Metric):
-    """The classes that generated images are recognised as."""
-
-    full_state_update = False
-    counts: torch.Tensor
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.add_state("counts", torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, fake_logits: torch.Tensor) -> None:
-        """Takes the logits (B, num_classes) of generated images."""
-        self.counts += torch.bincount(fake_logits.argmax(dim=1), minlength=len(self.counts))
-
-    def compute(self) -> dict[str, torch.Tensor]:
-        """`num_classes_generated` and `class_kl`."""
-        return {"num_classes_generated": count_generated(self.counts), "class_kl": kl_to_uniform(self.counts)}
+def _fit_gaussian(batches: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Computes mean (D,) and covariance (D, D) of features (B, D), in float64."""
+    count = sum(len(features) for features in batches)
+    require(count >= 2, "a Frechet distance needs at least 2 images of either kind", count)
+    num_features, device = batches[0].shape[1], batches[0].device
+    total = torch.zeros(num_features, dtype=torch.float64, device=device)
+    products = torch.zeros(num_features, num_features, dtype=torch.float64, device=device)
+    for features in batches:
+        total += features.double().sum(dim=0)
+        products += features.double().t() @ features.double()
+    mean = (total / count)[None]
+    return mean[0], (products - count * (mean.t() @ mean)) / (count - 1)
 
 
 def count_generated(counts: torch.Tensor) -> torch.Tensor:
-    """How many of the classes, whose images are counted in (C,), are generated: see GENERATED_SHARE."""
+    """Counts the classes, whose images are counted in (C,), that are generated: see GENERATED_SHARE."""
     return (counts >= (GENERATED_SHARE * counts.sum() / len(counts)).clamp(min=1)).sum()
 
 
 def kl_to_uniform(counts: torch.Tensor) -> torch.Tensor:
-    """The divergence of counts (C,) from equal shares in nats, float64: 0 for equal counts, log C for one class."""
+    """Computes the divergence of counts (C,) from equal shares: 0 nats for equal ones, log C for one class; float64."""
     shares = counts.double() / counts.sum()
     divergence: torch.Tensor = torch.special.xlogy(shares, shares * len(counts)).sum()
     return divergence
@@ -139,11 +85,12 @@ def kl_to_uniform(counts: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def neighbourhood_scores(real: torch.Tensor, fake: torch.Tensor, neighbours: int = NEIGHBOURS) -> dict[str, float]:
-    """Precision, recall (Kynkaanniemi et al., 2019), density and coverage (Naeem et al., 2020) of features.
+    """Computes precision, recall (Kynkaanniemi et al., 2019), density and coverage (Naeem et al., 2020) of features.
 
     The neighbourhood of an image is the ball that reaches its k-th nearest neighbour of the same kind. Precision:
     the share of generated images that lie in a real one's; recall: of real images that lie in a generated one's;
-    density and coverage: see those metrics.
+    density: how many real ones' a generated image lies in, on average, over k; coverage: the share of real images
+    with a generated one in theirs.
 
     Args:
         real: (N, D) features of real images.
@@ -169,7 +116,7 @@ def neighbourhood_scores(real: torch.Tensor, fake: torch.Tensor, neighbours: int
 
 
 def _radii(features: torch.Tensor, neighbours: int) -> torch.Tensor:
-    """The distance (N,) of each row of features (N, D) to its k-th nearest other row."""
+    """Computes the distance (N,) of each row of features (N, D) to its k-th nearest other row."""
     rank = min(neighbours, len(features) - 1) + 1  # the nearest of all is the row itself
     blocks = [torch.cdist(rows, features).kthvalue(rank, dim=1).values for rows in torch.split(features, BLOCK_ROWS)]
     return torch.cat(blocks)

@@ -17,7 +17,7 @@ GRID = 3
 
 
 class Judge(nn.Module):
-    """LeNet-like (LeCun et al., 1998): three convolutions with batch norm, two dense layers."""
+    """Classifies images: like LeNet (LeCun et al., 1998), three convolutions with batch norm, two dense layers."""
 
     def __init__(self, *, num_classes: int, channels: int = 1, image_size: int = 28, dropout: float = 0.3) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Judge(nn.Module):
         self.classes = nn.Linear(NUM_FEATURES, num_classes)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (B, NUM_FEATURES), 0 or more, and logits (B, num_classes) of images (B, C, H, W) in [0, 1].
+        """Computes features (B, NUM_FEATURES), 0 or more, and logits (B, num_classes) of images (B, C, H, W) in [0, 1].
 
         Images of another side than those it was trained on are resized to that.
         """
@@ -63,7 +63,7 @@ def _convolution(inputs: int, outputs: int, side: int) -> list[nn.Module]:
 
 @torch.inference_mode()
 def judge_batches(judge: Judge, batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (N, NUM_FEATURES) and logits (N, num_classes), float32 on the CPU, of all images of some batches."""
+    """Computes features (N, NUM_FEATURES) and logits (N, num_classes), float32 on the CPU, of batches of images."""
     judge.eval()
     answers = [judge(batch) for batch in batches]
     return torch.cat([features.cpu() for features, _ in answers]), torch.cat([logits.cpu() for _, logits in answers])
@@ -76,7 +76,7 @@ def save_judge(path: Path, judge: Judge, facts: dict[str, Any]) -> None:
 
 
 def load_judge(path: Path) -> tuple[Judge, dict[str, Any]]:
-    """The judge in a file of `save_judge`, on the CPU in evaluation mode, and its facts.
+    """Loads the judge in a file of `save_judge`, on the CPU in evaluation mode, and its facts.
 
     `accuracy` is on the validation images, `source` says where the weights come from; `digest`, a SHA-256 of the
     weights alone, is the same wherever scores can be compared.

@@ -1,4 +1,4 @@
-"""The judge of a data set, kept beside its decoded images, so that all trials are judged by the same one."""
+"""Keeps the judge of a data set beside its decoded images, so that all trials are judged by the same one."""
 
 import contextlib
 import fcntl
@@ -25,7 +25,7 @@ MAX_BYTES = 2**30
 
 
 def ensure_judge(data: PreparedData) -> Path:
-    """The file of the judge beside the decoded images, made at the first call.
+    """Returns the file of the judge beside the decoded images, which the first call makes.
 
     The shipped judge of MNIST where it recognises at least 98 % of the validation images; else one that is trained
     on the training images, a minute or two on two cores. Processes that call at once wait for the first one.
@@ -61,7 +61,7 @@ def _make_judge(data: PreparedData, path: Path) -> None:
 
 
 def _load_split(images: ImageSet) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The images (N, H, W, C) and labels (N,) of a split, or of as much of it as may be held in memory."""
+    """Loads images (N, H, W, C) and labels (N,) of a split, or of as much of it as may be held in memory."""
     first = images.gather(np.arange(1))
     rows = np.random.default_rng(0).permutation(len(images))[: max(1, MAX_BYTES // first.nbytes)]
     return images.gather(rows), images.labels[rows]

@@ -1,6 +1,6 @@
 """Trains a judge. The shipped one was made by
 
-    python -m raysweep.tasks.gan.judge.training FOLDER_OF_MNIST raysweep/judge/mnist.safetensors
+    python -m raysweep.tasks.gan.judge.training FOLDER_OF_MNIST raysweep/tasks/gan/judge/mnist.safetensors
 
 on all 60,000 training images by the fixed recipe below; the test images measure it and choose nothing.
 """
@@ -49,7 +49,7 @@ def train_judge(
     seed: int = 0,
     device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
 ) -> Judge:
-    """A judge of images (N, H, H, C) uint8, C 1 or 3, with labels (N,), on `device` in evaluation mode.
+    """Trains a judge of images (N, H, H, C) uint8, C 1 or 3, with labels (N,), on `device`; in evaluation mode.
 
     Mean cross entropy, AdamW on one cycle of the learning rate (Smith & Topin, 2018), augmented images. The random
     state of the process is left as it was.
@@ -79,7 +79,7 @@ def train_judge(
 def _loss(
     judge: Judge, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], device: torch.device
 ) -> torch.Tensor:
-    """Mean cross entropy over a batch of augmented images."""
+    """Computes the mean cross entropy over a batch of augmented images."""
     judge.train()
     augmented = augment(unit_images(images, device)).contiguous(memory_format=torch.channels_last)
     with autocast("auto", device):
@@ -88,12 +88,12 @@ def _loss(
 
 
 def unit_images(images: npt.NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """Images (B, H, W, C) uint8 as the judge takes them: (B, C, H, W) float32 in [0, 1]."""
+    """Converts images (B, H, W, C) uint8 to what the judge takes: (B, C, H, W) float32 in [0, 1]."""
     return torch.tensor(images, device=device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def augment(images: torch.Tensor) -> torch.Tensor:
-    """Each image (B, C, H, W) in [0, 1] rotated, scaled, shifted and speckled by its own draw; the ground is 0.
+    """Rotates, scales, shifts and speckles each image (B, C, H, W) in [0, 1] by its own draw; the ground is 0.
 
     Generators leave speckles, which a judge that has seen clean images only takes for strokes. Those drawn here are
     products of two normal draws: mostly small, some large.
@@ -112,7 +112,7 @@ def augment(images: torch.Tensor) -> torch.Tensor:
 
 
 def measure_accuracy(judge: Judge, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> float:
-    """The share of images (N, H, W, C) uint8 that the judge recognises."""
+    """Measures the share of images (N, H, W, C) uint8 that the judge recognises."""
     device = next(judge.parameters()).device
     batches = (unit_images(images[start : start + 1000], device) for start in range(0, len(images), 1000))
     _, logits = judge_batches(judge, batches)
@@ -120,7 +120,7 @@ def measure_accuracy(judge: Judge, images: npt.NDArray[np.uint8], labels: npt.ND
 
 
 def _load(folder: Path, prefix: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Images (N, H, W, 1) and labels (N,) of one of the two parts of a folder of idx files."""
+    """Loads images (N, H, W, 1) and labels (N,) of one of the two parts of a folder of idx files."""
     paths = [find_idx_file(folder, f"{prefix}-{part}-ubyte") for part in ("images-idx3", "labels-idx1")]
     if None in paths:
         raise DataError(f"{folder} must have the idx files of {prefix}; give the folder of MNIST")

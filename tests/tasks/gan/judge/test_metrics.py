@@ -9,15 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from raysweep.tasks.gan.judge.metrics import (
-    ClassesGenerated,
-    FrechetDistance,
-    GenerationMetrics,
     count_generated,
+    frechet_distance,
     kl_to_uniform,
     neighbourhood_scores,
+    score_generated,
 )
+from raysweep.train.metrics import Sums, add_up, get_batches, get_sum
 
 SIZE = 8
 
@@ -26,10 +27,14 @@ def features(num, seed, shift=0.0, scale=1.0):
     return scale * torch.randn(num, SIZE, generator=torch.Generator().manual_seed(seed)) + shift
 
 
-def update(metrics, real, fake, logits):
-    for name in ("frechet_distance", "coverage", "density"):
-        metrics[name].update(real, fake)
-    metrics["num_classes_generated"].update(logits)
+def count(real, fake, logits) -> Sums:
+    classes = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1])
+    return {"real": [real], "fake": [fake], "class_counts": classes}
+
+
+def score(sums: Sums) -> dict[str, float]:
+    scores = score_generated(get_batches(sums, "real"), get_batches(sums, "fake"), get_sum(sums, "class_counts"))
+    return {name: float(value) for name, value in scores.items()}
 
 
 def test_frechet_distance_of_gaussians_is_the_closed_form():
@@ -40,26 +45,42 @@ def test_frechet_distance_of_gaussians_is_the_closed_form():
     white = draw.normal(size=(4000, SIZE))
     white -= white.mean(axis=0)
     white = white @ np.linalg.inv(np.linalg.cholesky(np.cov(white, rowvar=False))).T  # covariance exactly 1
-    metric = FrechetDistance(SIZE)
-    metric.update(torch.from_numpy(white * scales @ rotation), torch.from_numpy((white * other) @ rotation + shift))
+    real, fake = torch.from_numpy(white * scales @ rotation), torch.from_numpy((white * other) @ rotation + shift)
     expected = (shift**2).sum() + ((scales - other) ** 2).sum()
-    assert float(metric.compute()) == pytest.approx(expected, rel=1e-9)
+    assert float(frechet_distance([real], [fake])) == pytest.approx(expected, rel=1e-9)
 
 
 def test_frechet_distance_of_equal_sets_is_0_and_of_collapsed_ones_is_finite():
-    metric, real = FrechetDistance(SIZE), features(100, 0)
-    metric.update(real, real.flip(0))
-    assert float(metric.compute()) == pytest.approx(0, abs=1e-6)
-    metric.reset()
-    metric.update(real, torch.ones(100, SIZE))
+    real = features(100, 0)
+    assert float(frechet_distance([real], [real.flip(0)])) == pytest.approx(0, abs=1e-6)
     expected = float((real.double().mean(dim=0) - 1).square().sum() + real.double().var(dim=0).sum())
-    assert float(metric.compute()) == pytest.approx(expected, rel=1e-6)
+    assert float(frechet_distance([real], [torch.ones(100, SIZE)])) == pytest.approx(expected, rel=1e-6)
 
 
 def test_frechet_distance_of_features_that_are_not_finite_is_nan():
-    metric, real = FrechetDistance(SIZE), features(50, 0)
-    metric.update(real, real * torch.nan)
-    assert math.isnan(metric.compute())
+    real = features(50, 0)
+    assert math.isnan(frechet_distance([real], [real * torch.nan]))
+
+
+def test_frechet_distance_of_single_images_is_refused():
+    with pytest.raises(ValueError, match="at least 2 images of either kind, got 1"):
+        frechet_distance([features(1, 0)], [features(5, 0)])
+
+
+@pytest.mark.parametrize("size", [7, 500])
+def test_frechet_distance_is_torchmetrics_to_the_last_digit(size):
+    class Given(torch.nn.Module):
+        num_features = SIZE
+
+        def forward(self, images):
+            return images
+
+    real, fake = features(300, 0).split(size), features(200, 1, shift=0.3).split(size)
+    theirs = FrechetInceptionDistance(feature=Given())
+    for parts, is_real in ((real, True), (fake, False)):
+        for part in parts:
+            theirs.update(part.double(), real=is_real)
+    assert float(frechet_distance(real, fake)) == float(theirs.compute())
 
 
 @pytest.mark.parametrize("block", [7, 1000])
@@ -115,26 +136,10 @@ def test_class_kl_is_0_for_equal_counts_and_log_of_the_classes_for_one():
 def test_any_batches_on_any_number_of_workers_give_the_same(cuts, num_workers):
     real, fake = features(120, 0), features(120, 1, shift=0.3)
     logits = torch.nn.functional.one_hot(torch.arange(120) % 3, 5).float()
-    whole = GenerationMetrics(num_classes=5, num_features=SIZE)
-    update(whole, real, fake, logits)
-    workers = [GenerationMetrics(num_classes=5, num_features=SIZE) for _ in range(num_workers)]
     edges = [0, *sorted(cuts), 120]
-    for index, (start, end) in enumerate(itertools.pairwise(edges)):
-        update(workers[index % num_workers], real[start:end], fake[start:end], logits[start:end])
-    merged = workers[0]
-    for name, metric in merged.items(copy_state=False):
-        for worker in workers[1 : len(edges) - 1]:
-            metric.merge_state(worker[name])
-    expected = {name: float(value) for name, value in whole.compute().items()}
-    found = {name: float(value) for name, value in merged.compute().items()}
+    parts = [count(real[a:b], fake[a:b], logits[a:b]) for a, b in itertools.pairwise(edges)]
+    workers = [add_up(parts[rank::num_workers]) for rank in range(num_workers)]  # some may have no part
+    expected, found = score(count(real, fake, logits)), score(add_up(workers))
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert set(found) == {"frechet_distance", "coverage", "density", "num_classes_generated", "class_kl"}
     assert found["num_classes_generated"] == 3
-
-
-def test_reset_forgets_everything():
-    metric = ClassesGenerated(3)
-    metric.update(torch.eye(3))
-    metric.reset()
-    metric.update(torch.tensor([[0.0, 1.0, 0.0]]))
-    assert metric.compute()["num_classes_generated"] == 1
