@@ -33,7 +33,7 @@ NOT_RUN = {
     "tests/search/test_run.py searches by two objectives",
     "make test": "these tests",
     "source .venv/bin/activate": "the tests run in that environment",
-    "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/search/test_probe.py plans",
+    "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/planning/test_probe.py plans",
     "python -m platform.tune fashion_cnn": "hours",
     "raysweep tune fashion_cnn": "hours; tests/test_cli.py runs the installed command",
     "python -m platform.tune car_resnet": "needs Kaggle and a GPU",

@@ -46,8 +46,8 @@ def plan(
         data=shared.resolve_source(data), trials=trials, max_epochs=max_epochs, settings=settings, seed=seed
     )
     resolved = overrides.apply(load_study(study))
-    from raysweep.plan.forecast import describe_plan, plan_to_json
-    from raysweep.plan.probe import find_cluster, plan_study
+    from raysweep.planning.forecast import describe_plan, plan_to_json
+    from raysweep.planning.probe import find_cluster, plan_study
     from raysweep.search.options import RunOptions  # slow: after what can be refused without it
 
     options = RunOptions(

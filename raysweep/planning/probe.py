@@ -20,9 +20,9 @@ from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
-from raysweep.plan.estimate import PROBE_EPOCHS, Probe, ProbedPoint
-from raysweep.plan.forecast import Plan, make_plan, nodes_in_use
-from raysweep.plan.prices import load_cluster, price_nodes
+from raysweep.planning.estimate import PROBE_EPOCHS, Probe, ProbedPoint
+from raysweep.planning.forecast import Plan, make_plan, nodes_in_use
+from raysweep.planning.prices import load_cluster, price_nodes
 from raysweep.run_folder import trial_folder
 from raysweep.search.options import RunOptions
 from raysweep.search.preflight import batch_sizes, check_study
