@@ -18,6 +18,7 @@ SamplerName = Literal["default", "tpe", "random", "gp", "cmaes", "nsga2"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["none", "cosine", "plateau", "one_cycle"]
 PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
+WandbMode = Literal["online", "offline", "disabled"]
 
 KEEP_LEADING = 3
 """How many of a search's leading trials keep their models."""

@@ -11,13 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import wandb
 
+from raysweep.config import WandbMode as Mode
 from raysweep.trial_result import TrialResult
-
-Mode = Literal["online", "offline", "disabled"]
 
 PROJECT = "raysweep"
 CHECK_TIMEOUT_S = 10

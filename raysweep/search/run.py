@@ -38,7 +38,7 @@ from raysweep.search.session.identity import Identity, check_digest
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
-from raysweep.tracking import Tracker
+from raysweep.tracking import Tracker, default_mode
 from raysweep.train.trial import TrialSpec
 from raysweep.trial_result import TrialResult
 
@@ -67,7 +67,7 @@ def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
             create_run(run, stack)
         write_study(run, study, data, identity)
         tracker = Tracker(
-            options.wandb,
+            options.wandb or default_mode(),
             run_folder=run,
             run_id=identity.run_id,
             group=options.name,

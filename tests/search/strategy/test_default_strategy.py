@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from raysweep.cli import cli
+from raysweep.commands import COMMANDS
 from raysweep.config import Budget, Objective, PrunerName, SamplerName, TrainingConfig
 from raysweep.search.strategy import curve_model as curves
 from raysweep.search.strategy.pruners import build_pruner, is_look
@@ -239,6 +239,6 @@ def test_a_space_that_is_all_fixed_runs_its_one_point_again_and_again(study):
 
 
 def test_the_command_line_offers_every_name():
-    offered = {option.name: option.type for option in cli.commands["tune"].params}
-    assert set(offered["strategy"].choices) == set(get_args(SamplerName))
+    offered = {option.name: option.type for option in COMMANDS.load("tune").params}
+    assert set(offered["sampler"].choices) == set(get_args(SamplerName))
     assert set(offered["pruner"].choices) == set(get_args(PrunerName))
