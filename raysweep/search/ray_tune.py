@@ -220,7 +220,13 @@ def run_trials(
             max_concurrent_trials=concurrency,
             reuse_actors=request.num_workers == 1,
         ),
-        run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0, callbacks=callbacks),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=callbacks,
+            progress_reporter=tune.CLIReporter(),  # silent, whereas that of notebooks clears the cell's output
+        ),
     )
     try:
         tuner.fit()
