@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 from raysweep.config import Budget
-from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 from search_spaces.fashion_cnn import STUDY
 
@@ -46,7 +46,7 @@ class Recorded:
 
     def __init__(self) -> None:
         rows = load_records()
-        self._space = PointSpace(build_study(1, 0).space)
+        self._space = UnitCube(build_study(1, 0).space)
         points = self._features([row["params"] for row in rows])
         self._accuracy = ExtraTreesRegressor(random_state=0).fit(points, [row["accuracy"] for row in rows])
         seconds = np.array([row["seconds"] for row in rows])

@@ -28,7 +28,7 @@ class SyneTuneStrategy(Strategy):
         self.trials: list[Trial] = []
         self.last_results: dict[int, dict[str, Any]] = {}
 
-    def propose(self, only_again: bool = False) -> tuple[int, dict[str, Any]]:
+    def propose(self, only_resumed: bool = False) -> tuple[int, dict[str, Any]]:
         """Number and point of a new trial."""
         suggestion = self.scheduler.suggest()
         assert suggestion is not None

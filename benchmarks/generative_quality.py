@@ -37,7 +37,7 @@ from raysweep.catalogue import load_study
 from raysweep.cluster.connection import connect
 from raysweep.data import pipeline
 from raysweep.data.images import ImageSet, PreparedData
-from raysweep.data.source import load_source
+from raysweep.data.sources import load_source
 from raysweep.study import Study
 from raysweep.tasks.gan.judge.network import judge_batches, load_judge
 from raysweep.tasks.gan.judge.store import ensure_judge

@@ -77,7 +77,7 @@ def measure_first_pass(images: Path, cache: Path) -> float:
     from raysweep.cluster.connection import connect
     from raysweep.config import DataConfig
     from raysweep.data import pipeline
-    from raysweep.data.source import load_source
+    from raysweep.data.sources import load_source
 
     connect("local")
     began = time.perf_counter()

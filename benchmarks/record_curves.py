@@ -26,8 +26,8 @@ from training_throughput import find_data, save_prepared
 from raysweep.data.idx import load_idx
 from raysweep.data.images import PreparedData
 from raysweep.data.records import Records, split_stratified
-from raysweep.data.source import load_idx_source
-from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.data.sources.idx_files import load_idx_source
+from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 from raysweep.train.loop import EpochReport, fit
 from raysweep.train.precision import prepare_process
@@ -45,7 +45,7 @@ def draw_images(records: Records, num_images: int) -> tuple[np.ndarray, np.ndarr
 
 def draw_params(study: Study, num: int) -> list[dict[str, Any]]:
     """Random points of the space, numbers rounded to 4 digits; a larger `num` begins with the same ones."""
-    space = PointSpace(study.space)
+    space = UnitCube(study.space)
     points = [space.to_params(row) for row in space.draw(np.random.default_rng(SEED), num)]
     return [{key: float(f"{v:.4g}") if type(v) is float else v for key, v in point.items()} for point in points]
 

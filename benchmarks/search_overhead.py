@@ -20,18 +20,17 @@ from _report import Interval, bootstrap_median, finish, warn_if_busy
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from raysweep.config import PrunerName, SamplerName
 from raysweep.search.strategy.curve_model import GRACE_EPOCHS
 from raysweep.search.strategy.pruners import build_pruner
 from raysweep.search.strategy.samplers import build_sampler
 from raysweep.search.strategy.strategy import Strategy
-from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
 GOAL_MS = 50.0
 SIZES = (10, 100, 1_000, 5_000)
-STRATEGIES: dict[str, tuple[SamplerName, PrunerName]] = {"default": ("default", "default"), "tpe": ("tpe", "median")}
+STRATEGIES: dict[str, tuple[str, str]] = {"default": ("default", "default"), "tpe": ("tpe", "median")}
 
 
 def build_study() -> Study:
@@ -77,7 +76,7 @@ def timed_ms(call: Callable[[], Any]) -> tuple[float, Any]:
 def measure(study: Study, strategy_name: str, size: int, repeats: int) -> tuple[Interval, Interval]:
     """Milliseconds of a proposal and of a report, in a study with `size` trials; the first of each is left out."""
     random = np.random.default_rng(size)
-    space = PointSpace(study.space)
+    space = UnitCube(study.space)
     sampler, pruner = STRATEGIES[strategy_name]
     optuna_study = optuna.create_study(
         direction="maximize", sampler=build_sampler(sampler, study), pruner=build_pruner(pruner, study)

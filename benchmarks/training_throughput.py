@@ -37,7 +37,7 @@ from raysweep import config_fields as fields
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
-from raysweep.data.source import DEBIAN_FOLDERS
+from raysweep.data.sources.fashion_mnist import DEBIAN_FOLDER
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process, resolve_precision
@@ -54,7 +54,7 @@ def find_data(given: Path | None) -> Path:
     """The folder with Fashion-MNIST's idx files."""
     root = os.environ.get("RAYSWEEP_DATA")
     places = [Path(root) / "fashion-mnist"] if root else []
-    places += [Path(__file__).resolve().parents[2] / "shared/data/fashion-mnist", DEBIAN_FOLDERS["fashion-mnist"]]
+    places += [Path(__file__).resolve().parents[2] / "shared/data/fashion-mnist", DEBIAN_FOLDER]
     places = [given] if given else places
     for place in places:
         if find_idx_file(place, "train-images-idx3-ubyte") and find_idx_file(place, "train-labels-idx1-ubyte"):

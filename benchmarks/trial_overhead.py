@@ -37,7 +37,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from raysweep.cluster.connection import connect
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
-from raysweep.data.source import load_source
+from raysweep.data.sources import load_source
 from raysweep.search.options import RunOptions
 from raysweep.search.run import run_study
 from raysweep.study import Study

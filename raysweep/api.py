@@ -1,26 +1,27 @@
 """The public functions: a search, its forecast, and a finished run, from Python."""
 
 import inspect
-import json
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from raysweep.errors import UsageError
+from raysweep.evaluate.test_figures import TestFigures
+from raysweep.run_folder import RunFolder
 from raysweep.search.flags import list_flags
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
+from raysweep.search.results import Results, load_results
 from raysweep.search.start import resolve_search
 from raysweep.study import Study
+from raysweep.trial_result import TrialResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from raysweep.evaluate.stored_model import StoredModel
-    from raysweep.planning.forecast import Plan
+    from raysweep.planning.forecast import Forecast
 
     @dataclass(frozen=True, kw_only=True)
     class _Keywords(Overrides, RunOptions):  # type: ignore[misc]
@@ -87,7 +88,7 @@ def tune(study: StudyLike, **keywords: Any) -> "Run":
 
 
 @_takes(_Keywords, Overrides, RunOptions)
-def plan(study: StudyLike, **keywords: Any) -> "Plan":
+def plan(study: StudyLike, **keywords: Any) -> "Forecast":
     """Forecasts what `tune` with the same arguments would take, after a short probe of the study.
 
     Prices are those of this head's cluster, else of ./cluster.yaml.
@@ -97,9 +98,9 @@ def plan(study: StudyLike, **keywords: Any) -> "Plan":
         DataError: the images cannot be had, or the disk cannot hold them decoded.
     """
     resolved, options = resolve_search(study, keywords)
-    from raysweep.planning.probe import find_cluster, plan_study
+    from raysweep.planning.probe import find_cluster, forecast_study
 
-    return plan_study(resolved, options, find_cluster())
+    return forecast_study(resolved, options, find_cluster())
 
 
 def load_run(folder: str | Path) -> "Run":
@@ -109,10 +110,7 @@ def load_run(folder: str | Path) -> "Run":
         UsageError: it is not the folder of a finished run.
     """
     folder = Path(folder).expanduser().resolve()
-    path = folder / "results.json"
-    if not path.is_file():
-        raise UsageError(f"{folder} is not the folder of a finished run: it has no results.json")
-    return Run(folder=folder, results=json.loads(path.read_text(encoding="utf-8")))
+    return Run(folder=folder, results=load_results(RunFolder(folder)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,35 +118,36 @@ class Run:
     """A finished run: what its results.json says, and its best model."""
 
     folder: Path
-    results: Any = field(repr=False)
-    """What results.json holds."""
+    """Where it lies."""
+    results: Results = field(repr=False)
+    """All that results.json holds."""
 
     @property
-    def best(self) -> SimpleNamespace:
-        """The best trial: `number`, `value`, `best_epoch`, `params`, `duration_s` ..."""
-        return SimpleNamespace(**self.results["best"])
+    def best(self) -> TrialResult:
+        """The trial of the best model: its `number`, `value`, `best_epoch`, `params`, `duration_s` ..."""
+        return self.results.best
 
     @property
-    def baseline(self) -> SimpleNamespace | None:
+    def baseline(self) -> TrialResult | None:
         """The trial of the study's own configuration; none: it was not run."""
-        return SimpleNamespace(**self.results["baseline"]) if self.results["baseline"] else None
+        return self.results.baseline
 
     @property
-    def test(self) -> SimpleNamespace:
-        """The figures of the test evaluation: `num_images`, `headline`, `accuracy` and whatever the task adds."""
-        return SimpleNamespace(**self.results["test"])
+    def test(self) -> TestFigures:
+        """The figures of the test evaluation; those of the task are attributes too: `test.accuracy`."""
+        return self.results.test
 
     @property
-    def lift(self) -> SimpleNamespace:
+    def lift(self) -> Mapping[str, Any]:
         """How much better than the baseline the best model is on the test images: `text`, and the task's figures."""
-        return SimpleNamespace(**self.results["test"]["lift"])
+        return self.results.test.lift
 
     @property
     def trials(self) -> "pd.DataFrame":
         """A row for each trial, by number: state, value, epochs, duration, error; each parameter has a column."""
         import pandas as pd
 
-        rows = [{**trial, **trial["params"]} for trial in self.results["trials"]]
+        rows = [{**asdict(trial), **trial.params} for trial in self.results.trials]
         return pd.DataFrame(rows).drop(columns="params").set_index("number")
 
     def predict(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -171,13 +170,12 @@ class Run:
         import torch
 
         from raysweep.evaluate.stored_model import load_model
-        from raysweep.train import checkpoint
 
-        best = self.folder / "best"
-        return load_model(best / checkpoint.WEIGHTS, best / "config.json", torch.device(device))
+        best = RunFolder(self.folder).best
+        return load_model(best.weights, best.config, torch.device(device))
 
     def __str__(self) -> str:
         """Describes the run as `raysweep tune` does at its end."""
         from raysweep.search.summary import describe_results
 
-        return describe_results({**self.results, "sync_command": None}, self.folder)
+        return describe_results({**self.results.to_json(), "sync_command": None}, self.folder)

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
 
 
-SamplerName = Literal["default", "tpe", "random", "gp", "cmaes", "nsga2"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["none", "cosine", "plateau", "one_cycle"]
-PrunerName = Literal["default", "asha", "hyperband", "median", "none"]
 WandbMode = Literal["online", "offline", "disabled"]
 
 KEEP_LEADING = 3
@@ -65,7 +63,7 @@ class DataConfig:
     """Where images come from and what a batch of them looks like."""
 
     source: str = "sample"
-    """A folder, `sample`, `mnist`, `fashion-mnist` or `kaggle:OWNER/NAME`."""
+    """A folder, `sample`, `mnist`, `fashion-mnist`, `kaggle:OWNER/NAME`, or one of your own: path/to/file.py:NAME."""
     image_size: int = 224
     """Side of the images that the model sees, in pixels; 8 to 2048."""
     cache_size: int | None = None

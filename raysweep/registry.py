@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -45,10 +46,33 @@ class Registry:
             )
         return load_object(references.get(name, name))
 
+    def build(self, name: str, kind: type[Any], *arguments: Any, **named: Any) -> Any:
+        """Calls the object of that name, a builder, with these arguments; it has to return a `kind`.
+
+        Raises:
+            UsageError: there is no such builder, it does not take the arguments, or it returns something else.
+        """
+        builder = self.load(name)
+        try:
+            inspect.signature(builder).bind(*arguments, **named)
+        except (TypeError, ValueError) as error:
+            takes = ", ".join([*(type(argument).__name__ for argument in arguments), *(f"{key}=..." for key in named)])
+            raise UsageError(f"the {self.what} {name} must be callable with ({takes}): {error}") from None
+        made = builder(*arguments, **named)
+        if not isinstance(made, kind):
+            raise UsageError(f"the {self.what} {name} must return a {kind.__name__}, got a {type(made).__name__}")
+        return made
+
 
 @functools.cache
 def _find_entry_points(group: str) -> tuple[Any, ...]:
     return tuple(entry_points(group=group))
+
+
+def resolve_reference(name: str) -> str:
+    """Makes the path in `path/to/file.py:Name` absolute, so that it holds in another folder; other names stay."""
+    place, _, attribute = name.rpartition(":")
+    return f"{Path(place).expanduser().resolve()}:{attribute}" if place.endswith(".py") else name
 
 
 def load_object(reference: str) -> Any:

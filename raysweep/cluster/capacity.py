@@ -56,7 +56,7 @@ def count_workers(node: Node, request: Request) -> int:
     return min(by_cpu, math.floor(node.num_gpus / request.gpus_per_worker + 1e-9))
 
 
-def plan_concurrency(nodes: Sequence[Node], request: Request) -> int:
+def count_concurrent_trials(nodes: Sequence[Node], request: Request) -> int:
     """How many trials run side by side. Decoding is done before they start, so that they may have all CPUs.
 
     Raises:

@@ -131,7 +131,7 @@ def list_nodes() -> list[Node]:
     ]
 
 
-def plan_nodes() -> list[Node]:
+def list_potential_nodes() -> list[Node]:
     """The living nodes and those that the autoscaler may add, known where the driver runs on the head."""
     nodes = list_nodes()
     here = ray.get_runtime_context().get_node_id()

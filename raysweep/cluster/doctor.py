@@ -23,10 +23,10 @@ from raysweep import atomic_files as files
 from raysweep.cluster import findings as checks
 from raysweep.cluster.capacity import default_request
 from raysweep.cluster.code import code_digest
-from raysweep.cluster.connection import connect, list_nodes, plan_nodes
+from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
 from raysweep.cluster.findings import Finding, NodeFacts
 from raysweep.data.pipeline import is_prepared
-from raysweep.data.source import load_source
+from raysweep.data.sources import load_source
 from raysweep.errors import UsageError
 from raysweep.study import Study
 
@@ -82,7 +82,7 @@ def diagnose(question: Question) -> list[Finding]:
         for writer in facts
         if not writer.write_error and writer.node_id not in names
     ]
-    planned = plan_nodes()
+    planned = list_potential_nodes()
     request = default_request(
         planned,
         num_workers=question.num_workers,

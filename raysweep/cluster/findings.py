@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from raysweep.cluster.capacity import Node, Request, plan_concurrency
+from raysweep.cluster.capacity import Node, Request, count_concurrent_trials
 from raysweep.errors import UsageError
 
 LOOPBACK = ("127.", "localhost", "[::1]")
@@ -137,7 +137,7 @@ def check_resources(nodes: Sequence[Node], request: Request) -> Finding:
     size = f"{_count(range(request.num_workers), 'worker')} of {request.cpus_per_worker:g} CPUs"
     size += f" and {request.gpus_per_worker:g} GPUs" if request.gpus_per_worker else ""
     try:
-        concurrency = plan_concurrency(nodes, request)
+        concurrency = count_concurrent_trials(nodes, request)
     except UsageError as error:
         arithmetic, _, mend = str(error).rpartition("; ")
         return Finding(check="resources", ok=False, text=arithmetic, mend=mend)

@@ -29,8 +29,11 @@ def plan(study: str, cluster: Path | None, as_json: bool, **values: Any) -> None
     from raysweep.search.start import resolve_search
 
     resolved, options = resolve_search(study, values)
-    from raysweep.planning.forecast import describe_plan, plan_to_json  # slow: after what can be refused without it
-    from raysweep.planning.probe import find_cluster, plan_study
+    from raysweep.planning.forecast import (
+        describe_forecast,
+        forecast_to_json,
+    )  # slow: after what can be refused without it
+    from raysweep.planning.probe import find_cluster, forecast_study
 
-    made = plan_study(resolved, options, cluster or find_cluster())
-    click.echo(json.dumps(plan_to_json(made), indent=2) if as_json else describe_plan(made))
+    forecast = forecast_study(resolved, options, cluster or find_cluster())
+    click.echo(json.dumps(forecast_to_json(forecast), indent=2) if as_json else describe_forecast(forecast))

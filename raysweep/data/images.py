@@ -96,7 +96,7 @@ class PreparedData:
         """The validation images."""
         return ImageSet(self.folder / "val")
 
-    def thin_out(self, folder: Path, num_train: int, num_val: int) -> "PreparedData":
+    def take_subset(self, folder: Path, num_train: int, num_val: int) -> "PreparedData":
         """A part of these data, at most so many images, evenly spaced, in a new `folder`; pixels are linked to."""
         folder.mkdir(parents=True)
         for path in self.folder.iterdir():

@@ -11,7 +11,7 @@ from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel, load_model
 from raysweep.evaluate.test_split import open_test
 from raysweep.registry import load_object
-from raysweep.run_folder import FINALISTS, model_folder, trial_folder
+from raysweep.run_folder import FINALISTS, RunFolder, trial_folder
 from raysweep.train import checkpoint
 from raysweep.trial_result import BASELINE
 
@@ -78,4 +78,4 @@ def load_baseline(run: Path, best: StoredModel, device: torch.device) -> StoredM
 
 
 def _history(run: Path, model: StoredModel) -> list[dict[str, float]]:
-    return files.read_json_lines(model_folder(run, model) / "metrics.jsonl")
+    return files.read_json_lines(RunFolder(run).find_training(model.number, model.finalist).path / "metrics.jsonl")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from raysweep.search.strategy.curve_model import GRACE_EPOCHS
-from raysweep.search.strategy.pruners import stops_early
-from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.search.strategy.pruners.default import stops_early
+from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 
 TRAINED_SHARE, LOW_TRAINED_SHARE = 0.30, 0.19
@@ -109,7 +109,7 @@ def draw_epochs(study: Study, random: np.random.Generator, trials: int) -> list[
     """How many epochs each trial is to have: those that the study names first, then points drawn uniformly."""
     points = study.starting_points[:trials]
     if study.space:
-        space = PointSpace(study.space, study.conditions)
+        space = UnitCube(study.space, study.conditions)
         points += [space.to_params(row) for row in space.draw(random, trials - len(points))]
     else:
         points += points[:1] * (trials - len(points))

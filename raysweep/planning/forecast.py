@@ -17,12 +17,12 @@ from raysweep.planning.estimate import (
     estimate_wall_time,
 )
 from raysweep.search.retention import count_kept
-from raysweep.search.strategy.pruners import MIN_TRIALS, stops_early
+from raysweep.search.strategy.pruners.default import MIN_TRIALS, stops_early
 from raysweep.study import Study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class Forecast:
     """What a search will take."""
 
     study: str
@@ -53,7 +53,7 @@ class Plan:
         return None if self.prices is None else sum(count * price for count, price in self.prices.values())
 
 
-def make_plan(
+def build_forecast(
     study: Study,
     *,
     request: Request,
@@ -63,14 +63,14 @@ def make_plan(
     cache_bytes: int,
     free_bytes: int,
     prices: Mapping[str, tuple[int, float]] | None,
-) -> Plan:
-    """The plan of a search on `nodes`, those that trials run on.
+) -> Forecast:
+    """The forecast of a search on `nodes`, those that trials run on.
 
     Raises:
         UsageError: memory, GPU memory or the disk cannot hold it; the message shows the arithmetic.
     """
     num_kept = count_kept(study) + 1
-    plan = Plan(
+    forecast = Forecast(
         study=study.name,
         trials=study.budget.trials,
         request=request,
@@ -86,10 +86,10 @@ def make_plan(
         free_bytes=free_bytes,
         prices=prices,
     )
-    problems = [*_check_memory(plan), *_check_gpu_memory(plan), *_check_disk(plan)]
+    problems = [*_check_memory(forecast), *_check_gpu_memory(forecast), *_check_disk(forecast)]
     if problems:
         raise UsageError("the search does not fit:\n  " + "\n  ".join(problems))
-    return plan
+    return forecast
 
 
 def nodes_in_use(nodes: Sequence[Node], request: Request, concurrency: int) -> list[Node]:
@@ -103,29 +103,29 @@ def nodes_in_use(nodes: Sequence[Node], request: Request, concurrency: int) -> l
     return used
 
 
-def _check_memory(plan: Plan) -> list[str]:
+def _check_memory(forecast: Forecast) -> list[str]:
     problems = []
-    for node in set(plan.nodes):
-        memory_bytes = min(other.memory_bytes for other in plan.nodes if other == node)
-        num = min(count_workers(node, plan.request), plan.concurrency * plan.request.num_workers)
-        if memory_bytes and num * plan.memory_bytes > memory_bytes:
-            fit = int(memory_bytes // plan.memory_bytes)
+    for node in set(forecast.nodes):
+        memory_bytes = min(other.memory_bytes for other in forecast.nodes if other == node)
+        num = min(count_workers(node, forecast.request), forecast.concurrency * forecast.request.num_workers)
+        if memory_bytes and num * forecast.memory_bytes > memory_bytes:
+            fit = int(memory_bytes // forecast.memory_bytes)
             way_on = (
                 f"--cpus-per-worker {node.num_cpus / fit:g} leaves room for {fit}"
                 if fit
                 else "lower training.batch_size, training.eval_batch_size or data.image_size with --set"
             )
             problems.append(
-                f"memory: {num} processes x {format_bytes(plan.memory_bytes)} = "
-                f"{format_bytes(num * plan.memory_bytes)} on a node of {node.num_cpus:g} CPUs that has "
+                f"memory: {num} processes x {format_bytes(forecast.memory_bytes)} = "
+                f"{format_bytes(num * forecast.memory_bytes)} on a node of {node.num_cpus:g} CPUs that has "
                 f"{format_bytes(memory_bytes)} for them; {way_on}"
             )
     return problems
 
 
-def _check_gpu_memory(plan: Plan) -> list[str]:
-    num = int(1 / plan.request.gpus_per_worker + 1e-9) if 0 < plan.request.gpus_per_worker < 1 else 1
-    point = max(plan.probe.points, key=lambda point: point.gpu_memory_bytes)
+def _check_gpu_memory(forecast: Forecast) -> list[str]:
+    num = int(1 / forecast.request.gpus_per_worker + 1e-9) if 0 < forecast.request.gpus_per_worker < 1 else 1
+    point = max(forecast.probe.points, key=lambda point: point.gpu_memory_bytes)
     if num * point.gpu_memory_bytes <= point.gpu_total_bytes:
         return []
     return [
@@ -135,21 +135,21 @@ def _check_gpu_memory(plan: Plan) -> list[str]:
     ]
 
 
-def _check_disk(plan: Plan) -> list[str]:
-    if plan.checkpoint_bytes <= plan.free_bytes:
+def _check_disk(forecast: Forecast) -> list[str]:
+    if forecast.checkpoint_bytes <= forecast.free_bytes:
         return []
     return [
-        f"disk: checkpoints take {format_bytes(plan.checkpoint_bytes)} ({describe_checkpoints(plan)}), "
-        f"{format_bytes(plan.free_bytes)} are free; give another --storage"
+        f"disk: checkpoints take {format_bytes(forecast.checkpoint_bytes)} ({describe_checkpoints(forecast)}), "
+        f"{format_bytes(forecast.free_bytes)} are free; give another --storage"
     ]
 
 
-def describe_checkpoints(plan: Plan) -> str:
+def describe_checkpoints(forecast: Forecast) -> str:
     """The arithmetic of `count_checkpoint_bytes`."""
-    best = max(point.best_bytes for point in plan.probe.points)
-    last = max(point.last_bytes for point in plan.probe.points)
+    best = max(point.best_bytes for point in forecast.probe.points)
+    last = max(point.last_bytes for point in forecast.probe.points)
     return (
-        f"{plan.num_kept} x {format_bytes(best)} + {plan.concurrency} running x "
+        f"{forecast.num_kept} x {format_bytes(best)} + {forecast.concurrency} running x "
         f"({format_bytes(best)} + 2 x {format_bytes(last)})"
     )
 
@@ -163,62 +163,63 @@ def format_bytes(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain JSON values, with what it costs."""
-    hours = {name: seconds / 3600 for name, seconds in fields.to_json(plan.wall).items()}
-    price = plan.price_per_hour
+def forecast_to_json(forecast: Forecast) -> dict[str, Any]:
+    """The forecast as plain JSON values, with what it costs."""
+    hours = {name: seconds / 3600 for name, seconds in fields.to_json(forecast.wall).items()}
+    price = forecast.price_per_hour
     cost = None if price is None else {name.removesuffix("_s"): price * value for name, value in hours.items()}
-    return {**fields.to_json(plan), "price_per_hour": price, "cost": cost}
+    return {**fields.to_json(forecast), "price_per_hour": price, "cost": cost}
 
 
-def describe_plan(plan: Plan) -> str:
-    """The plan for a person, a line for each of what it takes, and what it takes for granted."""
-    probe, request = plan.probe, plan.request
+def describe_forecast(forecast: Forecast) -> str:
+    """The forecast for a person, a line for each of what it takes, and what it takes for granted."""
+    probe, request = forecast.probe, forecast.request
     epochs_s = [point.epoch_s for point in probe.points]
     lines = {
-        "search": f"{plan.trials} trials of {plan.study}, each {_count(request.num_workers, 'worker')} of "
+        "search": f"{forecast.trials} trials of {forecast.study}, each {_count(request.num_workers, 'worker')} of "
         f"{request.cpus_per_worker:g} CPU and {request.gpus_per_worker:g} GPU",
         "probe": f"{_count(len(probe.points), 'point')} of the space, {PROBE_EPOCHS} epochs of "
         f"{probe.num_train:,} images, {probe.side_by_side} side by side, {probe.duration_s:.0f} s",
         "epoch": f"the baseline's {format_time(epochs_s[0])}, the points' {format_time(min(epochs_s))} to "
         f"{format_time(max(epochs_s))}",
-        "concurrency": f"{_count(plan.concurrency, 'trial')} side by side on {_count(len(plan.nodes), 'node')}",
-        "memory": _describe_memory(plan),
-        "disk": f"checkpoints {format_bytes(plan.checkpoint_bytes)} at most ({describe_checkpoints(plan)}) "
-        f"of {format_bytes(plan.free_bytes)} free; decoded images {format_bytes(plan.cache_bytes)}, there already",
-        "wall time": f"{format_time(plan.wall.expected_s)} expected, "
-        f"{format_time(plan.wall.low_s)} to {format_time(plan.wall.high_s)}",
+        "concurrency": f"{_count(forecast.concurrency, 'trial')} side by side on {_count(len(forecast.nodes), 'node')}",
+        "memory": _describe_memory(forecast),
+        "disk": f"checkpoints {format_bytes(forecast.checkpoint_bytes)} at most ({describe_checkpoints(forecast)}) "
+        f"of {format_bytes(forecast.free_bytes)} free; decoded images "
+        f"{format_bytes(forecast.cache_bytes)}, there already",
+        "wall time": f"{format_time(forecast.wall.expected_s)} expected, "
+        f"{format_time(forecast.wall.low_s)} to {format_time(forecast.wall.high_s)}",
     }
-    if plan.prices is not None:
-        lines["cost"] = _describe_cost(plan)
-    return "\n".join([*(f"{name:<13}{text}" for name, text in lines.items()), "", *_describe_assumptions(plan)])
+    if forecast.prices is not None:
+        lines["cost"] = _describe_cost(forecast)
+    return "\n".join([*(f"{name:<13}{text}" for name, text in lines.items()), "", *_describe_assumptions(forecast)])
 
 
-def _describe_memory(plan: Plan) -> str:
-    node = max(plan.nodes, key=lambda node: count_workers(node, plan.request))
-    num = min(count_workers(node, plan.request), plan.concurrency * plan.request.num_workers)
+def _describe_memory(forecast: Forecast) -> str:
+    node = max(forecast.nodes, key=lambda node: count_workers(node, forecast.request))
+    num = min(count_workers(node, forecast.request), forecast.concurrency * forecast.request.num_workers)
     has = f"of {format_bytes(node.memory_bytes)}" if node.memory_bytes else "; how much there is is not known"
-    on_gpu = max(point.gpu_memory_bytes for point in plan.probe.points)
+    on_gpu = max(point.gpu_memory_bytes for point in forecast.probe.points)
     return (
-        f"{num} x {format_bytes(plan.memory_bytes)} = {format_bytes(num * plan.memory_bytes)} {has} on a node"
+        f"{num} x {format_bytes(forecast.memory_bytes)} = {format_bytes(num * forecast.memory_bytes)} {has} on a node"
         + f"; {format_bytes(on_gpu)} of the GPU each" * bool(on_gpu)
     )
 
 
-def _describe_cost(plan: Plan) -> str:
-    assert plan.prices is not None
-    cost = plan_to_json(plan)["cost"]
-    nodes = " + ".join(f"{count} {kind} x {price:g}" for kind, (count, price) in plan.prices.items())
+def _describe_cost(forecast: Forecast) -> str:
+    assert forecast.prices is not None
+    cost = forecast_to_json(forecast)["cost"]
+    nodes = " + ".join(f"{count} {kind} x {price:g}" for kind, (count, price) in forecast.prices.items())
     return (
         f"{cost['expected']:.2f} expected, {cost['low']:.2f} to {cost['high']:.2f} "
-        f"({nodes} = {plan.price_per_hour:g} an hour, your prices)"
+        f"({nodes} = {forecast.price_per_hour:g} an hour, your prices)"
     )
 
 
-def _describe_assumptions(plan: Plan) -> list[str]:
+def _describe_assumptions(forecast: Forecast) -> list[str]:
     """What the figures take for granted."""
-    baseline = plan.probe.points[0]
-    others = sum(point.params != baseline.params for point in plan.probe.points)
+    baseline = forecast.probe.points[0]
+    others = sum(point.params != baseline.params for point in forecast.probe.points)
     texts = [
         "lengths of trials are drawn from the space, those of the named points are their own",
         f"trials take what the {_count(others, 'other point')} of the probe took"
@@ -226,12 +227,12 @@ def _describe_assumptions(plan: Plan) -> list[str]:
         else "all trials take what the baseline took, of memory too: no other point was probed",
         f"stopped early: {1 - TRAINED_SHARE:.0%} of the epochs as expected, {1 - LOW_TRAINED_SHARE:.0%} at best (as on "
         "LCBench's curves), none at worst"
-        if plan.stops_early
+        if forecast.stops_early
         else f"no trial is stopped early: there are fewer than {MIN_TRIALS}, or all alike, or two objectives",
         "measured beside whatever else ran on the nodes; a probe on busy nodes tells of busy nodes",
         "not counted: early stopping within a trial, nodes that have yet to start, the final evaluation",
-        *(["cost: as if the nodes that are paid for were as fast as those of the probe"] if plan.prices else []),
-        *(f"could not be trained: {failure}" for failure in plan.probe.failures),
+        *(["cost: as if the nodes that are paid for were as fast as those of the probe"] if forecast.prices else []),
+        *(f"could not be trained: {failure}" for failure in forecast.probe.failures),
     ]
     return [f"- {text}" for text in texts]
 

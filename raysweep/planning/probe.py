@@ -15,13 +15,13 @@ from typing import Any
 from raysweep import atomic_files as files
 from raysweep import config_fields as fields
 from raysweep.cluster.capacity import Request, count_workers
-from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, plan_nodes
+from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
 from raysweep.planning.estimate import PROBE_EPOCHS, Probe, ProbedPoint
-from raysweep.planning.forecast import Plan, make_plan, nodes_in_use
+from raysweep.planning.forecast import Forecast, build_forecast, nodes_in_use
 from raysweep.planning.prices import load_cluster, price_nodes
 from raysweep.run_folder import trial_folder
 from raysweep.search.options import RunOptions
@@ -69,7 +69,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
         batch = short.training.batch_size
         baseline = dataclasses.replace(short, space={}, conditions=(), points=(), budget=Budget(trials=side_by_side))
         folder = Path(name) / "step"
-        part = _Part(study=baseline, data=data.thin_out(folder / "data", batch, batch), folder=folder)
+        part = _Part(study=baseline, data=data.take_subset(folder / "data", batch, batch), folder=folder)
         points, failures = _run(part, data, request, side_by_side)
         speed = data.info.num_train / max(point.train_s for point in points)
         if batch / speed < SLOW_STEP_S:
@@ -78,7 +78,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
             folder = Path(name) / "points"
             part = _Part(
                 study=dataclasses.replace(short, budget=Budget(trials=num_trials)),
-                data=data.thin_out(folder / "data", num_train, num_val),
+                data=data.take_subset(folder / "data", num_train, num_val),
                 folder=folder,
             )
             points, failures = _run(part, data, request, side_by_side)
@@ -169,7 +169,7 @@ def _count_val(config: TrialConfig, data: PreparedData) -> int:
     return min(data.info.num_val, most or data.info.num_val)
 
 
-def plan_study(study: Study, options: RunOptions, cluster: Path | None) -> Plan:
+def forecast_study(study: Study, options: RunOptions, cluster: Path | None) -> Forecast:
     """The plan of a study after a probe of it. Images are decoded, if they are not yet, and stay so for the search.
 
     `cluster`: the configuration of a cluster that may have prices.
@@ -181,11 +181,11 @@ def plan_study(study: Study, options: RunOptions, cluster: Path | None) -> Plan:
     check_study(study, options.num_workers)
     config = load_cluster(cluster) if cluster else {}
     request, concurrency = size_trials(study, options)
-    nodes = nodes_in_use(plan_nodes(), request, concurrency)
+    nodes = nodes_in_use(list_potential_nodes(), request, concurrency)
     prices = price_nodes(config, nodes)
     data, test_folder = prepare_data(study, options)
     living = sum(count_workers(node, request) for node in list_nodes()) // request.num_workers
-    return make_plan(
+    return build_forecast(
         study,
         request=request,
         concurrency=concurrency,

@@ -5,9 +5,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysweep.config import Budget, Objective, PrunerName, SamplerName, check_config
+from raysweep.config import Budget, Objective, check_config
+from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
+from raysweep.registry import resolve_reference
 from raysweep.search.flags import flag
+from raysweep.search.strategy.pruners import PRUNERS, build_pruner
+from raysweep.search.strategy.samplers import SAMPLERS, build_sampler
 from raysweep.study import Study
 
 
@@ -28,7 +32,7 @@ class Overrides:
     """Changes of a study; none: the study's own. Each field is a flag of `tune`."""
 
     data: str | None = field(default=None, metadata=flag(metavar="PATH|sample"))
-    """A folder of images or idx files, or the built-in sample."""
+    """A folder of images or idx files, the built-in sample, or a source of your own: FILE.py:NAME."""
     trials: int | None = None
     """Trials in all, the baseline and failed ones included."""
     max_epochs: int | None = None
@@ -43,14 +47,21 @@ class Overrides:
     """Of the search and of every trial; default: 0."""
     second_objective: str | None = field(default=None, metadata=flag(metavar="METRIC[:DIRECTION]"))
     """Also model/num_parameters, model/latency_ms or val/NAME:maximize, for a Pareto front; no early stopping."""
-    sampler: SamplerName | None = field(default=None, metadata=flag("--sampler", "--strategy"))
-    """What proposes trials: a model of learning curves, or one of Optuna's samplers."""
-    pruner: PrunerName | None = None
-    """What stops trials early: the model of learning curves, or one of Optuna's pruners."""
+    sampler: str | None = field(default=None, metadata=flag("--sampler", "--strategy"))
+    """What proposes trials: default (a model of learning curves), tpe, random, gp, cmaes, nsga2, or one of your own: a
+    package's, or FILE.py:NAME."""
+    pruner: str | None = None
+    """What stops trials early: default (the model of learning curves), asha, hyperband, median, none, or one of your
+    own: a package's, or FILE.py:NAME."""
     finalists: int | None = field(default=None, metadata=flag(metavar="K"))
     """Trains the K best configurations and the baseline again."""
     seeds: int | None = field(default=None, metadata=flag(metavar="S"))
     """With how many seeds each of the --finalists."""
+
+    def __post_init__(self) -> None:
+        for name in ("sampler", "pruner"):  # a run keeps them, and may be resumed from another folder
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, resolve_reference(value))
 
     def over(self, earlier: "Overrides") -> "Overrides":
         """Joins these changes with the earlier ones, which hold where these say nothing."""
@@ -79,6 +90,7 @@ class Overrides:
             study = check_config(
                 lambda: dataclasses.replace(study, second_objective=Objective.parse(second)), "--second-objective"
             )
+        self._check_names(study)
         if study.second_objective is not None:
             self._check_for_two_objectives()
         return study
@@ -90,6 +102,14 @@ class Overrides:
                 "--finalists K, at least 1, and --seeds S, at least 2, go together, got "
                 f"--finalists {self.finalists} and --seeds {self.seeds}; for example --finalists 3 --seeds 3"
             )
+
+    def _check_names(self, study: Study) -> None:
+        """Refuses a sampler, pruner or source of images that is unknown or broken; built-in ones are not imported."""
+        check_source_name(study.data.source)
+        if self.sampler is not None and self.sampler not in SAMPLERS.built_in:
+            build_sampler(self.sampler, study)
+        if self.pruner is not None and self.pruner not in PRUNERS.built_in:
+            build_pruner(self.pruner, study)
 
     def _check_for_two_objectives(self) -> None:
         if self.finalists is not None:

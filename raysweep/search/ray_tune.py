@@ -70,7 +70,7 @@ class SearchDriver:
     def start(self, trial_id: str) -> TrialSpec | None:
         """The next trial, or none when there is none to start."""
         late = self.deadline is not None and self._began and time.monotonic() > self.deadline
-        proposal = self.strategy.propose(only_again=bool(late))
+        proposal = self.strategy.propose(only_resumed=bool(late))
         if proposal is None:
             return None
         number, params = proposal

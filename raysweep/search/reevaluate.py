@@ -10,7 +10,7 @@ from raysweep import config_fields as fields
 from raysweep.cluster.connection import connect
 from raysweep.config import DataConfig
 from raysweep.data import pipeline
-from raysweep.data.source import load_source
+from raysweep.data.sources import load_source
 from raysweep.errors import UsageError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.search.session.identity import check_digest

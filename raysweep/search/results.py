@@ -1,114 +1,212 @@
-"""What a run leaves in its folder beside its trials: study.json, results.json and best/."""
+"""The results of a run: what results.json holds, written and read. Imports no torch."""
 
-import dataclasses
 import json
 import platform
-import shutil
-from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from raysweep import __version__
 from raysweep import atomic_files as files
 from raysweep import config_fields as fields
 from raysweep.cluster.capacity import Node
 from raysweep.config import Objective
-from raysweep.data.images import PreparedData
-from raysweep.run_folder import FINALISTS, trial_folder
-from raysweep.search.finalists.statistics import Finalist, best_run, find_winner
-from raysweep.search.pareto import describe_trial, record_front
-from raysweep.search.ranking import rank_results
-from raysweep.search.session.identity import Identity
-from raysweep.study import Study
-from raysweep.train import checkpoint
-from raysweep.trial_result import BASELINE, TrialResult
+from raysweep.data.images import DataInfo
+from raysweep.errors import UsageError
+from raysweep.evaluate.test_figures import TestFigures
+from raysweep.run_folder import RunFolder
+from raysweep.trial_result import TrialResult
+
+SCHEMA_VERSION = 1
+"""Of results.json; files without one are from before there were versions, and have the keys of version 1."""
 
 
-def keep_best(run: Path, study: Study, results: list[TrialResult]) -> TrialResult:
-    """Copies the best trial's model to `best/`."""
-    best = rank_results(results, study.objectives)[0]
-    _copy_model(trial_folder(run, best.number), run / "best")
-    return best
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalistRecord:
+    """A configuration of the search that was trained again."""
+
+    trial: int
+    """Its number in the search."""
+    params: dict[str, Any]
+    """The point; its values are of any type that a space has."""
+    search_value: float | None
+    """Its objective in the search; none: it did not complete there."""
+    trainings: tuple[int, ...]
+    """Numbers of its trainings, each with a seed of its own; `runs` in results.json."""
+    values: tuple[float | None, ...]
+    """The objective of each training; none: it failed."""
+    errors: tuple[str | None, ...]
+    mean: float | None
+    """Over all seeds; none: one failed."""
+    low: float | None
+    """Lower end of the mean's 95 % interval."""
+    high: float | None
+    optimism: float | None
+    """The search's value minus the mean."""
 
 
-def keep_winner(run: Path, objective: Objective, finalists: Sequence[Finalist]) -> TrialResult | None:
-    """Copies the best seed's model of the winner to `best/`, and of the baseline to where the final evaluation looks.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalistsLift:
+    """The winner's mean minus the baseline's, with its 95 % interval."""
 
-    Returns how that seed ended, under the number that the configuration has in the search; none without a winner.
+    difference: float
+    low: float
+    high: float
+    includes_zero: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalistsRecord:
+    """What training the best configurations again said of the search."""
+
+    requested: int
+    """How many finalists were asked for, beside the baseline."""
+    seeds: int
+    """How many seeds were asked for; a configuration may have trainings with more from before."""
+    intervals: str
+    """How the intervals were computed."""
+    configurations: tuple[FinalistRecord, ...]
+    """The baseline first."""
+    winner: int | None
+    """Number of its trial in the search; none: each configuration has a seed that failed."""
+    optimism: float | None
+    """Of the configuration that led the search."""
+    lift: FinalistsLift | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """The nodes of the cluster as the run ended."""
+
+    processor: str
+    num_nodes: int
+    num_cpus: float
+    num_gpus: float
+
+    @staticmethod
+    def describe(nodes: Sequence[Node]) -> "Machine":
+        """Sums up nodes."""
+        return Machine(
+            processor=platform.machine(),
+            num_nodes=len(nodes),
+            num_cpus=sum(node.num_cpus for node in nodes),
+            num_gpus=sum(node.num_gpus for node in nodes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """What a finished run found."""
+
+    schema_version: int = SCHEMA_VERSION
+    study: str
+    """Its name."""
+    objective: Objective
+    second_objective: Objective | None = None
+    pareto_front: tuple[int, ...] = ()
+    """Trials from the best by the first objective on; empty with one objective."""
+    max_epochs: int | None = None
+    """What `--max-epochs` limited trials to; none: nothing."""
+    trials: tuple[TrialResult, ...]
+    """All of them, by number."""
+    best: TrialResult
+    """The trial that `best/` is from; of finalists the winner's best seed, under its number in the search."""
+    baseline: TrialResult | None
+    finalists: FinalistsRecord | None = None
+    """None: none were asked for."""
+    test: TestFigures
+    data: DataInfo
+    machine: Machine
+    duration_s: float
+    """Wall time of the session that ended the run."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the content of results.json."""
+        two = self.second_objective is not None
+        front = {"second_objective": fields.to_json(self.second_objective), "pareto_front": list(self.pareto_front)}
+        return {
+            "schema_version": self.schema_version,
+            "study": self.study,
+            "objective": fields.to_json(self.objective),
+            **(front if two else {}),
+            "max_epochs": self.max_epochs,
+            "trials": [_trial_to_json(trial, two) for trial in self.trials],
+            "best": _trial_to_json(self.best, two),
+            "baseline": self.baseline and _trial_to_json(self.baseline, two),
+            "finalists": self.finalists and _finalists_to_json(self.finalists),
+            "test": self.test.to_json(),
+            "data": fields.to_json(self.data),
+            "machine": fields.to_json(self.machine),
+            "duration_s": self.duration_s,
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Results":
+        """Builds the results from the content of a results.json of this version or an earlier one.
+
+        Raises:
+            UsageError: a later version wrote it, or it is not valid.
+        """
+        version = values.get("schema_version", SCHEMA_VERSION)
+        if version > SCHEMA_VERSION:
+            raise UsageError(
+                f"results.json must have schema version {SCHEMA_VERSION} at most, got {version}: a later raysweep "
+                "wrote it; install that"
+            )
+        finalists = values.get("finalists")
+        return fields.from_json(
+            Results,
+            {
+                **values,
+                "trials": [_trial_from_json(trial) for trial in values["trials"]],
+                "best": _trial_from_json(values["best"]),
+                "baseline": values["baseline"] and _trial_from_json(values["baseline"]),
+                "finalists": finalists and _finalists_from_json(finalists),
+                "test": TestFigures.from_json(values["test"]),
+            },
+        )
+
+
+def load_results(folder: RunFolder) -> Results:
+    """Reads the results of a finished run.
+
+    Raises:
+        UsageError: the folder is not that of a finished run, or results.json is damaged or of a later version.
     """
-    winner = find_winner(finalists, objective)
-    if winner is None:
-        return None
-    for finalist, target in ((finalists[0], run / FINALISTS / "baseline"), (winner, run / "best")):
-        best = best_run(finalist, objective)
-        if best is not None:
-            folder = trial_folder(run / FINALISTS, best.number)
-            _copy_model(folder, target, number=finalist.trial.number, finalist=best.number)
-    assert best is not None
-    return dataclasses.replace(best, number=winner.trial.number)
+    if not folder.results.is_file():
+        raise UsageError(f"{folder.path} is not the folder of a finished run: it has no {folder.results.name}")
+    try:
+        return Results.from_json(json.loads(folder.results.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{folder.results} must hold the results of a run, got {type(error).__name__}: {error}; take a copy of it "
+            "from a backup, or go on with --resume, which writes it again once it is removed"
+        ) from error
 
 
-def _copy_model(folder: Path, target: Path, **numbers: int) -> None:
-    """Copies a trial's best weights, and its configuration with other `numbers`."""
-    weights = folder / "best" / checkpoint.WEIGHTS
-    files.write_atomically(target / checkpoint.WEIGHTS, lambda path: _copy(weights, path))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    files.write_json(target / "config.json", {**config, **numbers})
+def save_results(folder: RunFolder, results: Results) -> None:
+    """Writes results.json, atomically."""
+    files.write_json(folder.results, results.to_json())
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
+def _trial_to_json(trial: TrialResult, two_objectives: bool) -> dict[str, Any]:
+    """Returns a trial as results.json has it; `values` are both objectives of the best epoch, where there are two."""
+    row = fields.to_json(trial)
+    second = row.pop("second_value")
+    return {**row, "values": [trial.value, second]} if two_objectives else row
 
 
-def write_study(run: Path, study: Study, data: PreparedData, identity: Identity) -> None:
-    """Writes study.json: the study as resolved, what identifies the run, versions, and the digest of the images."""
-    versions = {"raysweep": __version__, "python": platform.python_version(), "torch": torch.__version__}
-    versions |= {name: version(name) for name in ("ray", "optuna")}
-    files.write_json(
-        run / "study.json",
-        {
-            **study.to_json(),
-            **identity.to_json(),
-            "max_epochs": identity.overrides.max_epochs,
-            "versions": versions,
-            "data_digest": data.info.digest,
-        },
-    )
+def _trial_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    row = {name: value for name, value in values.items() if name != "values"}
+    return {**row, "second_value": values["values"][1]} if "values" in values else row
 
 
-def build_record(
-    study: Study,
-    data: PreparedData,
-    results: list[TrialResult],
-    best: TrialResult,
-    test: dict[str, Any],
-    *,
-    nodes: list[Node],
-    max_epochs: int | None,
-    duration_s: float,
-    finalists: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """What results.json holds; `duration_s` is of the session that ends the run."""
-    baseline = next((result for result in results if result.number == BASELINE), None)
-    return {
-        "study": study.name,
-        "objective": fields.to_json(study.objective),
-        **record_front(study, results),
-        "max_epochs": max_epochs,
-        "trials": [describe_trial(study, result) for result in results],
-        "best": describe_trial(study, best),
-        "baseline": describe_trial(study, baseline) if baseline else None,
-        "finalists": finalists,
-        "test": test,
-        "data": fields.to_json(data.info),
-        "machine": {
-            "processor": platform.machine(),
-            "num_nodes": len(nodes),
-            "num_cpus": sum(node.num_cpus for node in nodes),
-            "num_gpus": sum(node.num_gpus for node in nodes),
-        },
-        "duration_s": round(duration_s, 3),
-    }
+def _finalists_to_json(record: FinalistsRecord) -> dict[str, Any]:
+    def rename(row: dict[str, Any]) -> dict[str, Any]:
+        return {"runs" if name == "trainings" else name: value for name, value in row.items()}
+
+    values = fields.to_json(record)
+    return {**values, "configurations": [rename(row) for row in values["configurations"]]}
+
+
+def _finalists_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "configurations": [{**row, "trainings": row["runs"]} for row in values["configurations"]]}

@@ -11,7 +11,7 @@ from raysweep.config import KEEP_LEADING, Objective
 from raysweep.data.images import space_evenly
 from raysweep.run_folder import trial_folder
 from raysweep.search.ranking import best_of_points, find_front, rank_results
-from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 from raysweep.trial_result import BASELINE, TrialResult
 
@@ -45,7 +45,7 @@ def count_kept(study: Study, num_leading: int = KEEP_LEADING) -> int:
     """How many models `keep_for_search` keeps at most; groups of the final evaluation that random points meet."""
     points = list(study.starting_points)
     if study.space:
-        space = PointSpace(study.space, study.conditions)
+        space = UnitCube(study.space, study.conditions)
         points += map(space.to_params, space.draw(np.random.default_rng(0), NUM_DRAWN))
     groups = {study.trial_config(point, BASELINE).task.comparison_group for point in points}
     on_front = KEEP_FRONT if study.second_objective else 0

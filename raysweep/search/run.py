@@ -13,17 +13,18 @@ import ray
 import torch
 
 from raysweep import atomic_files as files
-from raysweep.cluster.capacity import Request, default_request, plan_concurrency
-from raysweep.cluster.connection import connect, list_nodes, plan_nodes
+from raysweep.cluster.capacity import Request, count_concurrent_trials, default_request
+from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
-from raysweep.data.source import load_source
+from raysweep.data.sources import load_source
 from raysweep.errors import StudyFailedError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.stored_model import save_config
 from raysweep.run_folder import FINALISTS, trial_folder
+from raysweep.search.best_model import build_record, keep_best, keep_winner, write_study
 from raysweep.search.finalists.retraining import open_confirmation
 from raysweep.search.finalists.statistics import Finalist, choose_finalists, summarise_finalists
 from raysweep.search.live_table import LiveTable
@@ -32,7 +33,6 @@ from raysweep.search.options import RunOptions
 from raysweep.search.pareto import announce_two_objectives, draw_front
 from raysweep.search.preflight import check_models, check_study
 from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
-from raysweep.search.results import build_record, keep_best, keep_winner, write_study
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session.identity import Identity, check_digest
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
@@ -103,14 +103,14 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
     connect(options.address)
     request: Request = check_config(
         lambda: default_request(
-            plan_nodes(),
+            list_potential_nodes(),
             num_workers=options.num_workers,
             cpus_per_worker=options.cpus_per_worker,
             gpus_per_worker=options.gpus_per_worker,
         ),
         "a trial's size",
     )
-    return request, min(plan_concurrency(plan_nodes(), request), study.budget.trials)
+    return request, min(count_concurrent_trials(list_potential_nodes(), request), study.budget.trials)
 
 
 def prepare_data(study: Study, options: RunOptions) -> tuple[PreparedData, Path]:
@@ -144,7 +144,7 @@ def _search(
     table = LiveTable(study.objectives, study.budget.trials, deadline, strategy.results())
     shutil.rmtree(run / ".ray", ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
-        scratch = Path(local_scratch) if len(plan_nodes()) == 1 else run / ".ray"
+        scratch = Path(local_scratch) if len(list_potential_nodes()) == 1 else run / ".ray"
 
         def make_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
             config = strategy.trial_config(number, params)

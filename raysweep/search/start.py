@@ -8,6 +8,7 @@ from typing import Any
 
 from raysweep import config_fields as fields
 from raysweep.catalogue import load_study
+from raysweep.data.sources import resolve_source
 from raysweep.errors import UsageError
 from raysweep.search.flags import list_flags
 from raysweep.search.options import RunOptions, check_name
@@ -47,7 +48,7 @@ def build_overrides(values: Mapping[str, Any]) -> Overrides:
     """
     said = {name: value for name, value in _pick(values, Overrides).items() if value is not None}
     if "data" in said:
-        said["data"] = resolve_source(said["data"])
+        said["data"] = resolve_source(str(said["data"]))
     return fields.from_json(Overrides, said)
 
 
@@ -64,11 +65,6 @@ def check_keywords(values: Mapping[str, Any]) -> None:
             raise UsageError(f"unknown keyword {name!r}: {spelled[name].names[0]} is {spelled[name].field}= in Python")
         if name not in flags:
             raise UsageError(fields.unknown_name("keyword", name, flags))
-
-
-def resolve_source(data: str | Path) -> str:
-    """Returns the absolute path that --data names, or `sample`."""
-    return "sample" if data == "sample" else str(Path(data).expanduser().resolve())
 
 
 def find_data_root() -> Path | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from raysweep.cluster.autoscaling import nodes_to_come
-from raysweep.cluster.capacity import Node, default_request, plan_concurrency
+from raysweep.cluster.capacity import Node, count_concurrent_trials, default_request
 
 HEAD, GPU = Node(num_cpus=8), Node(num_cpus=4, num_gpus=1)
 
@@ -48,4 +48,4 @@ def test_a_trial_asks_for_a_gpu_before_any_gpu_node_is_there():
     nodes = [HEAD, *nodes_to_come(make_config(), [HEAD])]
     request = default_request(nodes, num_workers=1, cpus_per_worker=None, gpus_per_worker=None)
     assert (request.gpus_per_worker, request.cpus_per_worker) == (1, 4)
-    assert plan_concurrency(nodes, request) == 4
+    assert count_concurrent_trials(nodes, request) == 4

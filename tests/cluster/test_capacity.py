@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysweep.cluster.capacity import Node, Request, default_request, plan_concurrency
+from raysweep.cluster.capacity import Node, Request, count_concurrent_trials, default_request
 from raysweep.errors import UsageError
 
 LAPTOP = [Node(num_cpus=2)]
@@ -23,7 +23,7 @@ GPU_NODES = [Node(num_cpus=8), Node(num_cpus=16, num_gpus=4), Node(num_cpus=8, n
     ],
 )
 def test_concurrency(nodes, request_, concurrency):
-    assert plan_concurrency(nodes, request_) == concurrency
+    assert count_concurrent_trials(nodes, request_) == concurrency
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_concurrency(nodes, request_, concurrency):
 )
 def test_what_can_never_fit_fails_with_the_arithmetic(request_):
     with pytest.raises(UsageError, match=r"the cluster's 1 node\(s\) hold \d .*2 CPUs and 0 GPUs hold \d"):
-        plan_concurrency(LAPTOP, request_)
+        count_concurrent_trials(LAPTOP, request_)
 
 
 def test_defaults_follow_the_cluster():

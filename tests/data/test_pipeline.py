@@ -23,11 +23,11 @@ from raysweep.config import DataConfig
 from raysweep.data import pipeline
 from raysweep.data.batches import Worker, iterate_evaluation, iterate_training
 from raysweep.data.decode import decode_image
-from raysweep.data.folder import load_folder
 from raysweep.data.idx import load_idx
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.data.records import SPLITS, Source
-from raysweep.data.source import load_idx_source
+from raysweep.data.sources.idx_files import load_idx_source
+from raysweep.data.sources.image_folder import load_folder
 from raysweep.errors import DataError
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
@@ -237,7 +237,7 @@ def test_the_second_run_needs_no_ray(cars: Path, prepared: tuple[PreparedData, P
         "from pathlib import Path\n"
         "from raysweep.config import DataConfig\n"
         "from raysweep.data import pipeline\n"
-        "from raysweep.data.folder import load_folder\n"
+        "from raysweep.data.sources.image_folder import load_folder\n"
         "source = load_folder(Path(sys.argv[1]), name='cars', split_seed=0)\n"
         "data, test = pipeline.prepare(source, DataConfig(image_size=32), Path(sys.argv[2]))\n"
         "assert not ray.is_initialized()\n"
@@ -345,7 +345,7 @@ def test_a_run_killed_while_decoding_leaves_no_cache(cars: Path, tmp_path: Path)
         "from pathlib import Path\n"
         "from raysweep.config import DataConfig\n"
         "from raysweep.data import pipeline\n"
-        "from raysweep.data.folder import load_folder\n"
+        "from raysweep.data.sources.image_folder import load_folder\n"
         "pipeline._run = lambda *_: __import__('time').sleep(60)\n"
         "source = load_folder(Path(sys.argv[1]), name='cars', split_seed=0)\n"
         "pipeline.prepare(source, DataConfig(image_size=32), Path(sys.argv[2]))\n"
@@ -436,7 +436,7 @@ def test_a_set_larger_than_the_object_store_streams(tmp_path: Path, make_idx_fol
         "from raysweep.config import DataConfig\n"
         "from raysweep.data import pipeline\n"
         "from raysweep.data.batches import Worker, iterate_training\n"
-        "from raysweep.data.source import load_idx_source\n"
+        "from raysweep.data.sources.idx_files import load_idx_source\n"
         "ray.init('local', num_cpus=1, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)\n"
         "store = ray.cluster_resources()['object_store_memory']\n"
         "config = DataConfig(image_size=160)\n"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysweep.data.folder import load_folder
 from raysweep.data.records import Records, Source, split_stratified
+from raysweep.data.sources.image_folder import load_folder
 from raysweep.errors import DataError
 
 

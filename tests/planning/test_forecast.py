@@ -20,7 +20,7 @@ from raysweep.planning.estimate import (
     estimate_wall_time,
     schedule,
 )
-from raysweep.planning.forecast import describe_plan, make_plan, nodes_in_use, plan_to_json
+from raysweep.planning.forecast import build_forecast, describe_forecast, forecast_to_json, nodes_in_use
 from raysweep.planning.prices import load_cluster, price_nodes
 
 GB = 10**9
@@ -53,7 +53,7 @@ def plan(study, **changes):
         "free_bytes": GB,
         "prices": None,
     }
-    return make_plan(study, **{**values, **changes})
+    return build_forecast(study, **{**values, **changes})
 
 
 @pytest.fixture
@@ -140,12 +140,12 @@ def test_the_range_is_what_early_stopping_may_save(make_study):
 
 
 def test_what_fits_is_described(study):
-    text = describe_plan(plan(study))
+    text = describe_forecast(plan(study))
     assert "2 trials side by side on 1 node" in text
     assert "2 x 2 GB = 4 GB of 8 GB" in text
     assert "decoded images 7 GB" in text
     assert "cost" not in text
-    assert json.loads(json.dumps(plan_to_json(plan(study))))["concurrency"] == 2
+    assert json.loads(json.dumps(forecast_to_json(plan(study))))["concurrency"] == 2
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_only_so_many_processes_are_counted_as_run_at_once(study):
     large = make_probe(dataclasses.replace(POINT, memory_bytes=5 * GB))
     assert plan(study, probe=large, concurrency=1).concurrency == 1
     unknown = Node(num_cpus=2)
-    assert "not known" in describe_plan(plan(study, probe=large, nodes=[unknown]))
+    assert "not known" in describe_forecast(plan(study, probe=large, nodes=[unknown]))
 
 
 def test_checkpoints_are_the_largest_of_all_points():
@@ -230,8 +230,8 @@ def test_the_head_and_the_nodes_of_trials_are_paid_for(config, nodes, counts):
 def test_cost_is_hours_times_prices(fixed_study):
     priced = price_nodes(make_cluster(), [GPU, GPU])
     made = plan(fixed_study, nodes=[GPU, GPU], request=Request(cpus_per_worker=4), prices=priced)
-    assert plan_to_json(made)["cost"]["expected"] == pytest.approx(2.25 * made.wall.expected_s / 3600)
-    assert "2 gpu x 1 + 1 head x 0.25 = 2.25 an hour" in describe_plan(made)
+    assert forecast_to_json(made)["cost"]["expected"] == pytest.approx(2.25 * made.wall.expected_s / 3600)
+    assert "2 gpu x 1 + 1 head x 0.25 = 2.25 an hour" in describe_forecast(made)
 
 
 @pytest.mark.parametrize("config", [{}, {"metadata": {}}, {"metadata": None}])

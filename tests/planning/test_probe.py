@@ -20,7 +20,7 @@ from raysweep.train.usage import Usage, UsageRecorder, peak_memory, usage_path
 def test_a_part_of_the_images_is_spread_over_all_of_them(tmp_path, save_prepared, draw_squares):
     data = save_prepared(tmp_path / "all", {"train": draw_squares(80, 0), "val": draw_squares(20, 1)}, "abcd")
     (data.folder / "judge.safetensors").write_text("beside the images")
-    part = data.thin_out(tmp_path / "part", 5, 1000)
+    part = data.take_subset(tmp_path / "part", 5, 1000)
     assert (part.info.num_train, part.info.num_val) == (len(part.train), len(part.val)) == (5, 20)
     chosen = np.array([0, 20, 40, 59, 79])
     assert (part.train.gather(np.arange(5)) == data.train.gather(chosen)).all()

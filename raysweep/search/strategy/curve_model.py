@@ -1,4 +1,4 @@
-"""What an Optuna study's learning curves tell of where trials end: the model behind the default strategy."""
+"""Predicts final values from the learning curves of an Optuna study: the model behind the default strategy."""
 
 import math
 from collections.abc import Sequence
@@ -9,28 +9,28 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from raysweep.search.strategy.gaussian_process import Array, Kernel, Points, Posterior, prior_mean
-from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 
 GRACE_EPOCHS = 3
-"""Epochs before which a curve is not looked at: on several tasks a first epoch tells the opposite of the last."""
+"""First epoch of a curve that the model sees: on several tasks earlier ones tell the opposite of the last."""
 LOOKS = 4
-"""Of a curve the model sees the last epoch, those at a half, a quarter and an eighth of it, and GRACE_EPOCHS."""
+"""Epochs of a curve that the model sees: its last, those at a half, a quarter, an eighth of it; also GRACE_EPOCHS."""
 MAX_OBSERVATIONS = 300
-"""What the model is fitted to at most: its time grows with the third power."""
+"""Values that the model is fitted to at most: its time grows with the third power."""
 MAX_FAILED = 50
-"""Failed trials, the latest, that count as the worst there is, so that none is proposed beside them."""
+"""Latest failed trials that count as the worst there is, so that none is proposed beside them."""
 MIN_FITTED = 5
-"""Trials with a curve from which on the hyperparameters are fitted."""
+"""Number of trials with a curve from which on the hyperparameters are fitted."""
 REFIT_GROWTH = 1.35
 """They are fitted again when the number of these trials has grown by this factor."""
 HYPERPARAMETERS = "raysweep:curve_model"
-"""Attribute of the Optuna study that holds them, so that a resumed search goes on with the same ones."""
+"""Attribute of the Optuna study that holds the hyperparameters: a resumed search goes on with the same ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What the model sees of one trial."""
+    """The part of one trial's learning curve that the model sees."""
 
     number: int
     state: TrialState
@@ -43,46 +43,47 @@ class Curve:
     """The best objective until then; greater is better."""
 
 
-def ends_of(curves: Sequence[Curve]) -> Points:
-    """The ends of the curves."""
+def build_final_points(curves: Sequence[Curve]) -> Points:
+    """Builds the points of the trials' last epochs."""
     features = np.array([curve.features for curve in curves])
     return Points(features, np.zeros(len(curves)), np.array([curve.number for curve in curves]))
 
 
-class Ends:
-    """Where the trials of a study are expected to end, in the model's scale, in which greater is better."""
+class FinalValues:
+    """Predicts the values after last epochs, in the model's scale, in which greater is better."""
 
-    def __init__(self, posterior: Posterior, curves: Sequence[Curve], space: PointSpace, top: float) -> None:
+    def __init__(self, posterior: Posterior, curves: Sequence[Curve], space: UnitCube, best: float) -> None:
         self.posterior = posterior
         self.curves = curves
         """The trials that the model was fitted to."""
-        self.top = top
+        self.best = best
         """The best value that any of them has had."""
         self._space = space
 
-    def of_points(self, rows: Array) -> Points:
-        """The ends that trials at these points would have."""
+    def build_points(self, rows: Array) -> Points:
+        """Builds the points of the last epochs that trials at these rows (n, keys) would have."""
         return Points(self._space.to_features(rows), np.zeros(len(rows)), np.full(len(rows), -1))
 
 
 class CurveModel:
-    """Fits a Gaussian process to the curves of an Optuna study. It remembers nothing that the study does not hold."""
+    """Fits a Gaussian process to the curves of an Optuna study; all its state is in that study."""
 
     def __init__(self, study: Study) -> None:
-        self.space = PointSpace(study.space, study.conditions)
+        self.space = UnitCube(study.space, study.conditions)
         self._default_epochs = study.training.epochs
         self._sign = 1.0 if study.objective.direction == "maximize" else -1.0
         self._kernel = Kernel(self.space.feature_keys)
         self._finished: dict[int, Curve] = {}
 
     def num_epochs(self, trial: FrozenTrial) -> int:
-        """How many epochs the trial is to have."""
+        """Returns the number of epochs that the trial is to have."""
         return int(trial.params.get("training.epochs", self._default_epochs))
 
-    def ends(self, study: optuna.Study) -> Ends | None:
-        """Where trials end, as far as the study's curves tell; none before there is any.
+    def predict_final_values(self, study: optuna.Study) -> FinalValues | None:
+        """Fits the model to the study's curves; returns none before there is any curve.
 
-        Trials that have only begun count as if they came out as expected, so that others are proposed elsewhere.
+        Trials without a value yet are taken to end as expected (kriging believer), so that others are proposed
+        elsewhere.
         """
         trials = [t for t in study.get_trials(deepcopy=False) if t.params and t.state != TrialState.WAITING]
         curves = [self._read(trial) for trial in trials]
@@ -101,15 +102,15 @@ class CurveModel:
         )
         raw = np.array([value for curve in seen for value in curve.values] + [worst] * len(failed))
         values = _normalize(raw, np.array([curve.values[-1] for curve in seen]))
-        theta = self._hyperparameters(study, points, values, len(with_values))
+        theta = self._fit_hyperparameters(study, points, values, len(with_values))
         posterior = Posterior(self._kernel, theta, points, values)
         begun = [curve for curve in curves if curve.state == TrialState.RUNNING and not curve.values]
         if begun:
-            posterior = posterior.believe(ends_of(begun))
-        return Ends(posterior, seen, self.space, float(values.max()))
+            posterior = posterior.condition_on_mean(build_final_points(begun))
+        return FinalValues(posterior, seen, self.space, float(values.max()))
 
     def _read(self, trial: FrozenTrial) -> Curve:
-        """The trial's curve; a failed one has none. One that was complete before its last epoch has ended there."""
+        """Reads the trial's curve; a failed trial has none. A complete one ended where it stopped, however early."""
         known = self._finished.get(trial.number)
         if known is not None:
             return known
@@ -132,8 +133,8 @@ class CurveModel:
             self._finished[trial.number] = curve
         return curve
 
-    def _hyperparameters(self, study: optuna.Study, points: Points, values: Array, num_trials: int) -> Array:
-        """The stored hyperparameters, fitted again and stored where there are enough further trials."""
+    def _fit_hyperparameters(self, study: optuna.Study, points: Points, values: Array, num_trials: int) -> Array:
+        """Returns the stored hyperparameters; fits and stores them anew once there are enough further trials."""
         theta = prior_mean(self._kernel.num_keys)
         stored = study.user_attrs.get(HYPERPARAMETERS)
         if stored is not None and len(stored["theta"]) == len(theta):
@@ -148,7 +149,7 @@ class CurveModel:
 
 
 def _choose(curves: list[Curve]) -> list[Curve]:
-    """The curves that fit into MAX_OBSERVATIONS: running ones, the best for one half of it, the latest; by number."""
+    """Chooses curves up to MAX_OBSERVATIONS: running ones, the best for one half of it, the latest; by number."""
     chosen: dict[int, Curve] = {}
     room = MAX_OBSERVATIONS
     running = [curve for curve in curves if curve.state == TrialState.RUNNING]
@@ -162,9 +163,9 @@ def _choose(curves: list[Curve]) -> list[Curve]:
 
 
 def _normalize(values: Array, last: Array) -> Array:
-    """The values with mean 0 and deviation 1; those below the median of `last` are drawn in logarithmically.
+    """Scales the values to mean 0 and deviation 1, logarithmically below the median of `last`.
 
-    Trials that do not learn at all would else take the whole scale for themselves.
+    Else trials that do not learn at all would take up the whole scale.
     """
     middle, high = np.quantile(last, [0.5, 0.9])
     scaled = (values - middle) / max(float(high - middle), 1e-9 + 1e-6 * abs(float(middle)))

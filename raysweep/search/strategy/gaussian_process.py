@@ -1,4 +1,4 @@
-"""A Gaussian process over configurations and how far along their learning curves are. Knows nothing of Optuna.
+"""A Gaussian process over configurations and positions on their learning curves. Knows nothing of Optuna.
 
 The objective of configuration x after a share of its training, s = log(share), is modelled as a sum of processes:
 a level of the configuration, k(x, x'); a part of it that changes along the curve, k(x, x') exp(-|s - s'| / l), which
@@ -32,10 +32,10 @@ MAX_ITERATIONS = 25
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Places on learning curves: n rows."""
+    """Positions on learning curves: n rows."""
 
     features: Array
-    """Of the configurations: (n, features)."""
+    """Features of the configurations: (n, features)."""
     log_share: Array
     """Logarithm of the share of its training that the trial has had: (n,), at most 0."""
     trial: NDArray[np.int64]
@@ -56,20 +56,20 @@ class Points:
 
 
 def prior_mean(num_keys: int) -> Array:
-    """Logarithms of the hyperparameters before any data: the five scalars, then a length scale for each key."""
+    """Returns the logarithms of the prior hyperparameters: the five scalars, then a length scale for each key."""
     lengths = np.full(num_keys, LENGTH_MEDIAN * np.sqrt(max(num_keys, 1)))
     return np.asarray(np.log(np.concatenate([PRIOR_MEDIANS, lengths])))
 
 
 class Kernel:
-    """The covariance for one space; `feature_keys` has for each feature the key whose length scale it has."""
+    """Computes covariances in one space; `feature_keys` names the key whose length scale each feature has."""
 
     def __init__(self, feature_keys: NDArray[np.int64]) -> None:
         self.feature_keys = feature_keys
         self.num_keys = int(feature_keys.max(initial=-1)) + 1
 
     def between(self, theta: Array, p: Points, q: Points) -> Array:
-        """Covariances of the values at p and q, without noise: (len(p), len(q))."""
+        """Computes covariances of the values at p and q, without noise: (len(p), len(q))."""
         level, changing, own, _, length = np.exp(theta[:NUM_SCALARS])
         scale = np.exp(-theta[NUM_SCALARS:])[self.feature_keys]
         a, b = p.features * scale, q.features * scale
@@ -80,11 +80,11 @@ class Kernel:
         return np.asarray(_matern(squared)[0] * (level + changing * fading) + own * same * fading + line)
 
     def variance(self, theta: Array, p: Points) -> Array:
-        """Prior variances of the values at p: (len(p),)."""
+        """Computes prior variances of the values at p: (len(p),)."""
         return np.asarray(np.exp(theta[:3]).sum() + LINE_OFFSET + LINE_SLOPE * p.log_share**2)
 
     def fit(self, p: Points, values: Array, start: Array) -> Array:
-        """Hyperparameters of the greatest posterior density found from `start` by L-BFGS."""
+        """Fits hyperparameters: maximises their posterior density by L-BFGS from `start`."""
         squares = np.stack(
             [
                 sum((np.subtract.outer(c, c) ** 2 for c in p.features[:, self.feature_keys == key].T), np.zeros(()))
@@ -108,7 +108,7 @@ class Kernel:
 
 
 class Posterior:
-    """What the values at some points tell of those at others."""
+    """Predicts values at points from the values at others."""
 
     def __init__(self, kernel: Kernel, theta: Array, points: Points, values: Array) -> None:
         self.kernel, self.theta, self.points, self.values = kernel, theta, points, values
@@ -118,21 +118,21 @@ class Posterior:
         self._weights = cho_solve((self._factor, True), values, check_finite=False)
 
     def predict(self, points: Points) -> tuple[Array, Array]:
-        """Mean and standard deviation at each point, without noise: (n,) both."""
+        """Predicts mean and standard deviation at each point, without noise: (n,) both."""
         mean, explained = self._explain(points)
         variance = self.kernel.variance(self.theta, points) - (explained**2).sum(0)
         return mean, np.sqrt(np.maximum(variance, 1e-9))
 
     def draw(self, points: Points, random: np.random.Generator, num: int) -> Array:
-        """Joint draws of the values at the points, without noise: (num, n)."""
+        """Draws values at the points jointly, without noise: (num, n)."""
         mean, explained = self._explain(points)
         covariance = self.kernel.between(self.theta, points, points) - explained.T @ explained
         return np.asarray(mean + random.standard_normal((num, len(points))) @ _factorize(covariance).T)
 
-    def believe(self, points: Points) -> "Posterior":
-        """The posterior as if the values at the points were seen to be what is expected of them."""
-        believed, _ = self._explain(points)
-        return Posterior(self.kernel, self.theta, self.points + points, np.concatenate([self.values, believed]))
+    def condition_on_mean(self, points: Points) -> "Posterior":
+        """Conditions the posterior on its own mean at the points, as if it had been observed (kriging believer)."""
+        mean, _ = self._explain(points)
+        return Posterior(self.kernel, self.theta, self.points + points, np.concatenate([self.values, mean]))
 
     def _explain(self, points: Points) -> tuple[Array, Array]:
         cross = self.kernel.between(self.theta, self.points, points)
@@ -141,7 +141,7 @@ class Posterior:
 
 
 def _factorize(covariance: Array) -> Array:
-    """Lower Cholesky factor. Points may coincide: the diagonal is raised by as little as it takes."""
+    """Computes the lower Cholesky factor, the diagonal raised as little as needed: points may coincide."""
     jitter = JITTER
     while True:
         try:
@@ -151,7 +151,7 @@ def _factorize(covariance: Array) -> Array:
 
 
 def _matern(squared: Array) -> tuple[Array, Array]:
-    """Matern 5/2 correlation at squared distances, and its derivative by them times -2."""
+    """Computes the Matern 5/2 correlation at squared distances, and its derivative by them times -2."""
     distance = np.sqrt(squared)
     decay = np.exp(-SQRT5 * distance)
     return (1 + SQRT5 * distance + 5 / 3 * squared) * decay, 5 / 3 * (1 + SQRT5 * distance) * decay
@@ -160,7 +160,7 @@ def _matern(squared: Array) -> tuple[Array, Array]:
 def _negative_log_likelihood(
     theta: Array, values: Array, squares: Array, gaps: Array, same: Array, line: Array
 ) -> tuple[float, Array]:
-    """Negative log marginal likelihood up to a constant, and its gradient by theta."""
+    """Computes the negative log marginal likelihood up to a constant, and its gradient by theta."""
     level, changing, own, noise, length = np.exp(theta[:NUM_SCALARS])
     weights = np.exp(-2 * theta[NUM_SCALARS:])
     correlation, slope = _matern(np.tensordot(weights, squares, axes=1))

@@ -1,4 +1,4 @@
-"""What to try and what to stop: an Optuna sampler and pruner over a persistent study. No Ray here."""
+"""Proposes trials and decides which to stop: an Optuna sampler and pruner over a persistent study. No Ray here."""
 
 from collections import deque
 from typing import Any
@@ -8,22 +8,22 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.config import PrunerName, SamplerName, TrialConfig
+from raysweep.config import TrialConfig
 from raysweep.search.strategy.pruners import build_pruner
 from raysweep.search.strategy.samplers import build_sampler
 from raysweep.study import Study
 from raysweep.trial_result import BASELINE, TrialResult
 
 NUM_EPOCHS = "num_epochs"
-"""Attribute of a trial with two objectives: its reported epochs, as Optuna takes no intermediate values then."""
+"""Attribute with a trial's reported epochs where there are two objectives: Optuna takes no intermediate values then."""
 MAX_RETRIES = 2
-"""How often a trial goes on after its process died."""
+"""Times that a trial is resumed after its process died."""
 
 
 class Strategy:
     """Proposes trials and decides which to stop, from an Optuna study that remembers everything.
 
-    Trials that the study has as RUNNING were in flight when an earlier driver died: they are proposed again first.
+    Trials that the study has as RUNNING were in flight when an earlier driver died: they are resumed first.
     """
 
     def __init__(self, study: Study, optuna_study: optuna.Study) -> None:
@@ -35,28 +35,28 @@ class Strategy:
             trial.number: max(trial.intermediate_values, default=trial.user_attrs.get(NUM_EPOCHS, 0))
             for trial in unfinished
         }
-        self._again = deque(self._running)
+        self._to_resume = deque(self._running)
 
-    def propose(self, only_again: bool = False) -> tuple[int, dict[str, Any]] | None:
-        """Number and point of the next trial; none when nothing is to go on and no further trial is to start.
+    def propose(self, only_resumed: bool = False) -> tuple[int, dict[str, Any]] | None:
+        """Proposes the number and point of the next trial; none when no trial is to be resumed or to start.
 
-        `only_again`: no new trial, only those that go on.
+        `only_resumed`: starts no new trial.
         """
-        if self._again:
-            number = self._again.popleft()
+        if self._to_resume:
+            number = self._to_resume.popleft()
             return number, self._suggest(self._running[number])
-        if only_again or not self.has_budget():
+        if only_resumed or not self.has_budget():
             return None
         trial = self.optuna_study.ask()
         self._running[trial.number], self._num_reported[trial.number] = trial, 0
         return trial.number, self._suggest(trial)
 
     def has_work(self) -> bool:
-        """Whether there is anything to propose."""
-        return bool(self._again) or self.has_budget()
+        """Checks whether there is a trial to propose."""
+        return bool(self._to_resume) or self.has_budget()
 
     def has_budget(self) -> bool:
-        """Whether a further trial may start: neither is the number of trials used up nor the target reached."""
+        """Checks whether a further trial may start: trials are left, and the target is not reached."""
         trials = [t for t in self.optuna_study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
         target = self.study.budget.target
         return len(trials) < self.study.budget.trials and not (
@@ -69,7 +69,7 @@ class Strategy:
         )
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """The trial's point; what it has of it already stays."""
+        """Completes the trial's point: values that it has already stay."""
         params: dict[str, Any] = {}
         for key, distribution in self.study.space.items():
             params[key] = suggest(trial, key, distribution)
@@ -80,17 +80,17 @@ class Strategy:
         return params
 
     def trial_config(self, number: int, params: dict[str, Any]) -> TrialConfig:
-        """What a proposed trial is told."""
+        """Builds the configuration of a proposed trial."""
         return self.study.trial_config(params, number)
 
     def num_reported(self, number: int) -> int:
-        """How many epochs of a running trial the study has."""
+        """Returns the number of epochs that a running trial has reported to the study."""
         return self._num_reported[number]
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Takes a trial's objective after an epoch; returns whether to stop it. The baseline is never stopped.
+        """Records a trial's objective after an epoch and decides whether to stop it. The baseline is never stopped.
 
-        An epoch that the study has already is only decided on. With two objectives no trial is stopped.
+        An epoch that was reported before is not recorded twice. With two objectives no trial is stopped.
         """
         trial = self._running[number]
         has_curve = self.study.second_objective is None
@@ -103,9 +103,9 @@ class Strategy:
         return has_curve and number != BASELINE and bool(trial.should_prune())
 
     def retry(self, number: int, *, node_lost: bool = False) -> bool:
-        """Proposes a trial whose process died again, under its number; false when it has died too often.
+        """Queues a trial whose process died, to be resumed under its number; false when it has died too often.
 
-        A lost node is no fault of the trial, and tried again however often it happens.
+        A lost node is not the trial's fault: it is resumed however often that happens.
         """
         trial = self._running[number]
         kind = "node_losses" if node_lost else "retries"
@@ -113,7 +113,7 @@ class Strategy:
         if count == MAX_RETRIES and not node_lost:
             return False
         trial.set_user_attr(kind, count + 1)
-        self._again.append(number)
+        self._to_resume.append(number)
         return True
 
     def tell(self, result: TrialResult) -> None:
@@ -129,7 +129,7 @@ class Strategy:
         self.optuna_study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def results(self) -> list[TrialResult]:
-        """How each finished trial of the study ended, whoever drove it, by number."""
+        """Lists the results of the study's finished trials by number, whoever drove them."""
         return [
             TrialResult(
                 number=trial.number,
@@ -153,7 +153,7 @@ class Strategy:
 
 
 def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Any:
-    """The trial's value for a key of the space."""
+    """Suggests the trial's value for a key of the space."""
     match distribution:
         case FloatDistribution(low=low, high=high, log=log, step=step):
             return trial.suggest_float(key, low, high, log=log, step=step)
@@ -169,12 +169,15 @@ def create_strategy(
     storage: BaseStorage,
     study_name: str,
     *,
-    sampler: SamplerName = "default",
-    pruner: PrunerName = "default",
+    sampler: str = "default",
+    pruner: str = "default",
 ) -> Strategy:
-    """A strategy over the Optuna study of that name, which is created where there is none.
+    """Opens the Optuna study of that name, or creates it, with the sampler and the pruner of these names.
 
-    Sampler and pruner are those of these names. Starting points that the study does not have yet are enqueued.
+    Starting points that the study does not have yet are enqueued.
+
+    Raises:
+        UsageError: there is no such sampler or pruner.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna_study = optuna.create_study(

@@ -1,4 +1,4 @@
-"""A search space as arrays: rows are points, columns are keys, every value a position in [0, 1]."""
+"""Maps a search space to the unit cube: rows are points, columns are keys, values are positions in [0, 1]."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ LARGEST_MOVE, SMALLEST_MOVE = 10**-0.5, 10**-2.0
 """Range of the standard deviation of a perturbation, as a share of a key's range."""
 
 
-class PointSpace:
-    """Draws points of a space and turns them into a model's features and into parameters.
+class UnitCube:
+    """Draws points of a space and converts them to a model's features and to parameters.
 
     A number's position is linear or logarithmic in its range, widened by half a step at both ends where there are
     steps, so that each has an equal share; a choice's position is the middle of its share. NaN: the key does not exist
@@ -32,7 +32,7 @@ class PointSpace:
         self._unconditional = frozenset(space)
         widths = [len(d.choices) if isinstance(d, CategoricalDistribution) else 1 for d in self.distributions.values()]
         self.feature_keys = np.repeat(np.arange(len(self.keys)), widths)
-        """For each column of the features the index of its key."""
+        """Index of the key of each column of the features."""
         self._widths = np.repeat(widths, widths)
         self._choices = np.concatenate(
             [
@@ -42,11 +42,11 @@ class PointSpace:
         )
 
     def draw(self, random: np.random.Generator, num: int) -> Array:
-        """Points drawn uniformly: (num, keys)."""
+        """Draws points uniformly: (num, keys)."""
         return self._snap(random.random((num, len(self.keys))))
 
     def perturb(self, random: np.random.Generator, point: Array, num: int) -> Array:
-        """Points near `point` (keys,): numbers moved, choices now and then drawn again: (num, keys).
+        """Draws points near `point` (keys,), numbers moved, some choices drawn anew: (num, keys).
 
         In half of them every key may move, in the others about a third of the keys.
         """
@@ -63,7 +63,7 @@ class PointSpace:
         return self._snap(np.where(np.isnan(rows), fresh, rows))
 
     def to_row(self, params: Mapping[str, Any]) -> Array:
-        """The point with these parameters (keys,); what is outside the space is brought to its edge, or is NaN."""
+        """Converts parameters to a point (keys,); numbers outside the space are clipped, unknown choices are NaN."""
         row = np.full(len(self.keys), np.nan)
         for column, (key, distribution) in enumerate(self.distributions.items()):
             if key in params:
@@ -71,7 +71,7 @@ class PointSpace:
         return row
 
     def to_params(self, row: Array) -> dict[str, Any]:
-        """The parameters of a point (keys,), those only that exist there."""
+        """Converts a point (keys,) to its parameters, those only that exist there."""
         return {
             key: _to_value(distribution, position)
             for (key, distribution), position in zip(self.distributions.items(), row.tolist(), strict=True)
@@ -79,14 +79,14 @@ class PointSpace:
         }
 
     def to_features(self, rows: Array) -> Array:
-        """What distances are taken between: positions, and for a choice a column for each value: (n, features)."""
+        """Converts points (n, keys) to features (n, features): positions, and a column for each value of a choice."""
         columns = rows[:, self.feature_keys]
         chosen = np.floor(columns * self._widths) == self._choices  # false where NaN
         numbers = np.where(np.isnan(columns), 0.5, columns)
         return np.where(self._choices < 0, numbers, math.sqrt(0.5) * chosen)
 
     def _snap(self, rows: Array) -> Array:
-        """The rows with every position moved to that of a value that exists, and NaN where a key does not."""
+        """Moves every position to that of a value that exists; NaN where its key does not."""
         rows = rows.copy()
         for column, distribution in enumerate(self.distributions.values()):
             if isinstance(distribution, CategoricalDistribution):
@@ -108,7 +108,7 @@ class PointSpace:
 
 
 def _snap_positions(distribution: BaseDistribution, positions: Array) -> Array:
-    """The positions of the nearest values that exist."""
+    """Moves positions to those of the nearest values that exist."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if distribution.step is None:
         return positions
@@ -121,7 +121,7 @@ def _snap_positions(distribution: BaseDistribution, positions: Array) -> Array:
 
 
 def _bounds(distribution: FloatDistribution | IntDistribution) -> tuple[float, float]:
-    """The range that positions 0 and 1 stand for, in logarithms where the distribution is logarithmic."""
+    """Returns the values at positions 0 and 1, their logarithms where the distribution is logarithmic."""
     margin = 0.5 * (distribution.step or 0.0)
     low, high = distribution.low - margin, distribution.high + margin
     return (math.log(low), math.log(high)) if distribution.log else (low, high)

@@ -92,7 +92,7 @@ def test_believing_makes_sure_without_moving(kernel):
     points, values = make_points(random, 12), random.standard_normal(12)
     posterior = Posterior(kernel, prior_mean(3), points, values)
     new = Points(random.random((1, 4)), np.zeros(1), np.array([50]))
-    believing = posterior.believe(new)
+    believing = posterior.condition_on_mean(new)
     assert np.allclose(believing.predict(new)[0], posterior.predict(new)[0], atol=1e-3)
     assert believing.predict(new)[1] < 0.5 * posterior.predict(new)[1]
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.search.strategy.unit_cube import PointSpace
+from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import When
 
 SPACE = {
@@ -25,8 +25,8 @@ CONDITIONS = (
 
 
 @pytest.fixture(scope="module")
-def space() -> PointSpace:
-    return PointSpace(SPACE, CONDITIONS)
+def space() -> UnitCube:
+    return UnitCube(SPACE, CONDITIONS)
 
 
 def check_inside(params):

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import torchvision
 
-from raysweep.data import source as source_module
+from raysweep.data.drawing.pictures import CLASSES, draw_sample
 from raysweep.data.idx import GARMENTS, load_idx
-from raysweep.data.records import SPLITS
-from raysweep.data.sample import CLASSES, draw_sample
-from raysweep.data.source import load_idx_source, load_kaggle, load_source
+from raysweep.data.records import SPLITS, Source
+from raysweep.data.sources import download as downloads
+from raysweep.data.sources import fashion_mnist, load_source
+from raysweep.data.sources.idx_files import load_idx_source
+from raysweep.data.sources.kaggle import load_kaggle
 from raysweep.errors import DataError
 
 Make = Callable[..., Path]
@@ -26,7 +28,7 @@ WAYS_ON = ("--data PATH", "RAYSWEEP_DATA=FOLDER", "--data sample")
 IDX_NAMES = [name for name, _ in torchvision.datasets.FashionMNIST.resources]
 
 
-def load(spec: str | Path, storage: Path, data_root: Path | None = None, split_seed: int = 0) -> source_module.Source:
+def load(spec: str | Path, storage: Path, data_root: Path | None = None, split_seed: int = 0) -> Source:
     return load_source(str(spec), split_seed=split_seed, storage=storage, data_root=data_root)
 
 
@@ -179,7 +181,7 @@ def test_a_failed_kaggle_download_names_the_ways_on(error: Exception, shown: str
 
 
 def test_a_download_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "DOWNLOAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def download(_: str) -> str:
@@ -199,7 +201,7 @@ def test_a_download_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     """Lets torchvision's Fashion-MNIST come from another address, and hides an installed copy."""
-    monkeypatch.setattr(source_module, "DEBIAN_FOLDERS", {"fashion-mnist": tmp_path / "debian"})
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "debian")
     monkeypatch.setenv("no_proxy", "*")
     return lambda address: monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", [address])
 
@@ -246,7 +248,7 @@ def test_a_data_root_without_it_is_named(tmp_path: Path, mirror: Callable[[str],
 def test_a_server_that_never_answers_is_given_up(
     tmp_path: Path, mirror: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_module, "DOWNLOAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         mirror(f"http://127.0.0.1:{server.getsockname()[1]}/")
         began = time.monotonic()

@@ -10,8 +10,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from raysweep.data import sample
-from raysweep.data.sample import CLASSES, MARK, SIZE_PX, draw_car, draw_sample
+from raysweep.data.drawing import pictures
+from raysweep.data.drawing.pictures import CLASSES, MARK, SIZE_PX, draw_car, draw_sample
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pyte
             raise KeyboardInterrupt
         return draw_car(model, seed)
 
-    monkeypatch.setattr(sample, "draw_car", interrupt)
+    monkeypatch.setattr(pictures, "draw_car", interrupt)
     with pytest.raises(KeyboardInterrupt):
         draw_sample(tmp_path / "cars", images_per_class=1)
     assert not list(tmp_path.iterdir())

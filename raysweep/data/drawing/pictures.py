@@ -1,4 +1,4 @@
-"""A built-in sample data set: thirteen classes of cars, drawn by program and marked as synthetic.
+"""Draws the built-in sample: thirteen classes of cars, drawn by program and marked as synthetic.
 
 The classes carry the names of car models common in Iran, but every picture is a drawing. How hard it is,
 measured at the defaults with a 70/30 split (546 test pictures, seeds 0 and 5): logistic regression on
@@ -73,7 +73,7 @@ def _random_look(rng: Generator) -> Look:
 
 
 def draw_car(model: str, seed: int) -> Image.Image:
-    """One RGB picture of a car, 128 x 96 pixels; the same for the same model and seed.
+    """Draws a car, RGB, 128 x 96 pixels; the same for the same model and seed.
 
     Raises:
         ValueError: the model is not one of `CLASSES`, or the seed is negative.
@@ -97,7 +97,7 @@ def draw_car(model: str, seed: int) -> Image.Image:
 
 
 def draw_sample(folder: Path, *, seed: int = 0, images_per_class: int = 140) -> None:
-    """Write the data set as `folder/<class>/<0000>.jpg`; return at once if the folder exists.
+    """Writes the data set as `folder/<class>/<0000>.jpg`; returns at once if the folder exists.
 
     Pictures are not split. Each file says in its JPEG comment and its EXIF description that it is
     synthetic, and so does `SYNTHETIC.txt`. The folder appears under its name only once it is whole.

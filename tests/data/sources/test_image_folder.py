@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysweep.data.folder import find_class_folder, load_folder
 from raysweep.data.records import SPLITS, WHOLE_FILE, Source, Split
+from raysweep.data.sources.image_folder import find_class_folder, load_folder
 from raysweep.errors import DataError
 
 Make = Callable[..., Path]

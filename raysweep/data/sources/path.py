@@ -1,0 +1,25 @@
+"""A folder that is given by its path: of images, or of idx files."""
+
+from pathlib import Path
+
+from raysweep.data.idx import find_idx_file
+from raysweep.data.records import Source
+from raysweep.data.sources import SOURCES, WAYS_ON
+from raysweep.data.sources.idx_files import load_idx_source
+from raysweep.data.sources.image_folder import find_class_folder, load_folder
+from raysweep.errors import DataError
+
+
+def load_path(path: str, *, split_seed: int) -> Source:
+    """Finds the images of a folder.
+
+    Raises:
+        DataError: there is no such folder, or its images cannot be used.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        known = ", ".join(sorted(SOURCES.references()))
+        raise DataError(f"no folder {path}, and no source of that name; known: {known}.\n{WAYS_ON}")
+    if find_idx_file(folder, "train-images-idx3-ubyte"):
+        return load_idx_source(folder, name=str(folder), split_seed=split_seed)
+    return load_folder(find_class_folder(folder), name=str(folder), split_seed=split_seed)

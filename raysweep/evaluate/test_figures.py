@@ -1,0 +1,54 @@
+"""The figures of a final evaluation, as results.json holds them. Imports no library."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestFigures:
+    """What the test images say of a run's best model.
+
+    The common figures are fields; those of the task are read like fields too: `test.accuracy`.
+    """
+
+    __test__: ClassVar[bool] = False  # pytest would take the class for one of tests
+
+    num_images: int
+    """Test images."""
+    report: str
+    """Name of the main text in `test/`."""
+    headline: str
+    """A line or two for the terminal."""
+    lift: Mapping[str, Any]
+    """The best against the baseline: `text`, a sentence; where there is a difference also `difference`, `low`,
+    `high`, `confidence`, `num_images`, `num_resamples`, `includes_zero`. A mapping, as a task may add to it."""
+    baseline: Mapping[str, Any] | None = None
+    """The baseline's own scores, named as the best model's; a mapping, as each task has others. None: it has none."""
+    openings: int = 1
+    """How often the test split of this run has been opened."""
+    synthetic: bool = False
+    """Whether the images are drawn by raysweep."""
+    own: Mapping[str, Any]
+    """What the task adds: a mapping, as only the task knows its names and what they hold."""
+
+    def __getattr__(self, name: str) -> Any:
+        own = {} if name == "own" or name.startswith("__") else self.own  # not there yet while it is unpickled
+        if name in own:
+            return own[name]
+        known = ", ".join((*COMMON, *own))
+        raise AttributeError(f"the test figures have no {name!r}; they have: {known}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the figures as results.json holds them: the task's beside the common ones."""
+        return {**self.own, **{name: getattr(self, name) for name in COMMON}}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "TestFigures":
+        """Builds the figures from those of results.json, or from what a task's evaluation returns."""
+        own = {name: value for name, value in values.items() if name not in COMMON}
+        return TestFigures(**{name: values[name] for name in COMMON if name in values}, own=own)
+
+
+COMMON = tuple(field.name for field in fields(TestFigures) if field.name != "own")
+"""The figures that each task has."""
