@@ -80,11 +80,13 @@ def tune(study: StudyLike, **keywords: Any) -> "Run":
     from raysweep.search.run import run_study
 
     try:
-        run_study(resolved, options)
+        outcome = run_study(resolved, options)
     except KeyboardInterrupt:
-        print(f"interrupted; what is done is stored in {options.run}: go on with resume=True", file=sys.stderr)
+        print(
+            f"interrupted; what is done is stored in {options.run_folder.path}: go on with resume=True", file=sys.stderr
+        )
         raise
-    return load_run(options.run)
+    return Run(folder=options.run_folder.path, results=outcome.results, sync_command=outcome.sync_command)
 
 
 @_takes(_Keywords, Overrides, RunOptions)
@@ -121,6 +123,8 @@ class Run:
     """Where it lies."""
     results: Results = field(repr=False)
     """All that results.json holds."""
+    sync_command: str | None = None
+    """What uploads the offline W&B runs of the search that has just ended; none: there are none."""
 
     @property
     def best(self) -> TrialResult:
@@ -158,7 +162,7 @@ class Run:
         """
         from raysweep.predict import predict_files
 
-        return predict_files(self.folder, [Path(path) for path in paths])
+        return predict_files(RunFolder(self.folder), [Path(path) for path in paths])
 
     def load_model(self, device: str = "cpu") -> "StoredModel":
         """Loads the best model, with its configuration.
@@ -178,4 +182,4 @@ class Run:
         """Describes the run as `raysweep tune` does at its end."""
         from raysweep.search.summary import describe_results
 
-        return describe_results({**self.results.to_json(), "sync_command": None}, self.folder)
+        return describe_results(self.results, RunFolder(self.folder), self.sync_command)

@@ -11,14 +11,14 @@ from raysweep.data.batches import normalise_images
 from raysweep.data.decode import UndecodableImage, decode_image
 from raysweep.errors import UsageError
 from raysweep.evaluate.stored_model import load_model
-from raysweep.tasks.classification.rejection.detector import DETECTOR, Detector
+from raysweep.run_folder import RunFolder
+from raysweep.tasks.classification.rejection.detector import Detector
 from raysweep.tasks.classification.rejection.features import extract_features
 from raysweep.tasks.classification.task import ClassificationTask
-from raysweep.train import checkpoint
 
 
-def predict_files(run: Path, paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """For each file its `image`, `label`, `confidence`, `score` and whether it is `rejected`, or an `error`.
+def predict_files(run_folder: RunFolder, paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Returns for each file its `image`, `label`, `confidence`, `score` and whether it is `rejected`, or an `error`.
 
     The score says how like the classes' images it is, higher is more; a rejected image is below the detector's
     `threshold`, and its label means nothing. Runs without a detector reject nothing and give no score.
@@ -27,11 +27,11 @@ def predict_files(run: Path, paths: Iterable[Path]) -> list[dict[str, Any]]:
         UsageError: the run has no best model, or its task gives no labels.
         CorruptFileError: the weights or the detector do not match their digest.
     """
-    model = load_model(run / "best" / checkpoint.WEIGHTS, run / "best" / "config.json", torch.device("cpu"))
+    best = run_folder.best
+    model = load_model(best.weights, best.config, torch.device("cpu"))
     if not isinstance(model.task, ClassificationTask):
-        raise UsageError(f"{run} is a study of {model.config.task.kind}, which has no labels to predict")
-    path_of_detector = run / "best" / DETECTOR
-    detector = Detector.load(path_of_detector, model) if path_of_detector.is_file() else None
+        raise UsageError(f"{run_folder.path} is a study of {model.config.task.kind}, which has no labels to predict")
+    detector = Detector.load(best.detector, model) if best.detector.is_file() else None
     data = model.config.data
     rows: list[dict[str, Any]] = []
     for path in paths:

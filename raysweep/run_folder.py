@@ -194,11 +194,3 @@ class RunFolder(SearchFolder):
 def cache_folder(storage: Path) -> Path:
     """Locates what all runs in a storage share: decoded images, downloads, the built-in sample."""
     return storage / ".cache"
-
-
-FINALISTS = "finalists"
-
-
-def trial_folder(run: Path, number: int) -> Path:
-    """Locates a trial's files."""
-    return RunFolder(run).trial(number).path

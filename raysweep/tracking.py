@@ -1,4 +1,4 @@
-"""Weights & Biases, from the driver only: a run for each trial, and one for the study.
+"""Logs to Weights & Biases, from the driver only: a run for each trial, and one for the study.
 
 All calls happen on a thread of their own, so that a slow or unreachable server holds up no trial.
 """
@@ -10,12 +10,14 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 import wandb
 
 from raysweep.config import WandbMode as Mode
+from raysweep.run_folder import RunFolder
+from raysweep.search.observer import Observer
+from raysweep.search.results import Results
 from raysweep.trial_result import TrialResult
 
 PROJECT = "raysweep"
@@ -34,13 +36,13 @@ def default_mode() -> Mode:
     return "online" if wandb.login(prompt=False, verify=False) else "offline"
 
 
-class Tracker:
-    """Follows a search as an observer; `finish` logs the study itself."""
+class Tracker(Observer):
+    """Follows a search; `finish` logs the study itself."""
 
-    def __init__(self, mode: Mode, *, run_folder: Path, run_id: str, group: str, tags: list[str]) -> None:
+    def __init__(self, mode: Mode, *, run_folder: RunFolder, run_id: str, group: str, tags: list[str]) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
         self.mode: Mode = mode
-        self.folder = run_folder
+        self.run_folder = run_folder
         self.run_id = run_id
         self.group = group
         self.tags = tags
@@ -68,29 +70,22 @@ class Tracker:
         """Closes the trial's run with its state and best value."""
         self._do(lambda: self._close_trial(result))
 
-    def finish(
-        self,
-        results: list[TrialResult],
-        summary: Mapping[str, Any],
-        figures: Mapping[str, Path],
-        reports: Mapping[str, str],
-        best: Path,
-    ) -> None:
+    def finish(self, results: Results) -> None:
         """Logs the study's run: the table of trials, test figures, pictures, reports and the best checkpoint."""
         if self.mode == "disabled":
             return
-        self._do(lambda: self._log_study(results, summary, figures, reports, best))
+        self._do(lambda: self._log_study(results))
         self._queue.put(None)
         self._thread.join(FINISH_TIMEOUT_S * 2)
         if self._thread.is_alive():
             self.problem = self.problem or "W&B did not finish in time"
         if self.problem:
-            print(f"W&B: {self.problem}; the results in {self.folder} are whole all the same", file=sys.stderr)
+            print(f"W&B: {self.problem}; the results in {self.run_folder.path} are whole all the same", file=sys.stderr)
 
     @property
     def sync_command(self) -> str | None:
-        """What uploads the runs of an offline study."""
-        return f"wandb sync {self.folder}/wandb/offline-run-*" if self.mode == "offline" else None
+        """Returns the command that uploads the runs of an offline study."""
+        return f"wandb sync {self.run_folder.wandb}/offline-run-*" if self.mode == "offline" else None
 
     def _do(self, action: Callable[[], None]) -> None:
         if self.mode != "disabled":
@@ -124,7 +119,7 @@ class Tracker:
             resume="allow",
             config=config,
             tags=self.tags,
-            dir=str(self.folder),
+            dir=str(self.run_folder.path),
             mode=self.mode,
             reinit="create_new",
             settings=wandb.Settings(
@@ -158,20 +153,14 @@ class Tracker:
         )
         run.finish(exit_code=1 if result.state == "FAIL" else 0)
 
-    def _log_study(
-        self,
-        results: list[TrialResult],
-        summary: Mapping[str, Any],
-        figures: Mapping[str, Path],
-        reports: Mapping[str, str],
-        best: Path,
-    ) -> None:
+    def _log_study(self, results: Results) -> None:
         for run in self._runs.values():
             run.finish(exit_code=1)
-        run = self._init(f"{self.group}-study", f"{self.run_id}-study", "study", dict(summary))
-        keys = sorted({key for result in results for key in result.params})
+        summary = summarise_results(results)
+        run = self._init(f"{self.group}-study", f"{self.run_id}-study", "study", summary)
+        keys = sorted({key for result in results.trials for key in result.params})
         table = wandb.Table(columns=["number", "state", "value", "second_value", "best_epoch", "duration_s", *keys])
-        for result in results:
+        for result in results.trials:
             table.add_data(
                 result.number,
                 result.state,
@@ -181,10 +170,23 @@ class Tracker:
                 result.duration_s,
                 *(None if key not in result.params else str(result.params[key]) for key in keys),
             )
-        run.log({"trials": table, **{name: wandb.Image(str(path)) for name, path in figures.items()}})
+        test = self.run_folder.test
+        run.log({"trials": table, **{path.stem: wandb.Image(str(path)) for path in sorted(test.glob("*.png"))}})
+        reports = {path.stem: path.read_text(encoding="utf-8") for path in sorted(test.glob("*.txt"))}
         run.log({name: wandb.Html(f"<pre>{text}</pre>", inject=False) for name, text in reports.items()})
-        run.summary.update({f"test/{key}": value for key, value in summary.get("test", {}).items()})
-        artifact = wandb.Artifact(f"{self.run_id}-best", type="model", metadata=dict(summary))
-        artifact.add_dir(str(best))
+        run.summary.update({f"test/{key}": value for key, value in summary["test"].items()})
+        artifact = wandb.Artifact(f"{self.run_id}-best", type="model", metadata=summary)
+        artifact.add_dir(str(self.run_folder.best.path))
         run.log_artifact(artifact)
         run.finish()
+
+
+def summarise_results(results: Results) -> dict[str, Any]:
+    """Returns what W&B keeps beside the study's run and its model, as the JSON that W&B asks for."""
+    values = results.to_json()
+    return {
+        "study": results.study,
+        "best": values["best"],
+        "data": {key: values["data"][key] for key in ("source", "synthetic", "digest")},
+        "test": {key: value for key, value in values["test"].items() if isinstance(value, int | float)},
+    }

@@ -1,4 +1,4 @@
-"""How a trial of a search ended."""
+"""The result of a trial, as the study, observers and results.json know it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

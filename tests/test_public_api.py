@@ -35,7 +35,7 @@ NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
 Observer(): epoch_ended, trial_ended, trial_started
 RaysweepError(Exception)
-Run(folder, results): baseline, best, lift, load_model, predict, test, trials
+Run(folder, results, sync_command=): baseline, best, lift, load_model, predict, test, trials
 Source(name, classes, records, synthetic=): fingerprint
 Study(name, task, data, training, space, conditions=, points=, objective, second_objective=, budget=, seed=):
     all_distributions, baseline, fields, objectives, space_at, starting_points, to_json, trial_config,
@@ -50,10 +50,10 @@ When(key, values, space): holds
 load_run(folder)
 plan(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, keep_checkpoints=, wandb=)
+    cpus_per_worker=, gpus_per_worker=, keep_checkpoints=, wandb=, observers=)
 tune(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, keep_checkpoints=, wandb=)
+    cpus_per_worker=, gpus_per_worker=, keep_checkpoints=, wandb=, observers=)
 """
 
 

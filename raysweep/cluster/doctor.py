@@ -28,6 +28,7 @@ from raysweep.cluster.findings import Finding, NodeFacts
 from raysweep.data.pipeline import is_prepared
 from raysweep.data.sources import load_source
 from raysweep.errors import UsageError
+from raysweep.run_folder import cache_folder
 from raysweep.study import Study
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "pyarrow")
@@ -111,7 +112,7 @@ def _look_at_data(question: Question) -> tuple[str, list[str]]:
     source = load_source(
         config.source, split_seed=config.split_seed, storage=question.storage, data_root=question.data_root
     )
-    if is_prepared(source, config, question.storage / ".cache"):
+    if is_prepared(source, config, cache_folder(question.storage)):
         return source.name, []
     paths = list(dict.fromkeys(path for records in source.records.values() for path in records.paths))
     return source.name, paths[:: math.ceil(len(paths) / MAX_FILES_TRIED)]

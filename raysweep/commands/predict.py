@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from raysweep.commands.options import CONTEXT
+from raysweep.run_folder import RunFolder
 
 
 @click.command(context_settings=CONTEXT)
@@ -18,7 +19,7 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
     """Label each of IMAGES, with a confidence, or reject it, by the best model of a RUN's folder."""
     from raysweep.predict import predict_files
 
-    rows = predict_files(run.resolve(), images)
+    rows = predict_files(RunFolder(run.resolve()), images)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     for row in [] if as_json else rows:

@@ -30,4 +30,5 @@ def tune(study: str, **values: Any) -> None:
     from raysweep.search.run import run_study  # slow: after what can be refused without it
     from raysweep.search.summary import describe_results
 
-    click.echo(describe_results(run_study(resolved, options), options.run))
+    outcome = run_study(resolved, options)
+    click.echo(describe_results(outcome.results, options.run_folder, outcome.sync_command))

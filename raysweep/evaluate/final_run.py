@@ -1,4 +1,4 @@
-"""What a final evaluation is given: two models, the images of a run, and what its search found."""
+"""The arguments of a final evaluation: two models, the images of a run, and what its search found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.stored_model import StoredModel
+from raysweep.run_folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,8 +24,7 @@ class FinalRun:
     test: ImageSet
     data: PreparedData
     """Training and validation images: whatever is chosen or fitted is so on these."""
-    run: Path
-    """The run's folder."""
+    run_folder: RunFolder
     folder: Path
     """Where the evaluation writes."""
     data_root: Path | None

@@ -1,6 +1,7 @@
 """A trained model as it lies on disk: a configuration and weights, from which it is rebuilt."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class StoredModel:
     number: int
     """The trial."""
     finalist: int | None = None
-    """The run of the finalists that trained the trial's configuration again; none: it is the trial's own model."""
+    """Number of the training that is of the trial's configuration again; none: it is the trial's own model."""
     config: TrialConfig
     info: DataInfo
     task: Task
@@ -34,20 +35,20 @@ class StoredModel:
 
 
 def describe_model(model: StoredModel) -> str:
-    """Which trial and epoch the weights are of, for titles."""
+    """Names the trial and epoch that the weights are of, for titles."""
     again = "" if model.finalist is None else f" (trained again: finalist {model.finalist})"
     return f"trial {model.number}{again}, epoch {model.facts['epoch']}"
 
 
-def save_config(path: Path, number: int, config: TrialConfig, info: DataInfo, params: dict[str, Any]) -> None:
+def save_config(path: Path, number: int, config: TrialConfig, info: DataInfo, params: Mapping[str, Any]) -> None:
     """Writes what is needed, beside the weights, to rebuild a trial's model."""
     files.write_json(
-        path, {"number": number, "params": params, "config": config.to_json(), "data": fields.to_json(info)}
+        path, {"number": number, "params": dict(params), "config": config.to_json(), "data": fields.to_json(info)}
     )
 
 
 def load_model(weights: Path, config: Path, device: torch.device) -> StoredModel:
-    """The model of a trial or of a run's best/.
+    """Rebuilds the model of a trial or of a run's `best/`.
 
     Raises:
         UsageError: the files are not there.

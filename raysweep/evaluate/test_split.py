@@ -1,18 +1,16 @@
-"""The test split is opened here and nowhere else, and each opening is recorded in the run's folder."""
+"""Opens the test split, which nothing else does, and records each opening in the run's folder."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 from raysweep import atomic_files as files
 from raysweep.data.images import ImageSet
+from raysweep.run_folder import RunFolder
 
-OPENINGS = "openings.jsonl"
 
-
-def open_test(test_folder: Path, run: Path, reason: str) -> tuple[ImageSet, int]:
-    """The test images of a run, and how many times they have been opened, this one included."""
-    path = run / "test" / OPENINGS
-    openings = files.read_json_lines(path)
+def open_test(test_folder: Path, run_folder: RunFolder, reason: str) -> tuple[ImageSet, int]:
+    """Opens the test images of a run, and counts how often they have been opened, this time included."""
+    openings = files.read_json_lines(run_folder.openings)
     openings.append({"opened": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason})
-    files.write_json_lines(path, list(openings))
+    files.write_json_lines(run_folder.openings, list(openings))
     return ImageSet(test_folder), len(openings)

@@ -8,33 +8,28 @@ import json
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raysweep import atomic_files as files
 from raysweep import config_fields as fields
 from raysweep.cluster.capacity import Request, count_workers
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
-from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
 from raysweep.planning.estimate import PROBE_EPOCHS, Probe, ProbedPoint
 from raysweep.planning.forecast import Forecast, build_forecast, nodes_in_use
 from raysweep.planning.prices import load_cluster, price_nodes
-from raysweep.run_folder import trial_folder
+from raysweep.run_folder import SearchFolder
+from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.options import RunOptions
 from raysweep.search.preflight import batch_sizes, check_study
-from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
 from raysweep.search.run import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
 from raysweep.study import Study
-from raysweep.train import checkpoint
 from raysweep.train.task import build_task
-from raysweep.train.trial import TrialSpec
-from raysweep.train.usage import Usage, usage_path
+from raysweep.train.usage import Usage
 from raysweep.trial_result import TrialResult
 
 NUM_POINTS = 6
@@ -43,15 +38,6 @@ PROBE_S = 15.0
 """What training all points takes, about, without the start of processes."""
 SLOW_STEP_S = 3.0
 """Where a step takes longer only the baseline is probed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Part:
-    """A part of the probe: a study of two epochs on some of the images."""
-
-    study: Study
-    data: PreparedData
-    folder: Path
 
 
 def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: int, storage: Path) -> Probe:
@@ -68,20 +54,28 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
     with tempfile.TemporaryDirectory(prefix=".plan-", dir=storage, ignore_cleanup_errors=True) as name:
         batch = short.training.batch_size
         baseline = dataclasses.replace(short, space={}, conditions=(), points=(), budget=Budget(trials=side_by_side))
-        folder = Path(name) / "step"
-        part = _Part(study=baseline, data=data.take_subset(folder / "data", batch, batch), folder=folder)
-        points, failures = _run(part, data, request, side_by_side)
+        folder = SearchFolder(Path(name) / "step")
+        part = SearchContext(
+            study=baseline,
+            data=data.take_subset(folder.path / "data", batch, batch),
+            request=request,
+            concurrency=side_by_side,
+            folder=folder,
+            measured=True,
+        )
+        points, failures = _run_part(part, data)
         speed = data.info.num_train / max(point.train_s for point in points)
         if batch / speed < SLOW_STEP_S:
             num_trials, num_train = size_part(short, data.info.num_train, speed, side_by_side)
             num_val = max(round(num_train * data.info.num_val / data.info.num_train), short.training.eval_batch_size)
-            folder = Path(name) / "points"
-            part = _Part(
+            folder = SearchFolder(Path(name) / "points")
+            part = dataclasses.replace(
+                part,
                 study=dataclasses.replace(short, budget=Budget(trials=num_trials)),
-                data=data.take_subset(folder / "data", num_train, num_val),
+                data=data.take_subset(folder.path / "data", num_train, num_val),
                 folder=folder,
             )
-            points, failures = _run(part, data, request, side_by_side)
+            points, failures = _run_part(part, data)
     return Probe(
         points=points,
         failures=failures,
@@ -103,36 +97,11 @@ def size_part(study: Study, num_train: int, speed: float, side_by_side: int) -> 
     return num_points, min(num_train, max(batch, round(speed * epoch_s)))
 
 
-def _run(
-    part: _Part, whole: PreparedData, request: Request, side_by_side: int
-) -> tuple[tuple[ProbedPoint, ...], tuple[str, ...]]:
-    """What was seen of the points, the baseline first, and why others failed."""
-
-    def make_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
-        spec = TrialSpec(
-            number=number,
-            config=part.study.trial_config(params, number),
-            data=part.data,
-            objective=part.study.objective,
-            folder=trial_folder(part.folder, number),
-            request=request,
-            scratch=part.folder / "train",
-            num_reported=num_reported,
-            measured=True,
-        )
-        spec.folder.mkdir(parents=True, exist_ok=True)
-        return spec
-
-    strategy = create_strategy(
-        part.study, open_storage(part.folder, None), part.study.name, sampler="random", pruner="none"
-    )
-    with quiet_tune():
-        run_trials(
-            SearchDriver(strategy, make_spec, [], None, NodeWatch()),
-            request=request,
-            concurrency=side_by_side,
-            scratch=str(part.folder / "tune"),
-        )
+def _run_part(part: SearchContext, whole: PreparedData) -> tuple[tuple[ProbedPoint, ...], tuple[str, ...]]:
+    """Trains some points, and returns what was seen of them, the baseline first, and why others failed."""
+    storage = open_storage(part.folder, None)
+    strategy = create_strategy(part.study, storage, part.study.name, sampler="random", pruner="none")
+    launch_trials(part, strategy, [])
     results = strategy.results()
     if results[0].state == "FAIL":
         raise UsageError(f"the probe could not train the baseline, and neither can a search: {results[0].error}")
@@ -140,12 +109,12 @@ def _run(
     return points, tuple(f"{result.params}: {result.error}" for result in results if result.state == "FAIL")
 
 
-def _read(part: _Part, whole: PreparedData, result: TrialResult) -> ProbedPoint:
-    """What a trial left, scaled to the whole of the images."""
-    folder = trial_folder(part.folder, result.number)
+def _read(part: SearchContext, whole: PreparedData, result: TrialResult) -> ProbedPoint:
+    """Reads what a trial left, scaled to the whole of the images."""
+    folder = part.folder.trial(result.number)
     config = part.study.trial_config(result.params, result.number)
-    usage = fields.from_json(Usage, json.loads(usage_path(folder).read_text()))
-    history = files.read_json_lines(folder / "metrics.jsonl")
+    usage = fields.from_json(Usage, json.loads(folder.usage.read_text(encoding="utf-8")))
+    history = files.read_json_lines(folder.metrics)
     ends = (0.0, *usage.epoch_ends_s)
     epoch_s = ends[-1] - ends[-2]
     train_s = min(part.data.info.num_train / history[-1]["train/images_per_s"], epoch_s)
@@ -158,8 +127,8 @@ def _read(part: _Part, whole: PreparedData, result: TrialResult) -> ProbedPoint:
         memory_bytes=usage.memory_bytes,
         gpu_memory_bytes=usage.gpu_memory_bytes,
         gpu_total_bytes=usage.gpu_total_bytes,
-        best_bytes=(folder / "best" / checkpoint.WEIGHTS).stat().st_size,
-        last_bytes=(folder / "last" / checkpoint.CHECKPOINT).stat().st_size,
+        best_bytes=folder.weights.stat().st_size,
+        last_bytes=folder.checkpoint.stat().st_size,
     )
 
 

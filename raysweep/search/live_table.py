@@ -1,4 +1,4 @@
-"""A live table of the search on a terminal or in a notebook; silent where stderr is neither."""
+"""Draws a live table of the search on a terminal or in a notebook; silent where stderr is neither."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from raysweep.config import Objective, format_value
+from raysweep.search.observer import Observer
 from raysweep.trial_result import BASELINE, TrialResult
 
 NOTEBOOK_PERIOD_S = 0.5
@@ -40,8 +41,8 @@ class NotebookCell:
             self._handle.update(table)
 
 
-class LiveTable:
-    """Follows a search as an observer; a context manager that draws while it is open."""
+class LiveTable(Observer):
+    """Follows a search; a context manager that draws while it is open."""
 
     def __init__(
         self, objectives: Sequence[Objective], num_trials: int, deadline: float | None, ended: Iterable[TrialResult]
@@ -91,7 +92,7 @@ class LiveTable:
         self._update_cell()
 
     def render(self) -> Table:
-        """Running trials, counts by state, the best so far against the baseline, speed and time left."""
+        """Shows running trials, counts by state, the best so far against the baseline, speed and time left."""
         counts = {
             state: sum(result.state == state for result in self.ended) for state in ("COMPLETE", "PRUNED", "FAIL")
         }

@@ -1,4 +1,4 @@
-"""Where and how a study runs."""
+"""The options of a run: where and how a study runs."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from pydantic import PositiveInt
 
 from raysweep.config import KEEP_LEADING, WandbMode
 from raysweep.errors import UsageError
+from raysweep.run_folder import RunFolder
 from raysweep.search.flags import NO_FLAG, flag
 from raysweep.search.overrides import Overrides
 
@@ -38,15 +39,17 @@ class RunOptions:
     """Models of so many leading trials stay, beside the baseline's."""
     wandb: WandbMode | None = None
     """Default: online with a key, else offline."""
+    observers: tuple[str, ...] = ()
+    """Also told of each event: an entry point of `raysweep.observers` or path/to/file.py:Name; may be repeated."""
     overrides: Overrides = field(default=Overrides(), metadata=NO_FLAG)
     """What was changed of the study, for the record."""
     data_root: Path | None = field(default=None, metadata=NO_FLAG)
     """A folder that may hold mnist/ and fashion-mnist/."""
 
     @property
-    def run(self) -> Path:
-        """The run's folder."""
-        return self.storage / self.name
+    def run_folder(self) -> RunFolder:
+        """Returns the run's folder."""
+        return RunFolder(self.storage / self.name)
 
 
 def check_name(name: str) -> str:

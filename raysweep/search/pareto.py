@@ -1,15 +1,11 @@
-"""The Pareto front of a study with two objectives, for results.json, the terminal and a figure."""
+"""Describes and draws the Pareto front of a study with two objectives."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
-from raysweep import config_fields as fields
-from raysweep.config import Objective, format_value
+from raysweep.config import format_value
 from raysweep.evaluate.figures.pareto import save_pareto_front
-from raysweep.search.ranking import find_front
+from raysweep.run_folder import RunFolder
+from raysweep.search.results import Results
 from raysweep.search.retention import KEEP_FRONT
 from raysweep.study import Study
 from raysweep.trial_result import BASELINE, TrialResult
@@ -25,31 +21,13 @@ def announce_two_objectives(study: Study) -> None:
         )
 
 
-def describe_trial(study: Study, result: TrialResult) -> dict[str, Any]:
-    """A trial in results.json; `values` are both objectives of the best epoch, where there are two."""
-    row = asdict(result)
-    second = row.pop("second_value")
-    return row if study.second_objective is None else {**row, "values": [result.value, second]}
-
-
-def record_front(study: Study, results: Sequence[TrialResult]) -> dict[str, Any]:
-    """What results.json has of the front, from the best trial by the first objective on; nothing with one objective."""
-    if study.second_objective is None:
-        return {}
-    return {
-        "second_objective": fields.to_json(study.second_objective),
-        "pareto_front": [result.number for result in find_front(results, study.objectives)],
-    }
-
-
-def describe_front(record: dict[str, Any]) -> list[str]:
-    """The front of a results.json as a table for a person; no lines with one objective."""
-    if "pareto_front" not in record:
+def describe_front(results: Results) -> list[str]:
+    """Returns the front as a table for a person; no lines with one objective."""
+    if results.second_objective is None:
         return []
-    values = {trial["number"]: trial["values"] for trial in record["trials"]}
-    metrics = [record[name]["metric"] for name in ("objective", "second_objective")]
-    rows = [["trial", *metrics]]
-    rows += [[str(number), *map(format_value, values[number])] for number in record["pareto_front"]]
+    trials = {trial.number: trial for trial in results.trials}
+    rows = [["trial", results.objective.metric, results.second_objective.metric]]
+    rows += [[str(number), *map(format_value, _get_values(trials[number]))] for number in results.pareto_front]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
         f"Pareto front of {len(rows) - 1} trials; the models of {KEEP_FRONT} at most are in trials/*/best:",
@@ -57,18 +35,25 @@ def describe_front(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def draw_front(run: Path, record: dict[str, Any]) -> None:
-    """Draws the front of a results.json to `test/pareto_front.png`; nothing with one objective."""
-    if "pareto_front" not in record:
+def draw_front(folder: RunFolder, results: Results) -> None:
+    """Draws the front into the folder of the final evaluation; with one objective there is none."""
+    if results.second_objective is None:
         return
-    first, second = (fields.from_json(Objective, record[name]) for name in ("objective", "second_objective"))
+    first, second = results.objective, results.second_objective
     save_pareto_front(
-        run / "test" / "pareto_front.png",
-        {trial["number"]: tuple(trial["values"]) for trial in record["trials"] if trial["state"] == "COMPLETE"},
-        record["pareto_front"],
+        folder.pareto_front,
+        {trial.number: _get_values(trial) for trial in results.trials if trial.state == "COMPLETE"},
+        list(results.pareto_front),
         first=first,
         second=second,
         baseline=BASELINE,
-        title=f"{record['study']}: {first.metric} against {second.metric}",
-        note="synthetic data: drawn by raysweep, not photographs" if record["data"]["synthetic"] else "",
+        title=f"{results.study}: {first.metric} against {second.metric}",
+        note="synthetic data: drawn by raysweep, not photographs" if results.data.synthetic else "",
     )
+
+
+def _get_values(trial: TrialResult) -> tuple[float, float]:
+    """Returns both objectives of a complete trial."""
+    assert trial.value is not None
+    assert trial.second_value is not None
+    return trial.value, trial.second_value

@@ -1,4 +1,4 @@
-"""Which trials lead, and which are at the same point."""
+"""Ranks trials, and finds those at the same point."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from raysweep.trial_result import TrialResult
 
 
 def rank_results(results: Iterable[TrialResult], objectives: Sequence[Objective]) -> list[TrialResult]:
-    """The complete trials, the best by the first objective first.
+    """Ranks the complete trials, the best by the first objective first.
 
     Among equals the second objective decides, where there is one, and then the earliest leads.
     """
@@ -18,7 +18,7 @@ def rank_results(results: Iterable[TrialResult], objectives: Sequence[Objective]
 
 
 def find_front(results: Iterable[TrialResult], objectives: Sequence[Objective]) -> list[TrialResult]:
-    """The Pareto front: the complete trials that none beats in one of two objectives and equals or beats in the other.
+    """Finds the Pareto front: complete trials that none beats in one objective and equals or beats in the other.
 
     The best by the first objective is first, and the best by the second last. With one objective there is no front.
     """
@@ -33,12 +33,12 @@ def find_front(results: Iterable[TrialResult], objectives: Sequence[Objective]) 
 
 
 def point_key(params: Mapping[str, Any]) -> str:
-    """The same text for the same point of a space, and only for that."""
+    """Returns the same text for the same point of a space, and only for that."""
     return json.dumps(params, sort_keys=True)
 
 
 def best_of_points(results: Iterable[TrialResult], objectives: Sequence[Objective]) -> list[TrialResult]:
-    """The best complete trial of each point, the best first."""
+    """Finds the best complete trial of each point, the best first."""
     best: dict[str, TrialResult] = {}
     for result in rank_results(results, objectives):
         best.setdefault(point_key(result.params), result)
@@ -46,7 +46,7 @@ def best_of_points(results: Iterable[TrialResult], objectives: Sequence[Objectiv
 
 
 def _losses(result: TrialResult, objectives: Sequence[Objective]) -> list[float]:
-    """The trial's values by the objectives, less is better."""
+    """Returns the trial's values by the objectives, less is better."""
     values = (result.value, result.second_value)
     return [
         -value if objective.direction == "maximize" else value

@@ -1,4 +1,4 @@
-"""The thin adapters that let Ray Tune execute what the strategy decides."""
+"""Lets Ray Tune execute what the strategy decides, by thin adapters."""
 
 import contextlib
 import logging
@@ -19,8 +19,8 @@ from raysweep.cluster.orphans import OrphanCollector
 from raysweep.cluster.waiting import WaitingNotice
 from raysweep.search.observer import Observer
 from raysweep.search.strategy.strategy import MAX_RETRIES, Strategy
-from raysweep.train.loop import EpochReport
-from raysweep.train.trial import TrialSpec, run_trial, unpack_report
+from raysweep.train.report import EpochReport, TrialFailure, TrialReport, unpack_report
+from raysweep.train.trial import TrialSpec, run_trial
 from raysweep.trial_result import TrialResult
 
 
@@ -59,16 +59,16 @@ class SearchDriver:
         self._last: dict[int, EpochReport] = {}
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Nothing: Ray Tune pickles its searcher for a restore of its own, which is never used."""
+        """Pickles an empty object: Ray Tune pickles its searcher for a restore of its own, which is never used."""
         return object, ()
 
     @property
     def is_idle(self) -> bool:
-        """Whether no trial is under way that might have to be tried again."""
+        """Tells whether no trial is under way that might have to be tried again."""
         return not self._attempts
 
     def start(self, trial_id: str) -> TrialSpec | None:
-        """The next trial, or none when there is none to start."""
+        """Starts the next trial; none when there is none to start."""
         late = self.deadline is not None and self._began and time.monotonic() > self.deadline
         proposal = self.strategy.propose(only_resumed=bool(late))
         if proposal is None:
@@ -82,7 +82,7 @@ class SearchDriver:
                 observer.trial_started(number, spec.config.to_json(), params)
         return spec
 
-    def take(self, trial_id: str, message: dict[str, Any]) -> bool:
+    def on_report(self, trial_id: str, report: TrialReport) -> bool:
         """Takes a report; returns whether Ray Tune is to stop the trial now.
 
         A DDP trial is never stopped from outside, which would leave its workers and their placement group
@@ -91,13 +91,12 @@ class SearchDriver:
         attempt = self._attempts.get(trial_id)
         if attempt is None or attempt.result is not None:
             return False
-        if "error" in message:
-            if message["died"]:
-                attempt.death = message["error"]
+        if isinstance(report, TrialFailure):
+            if report.died:
+                attempt.death = report.error
             else:
-                self._end(attempt, "FAIL", message["error"])
+                self._end(attempt, "FAIL", report.error)
             return True
-        report: EpochReport = message["report"]
         self._last[attempt.number] = report
         epoch = int(report.metrics["epoch"])
         is_new = epoch > self.strategy.num_reported(attempt.number)
@@ -107,16 +106,16 @@ class SearchDriver:
         if report.finished:
             self._end(attempt, "COMPLETE", report.cause)
         elif stop:
-            attempt.spec.stop_file.touch()
+            attempt.spec.folder.stop_file.touch()
             self._end(attempt, "PRUNED")
         return (report.finished or stop) and attempt.spec.request.num_workers == 1
 
-    def die(self, trial_id: str, error: str) -> None:
+    def on_death(self, trial_id: str, error: str) -> None:
         """Takes note that a trial's process died."""
         self._attempts[trial_id].death = error
 
-    def close(self, trial_id: str) -> None:
-        """Ray Tune is done with a trial, nothing writes to its folder any more: it ends here, or is tried again."""
+    def on_end(self, trial_id: str) -> None:
+        """Ends a trial that Ray Tune is done with, or tries it again: nothing writes to its folder any more."""
         attempt = self._attempts.pop(trial_id)
         if attempt.result is None:
             lost = self.watch.find_lost(attempt.nodes)
@@ -152,21 +151,21 @@ class StrategySearcher(Searcher):
         self.driver = driver
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's configuration, none for now, or FINISHED."""
+        """Returns the next trial's configuration, none for now, or FINISHED."""
         spec = self.driver.start(trial_id)
         if spec is not None:
             return {"spec": spec}
         return Searcher.FINISHED if self.driver.is_idle else None
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Whether it ended well, by itself or in an error: its process is out of the way."""
-        self.driver.close(trial_id)
+        """Ends the trial, however it ended: its process is out of the way."""
+        self.driver.on_end(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the Optuna study remembers."""
+        """Does without: the Optuna study remembers."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the Optuna study remembers."""
+        """Does without: the Optuna study remembers."""
 
 
 class StrategyScheduler(FIFOScheduler):
@@ -191,14 +190,14 @@ class StrategyScheduler(FIFOScheduler):
             self._controller._actor_manager.cleanup()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """STOP for a trial that is finished, weak or failed."""
-        stop = self.driver.take(trial.trial_id, unpack_report(result))
+        """Returns STOP for a trial that is finished, weak or failed."""
+        stop = self.driver.on_report(trial.trial_id, unpack_report(result))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial whose process died."""
+        """Takes note of a trial whose process died."""
         lines = str(trial.get_error() or "the trial's process died").strip().splitlines()
-        self.driver.die(trial.trial_id, lines[-1][:500])
+        self.driver.on_death(trial.trial_id, lines[-1][:500])
 
 
 def run_trials(
@@ -236,7 +235,7 @@ def run_trials(
 
 
 def tune_resources(request: Request) -> tune.PlacementGroupFactory:
-    """What Ray Tune reserves for a trial: one worker's share, or next to nothing for the driver of several."""
+    """Returns what Ray Tune reserves for a trial: one worker's share, or next to nothing for the driver of several."""
     if request.num_workers > 1:
         return tune.PlacementGroupFactory([{"memory": 1}])
     bundle = {"CPU": request.cpus_per_worker}
@@ -247,7 +246,7 @@ def tune_resources(request: Request) -> tune.PlacementGroupFactory:
 
 @contextlib.contextmanager
 def quiet_tune() -> Iterator[None]:
-    """Ray Tune's own messages off: the live table and results.json say it."""
+    """Turns Ray Tune's own messages off: the live table and results.json say it."""
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray._private", "ray.air")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,15 +1,14 @@
-"""Which checkpoints stay on disk: of a search those that lead or are compared in the end, and of running trials."""
+"""Chooses which checkpoints stay on disk: of a search those that lead or are compared in the end."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
 from raysweep.config import KEEP_LEADING, Objective
 from raysweep.data.images import space_evenly
-from raysweep.run_folder import trial_folder
+from raysweep.run_folder import SearchFolder
+from raysweep.search.observer import Observer
 from raysweep.search.ranking import best_of_points, find_front, rank_results
 from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
@@ -21,11 +20,11 @@ NUM_DRAWN = 1000
 """Points by which `count_kept` knows the groups of a space."""
 
 Keep = Callable[[Sequence[TrialResult]], set[int]]
-"""Of the ended trials that still have a model the numbers of those whose `best/` stays."""
+"""Chooses which trials keep their `best/`: takes the ended ones that still have it, and returns numbers."""
 
 
 def keep_for_search(study: Study, num_leading: int = KEEP_LEADING) -> Keep:
-    """The baseline, the trials that lead, some on the Pareto front, and what the final evaluation compares."""
+    """Keeps the baseline, the trials that lead, some on the Pareto front, and what the final evaluation compares."""
 
     def keep(ended: Sequence[TrialResult]) -> set[int]:
         leading = rank_results(ended, study.objectives)[:num_leading]
@@ -37,12 +36,12 @@ def keep_for_search(study: Study, num_leading: int = KEEP_LEADING) -> Keep:
 
 
 def keep_of_points(objectives: Sequence[Objective]) -> Keep:
-    """The best trial of each point, for finalists."""
+    """Keeps the best trial of each point, for finalists."""
     return lambda ended: {result.number for result in best_of_points(ended, objectives)}
 
 
 def count_kept(study: Study, num_leading: int = KEEP_LEADING) -> int:
-    """How many models `keep_for_search` keeps at most; groups of the final evaluation that random points meet."""
+    """Counts the models that `keep_for_search` keeps at most; of groups those that random points meet."""
     points = list(study.starting_points)
     if study.space:
         space = UnitCube(study.space, study.conditions)
@@ -53,8 +52,8 @@ def count_kept(study: Study, num_leading: int = KEEP_LEADING) -> int:
 
 
 def _find_pinned(ended: Sequence[TrialResult], study: Study) -> list[TrialResult]:
-    """The best trial of each group that the final evaluation compares, unless it failed; the earliest of equals."""
-    best: dict[Any, TrialResult] = {}
+    """Finds the best trial of each group that the final evaluation compares, of equals the earliest."""
+    best: dict[Hashable, TrialResult] = {}
     for result in sorted(ended, key=lambda result: result.number):
         if result.state == "FAIL" or result.value is None:  # what failed may be of another space
             continue
@@ -64,21 +63,15 @@ def _find_pinned(ended: Sequence[TrialResult], study: Study) -> list[TrialResult
     return list(best.values())
 
 
-class Retention:
-    """Follows a search as an observer and removes what will not be needed, at once of the trials `ended` before."""
+class Retention(Observer):
+    """Removes checkpoints that will not be needed, of the trials `ended` before at once."""
 
-    def __init__(self, run: Path, ended: Iterable[TrialResult], keep: Keep) -> None:
-        self.run = run
+    def __init__(self, folder: SearchFolder, ended: Iterable[TrialResult], keep: Keep) -> None:
+        self.folder = folder
         self.keep = keep
         self.with_model: list[TrialResult] = []
         """Ended trials whose `best/` is there."""
         self._take(ended)
-
-    def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-        """Nothing to remove."""
-
-    def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Nothing to remove."""
 
     def trial_ended(self, result: TrialResult) -> None:
         """Removes the trial's `last/`, and `best/` of trials that are not kept."""
@@ -86,12 +79,12 @@ class Retention:
 
     def _take(self, ended: Iterable[TrialResult]) -> None:
         for result in ended:
-            folder = trial_folder(self.run, result.number)
-            shutil.rmtree(folder / "last", ignore_errors=True)
-            if (folder / "best").is_dir():
+            folder = self.folder.trial(result.number)
+            shutil.rmtree(folder.last, ignore_errors=True)
+            if folder.best.is_dir():
                 self.with_model.append(result)
         kept = self.keep(self.with_model)
         for result in self.with_model:
             if result.number not in kept:
-                shutil.rmtree(trial_folder(self.run, result.number) / "best", ignore_errors=True)
+                shutil.rmtree(self.folder.trial(result.number).best, ignore_errors=True)
         self.with_model = [result for result in self.with_model if result.number in kept]

@@ -1,105 +1,115 @@
-"""A study from start to end: data, trials on Ray Tune, the final evaluation, results.json."""
+"""Runs a study from start to end: data, trials on Ray Tune, the final evaluation, results.json."""
 
 import contextlib
+import dataclasses
 import os
-import shutil
-import tempfile
+import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import torch
 
-from raysweep import atomic_files as files
+from raysweep import __version__
 from raysweep.cluster.capacity import Request, count_concurrent_trials, default_request
 from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
-from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.config import check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.sources import load_source
 from raysweep.errors import StudyFailedError
 from raysweep.evaluate.final import evaluate_final
-from raysweep.evaluate.stored_model import save_config
-from raysweep.run_folder import FINALISTS, trial_folder
-from raysweep.search.best_model import build_record, keep_best, keep_winner, write_study
-from raysweep.search.finalists.retraining import open_confirmation
+from raysweep.evaluate.test_figures import TestFigures
+from raysweep.run_folder import RunFolder
+from raysweep.search.best_model import keep_best, keep_winner
+from raysweep.search.finalists.retraining import open_retraining
 from raysweep.search.finalists.statistics import Finalist, choose_finalists, summarise_finalists
+from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.live_table import LiveTable
-from raysweep.search.observer import Observer
+from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
 from raysweep.search.pareto import announce_two_objectives, draw_front
 from raysweep.search.preflight import check_models, check_study
-from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
+from raysweep.search.ranking import find_front
+from raysweep.search.results import Machine, Results, save_results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
-from raysweep.search.session.identity import Identity, check_digest
+from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.tracking import Tracker, default_mode
-from raysweep.train.trial import TrialSpec
-from raysweep.trial_result import TrialResult
+from raysweep.trial_result import BASELINE, TrialResult
 
 
-def run_study(study: Study, options: RunOptions) -> dict[str, Any]:
-    """Runs a study and returns what results.json holds, with `sync_command` for offline W&B runs.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """A study that was run to its end."""
+
+    results: Results
+    sync_command: str | None = None
+    """What uploads offline W&B runs; none: there are none."""
+
+
+def run_study(study: Study, options: RunOptions) -> Outcome:
+    """Runs a study, or what is left to do of it.
 
     Raises:
-        UsageError: the run's folder exists, or is to be resumed and cannot be; a model or its weights cannot be had,
-            or no trial fits the cluster.
+        UsageError: the run's folder exists, or is to be resumed and cannot be; a model, its weights or an observer
+            cannot be had, or no trial fits the cluster.
         DataError: the images cannot be had, or too many of them are bad.
         StudyFailedError: no trial completed.
     """
     began = time.monotonic()
-    run = options.run
+    folder = options.run_folder
     check_study(study, options.num_workers)
+    factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
-        stored, identity = enter_run(study, options, stack)
-        if stored is not None and (record := load_finished(study, options, stored, identity)) is not None:
-            return {**record, "sync_command": None}
+        record, identity = enter_run(study, options, stack)
+        if record is not None and (found := load_finished(study, options, record, identity)) is not None:
+            return Outcome(results=found)
         request, concurrency = size_trials(study, options)
         data, test_folder = prepare_data(study, options)
-        if stored is not None:
-            check_digest(stored, study.data.source, data.info.digest)
-        elif not run.exists():
-            create_run(run, stack)
-        write_study(run, study, data, identity)
-        tracker = Tracker(
-            options.wandb or default_mode(),
-            run_folder=run,
-            run_id=identity.run_id,
-            group=options.name,
-            tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
-        )
-        strategy = open_strategy(study, run, identity)
-        retention = Retention(run, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        _search(study, run, strategy, data, request, concurrency, [tracker, retention])
-        results = _take_results(study, run, strategy)
+        if record is not None:
+            check_digest(record, study.data.source, data.info.digest)
+        elif not folder.path.exists():
+            create_run(folder, stack)
+        save_record(folder, _describe_study(study, data, identity))
+        context = SearchContext(study=study, data=data, request=request, concurrency=concurrency, folder=folder)
+        tracker = _build_tracker(study, options, data, identity)
+        strategy = open_strategy(study, folder, identity)
+        retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
+        _search(context, strategy, [tracker, retention, *build_observers(factories, folder, study)])
+        trials = _take_results(study, folder, strategy)
+        finalists = _retrain_finalists(context, identity, trials, tracker, factories)
+        best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         asked = identity.overrides
-        finalists = _confirm(study, run, identity, results, data, request, concurrency, tracker)
-        best = keep_winner(run, study.objective, finalists) or keep_best(run, study, results)
-        test = _evaluate(options, data, test_folder, request)
-        record = build_record(
-            study,
-            data,
-            results,
-            best,
-            test,
-            nodes=list_nodes(),
+        results = Results(
+            study=study.name,
+            objective=study.objective,
+            second_objective=study.second_objective,
+            pareto_front=tuple(trial.number for trial in find_front(trials, study.objectives)),
             max_epochs=asked.max_epochs,
-            duration_s=time.monotonic() - began,
+            trials=tuple(trials),
+            best=best,
+            baseline=next((trial for trial in trials if trial.number == BASELINE), None),
             finalists=summarise_finalists(finalists, study.objective, asked.finalists, asked.seeds),
+            test=_evaluate(context, test_folder, options.data_root),
+            data=data.info,
+            machine=Machine.describe(list_nodes()),
+            duration_s=round(time.monotonic() - began, 3),
         )
-        files.write_json(run / "results.json", record)
-        draw_front(run, record)
-        _track(tracker, run, record, results)
-    return {**record, "sync_command": tracker.sync_command}
+        save_results(folder, results)
+        draw_front(folder, results)
+        tracker.finish(results)
+    return Outcome(results=results, sync_command=tracker.sync_command)
 
 
 def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
-    """Connects to Ray and says what a trial takes and how many run side by side."""
+    """Connects to Ray and returns what a trial takes and how many run side by side."""
     connect(options.address)
     request: Request = check_config(
         lambda: default_request(
@@ -114,86 +124,68 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
 
 
 def prepare_data(study: Study, options: RunOptions) -> tuple[PreparedData, Path]:
-    """The decoded images, and the folder of the test split."""
+    """Decodes the images unless they are, and returns them and the folder of the test split."""
     source = load_source(
         study.data.source,
         split_seed=study.data.split_seed,
         storage=options.storage,
         data_root=options.data_root,
     )
-    data, test_folder = pipeline.prepare(source, study.data, options.storage / ".cache")
+    data, test_folder = pipeline.prepare(source, study.data, options.run_folder.cache)
     study.task.prepare(data)
     check_models(study, data)
     return data, test_folder
 
 
-def _search(
-    study: Study,
-    run: Path,
-    strategy: Strategy,
-    data: PreparedData,
-    request: Request,
-    concurrency: int,
-    observers: Sequence[Observer],
-) -> None:
-    """Runs the trials that are to go on or to start; their folders are in `run`."""
+def _describe_study(study: Study, data: PreparedData, identity: Identity) -> StudyRecord:
+    versions = {"raysweep": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    versions |= {name: version(name) for name in ("ray", "optuna")}
+    return StudyRecord(study=study.to_json(), identity=identity, data_digest=data.info.digest, versions=versions)
+
+
+def _build_tracker(study: Study, options: RunOptions, data: PreparedData, identity: Identity) -> Tracker:
+    return Tracker(
+        options.wandb or default_mode(),
+        run_folder=options.run_folder,
+        run_id=identity.run_id,
+        group=options.name,
+        tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
+    )
+
+
+def _search(context: SearchContext, strategy: Strategy, observers: Sequence[Observer]) -> None:
+    """Runs the trials that are to go on or to start, and shows them on the terminal."""
     if not strategy.has_work():
         return
+    study, deadline = context.study, context.deadline
     announce_two_objectives(study)
-    deadline = time.monotonic() + study.budget.time_s if study.budget.time_s else None
-    table = LiveTable(study.objectives, study.budget.trials, deadline, strategy.results())
-    shutil.rmtree(run / ".ray", ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch:
-        scratch = Path(local_scratch) if len(list_potential_nodes()) == 1 else run / ".ray"
-
-        def make_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
-            config = strategy.trial_config(number, params)
-            spec = TrialSpec(
-                number=number,
-                config=config,
-                data=data,
-                objective=study.objective,
-                second_objective=study.second_objective,
-                folder=trial_folder(run, number),
-                request=request,
-                scratch=scratch / "train",
-                num_reported=num_reported,
-            )
-            save_config(spec.folder / "config.json", number, config, data.info, params)
-            spec.stop_file.unlink(missing_ok=True)
-            return spec
-
-        driver = SearchDriver(strategy, make_spec, [*observers, table], deadline, NodeWatch())
-        with table, quiet_tune():
-            run_trials(driver, request=request, concurrency=concurrency, scratch=str(scratch))
-    shutil.rmtree(run / ".ray", ignore_errors=True)
+    with LiveTable(study.objectives, study.budget.trials, deadline, strategy.results()) as table:
+        launch_trials(context, strategy, [*observers, table], deadline)
 
 
-def _confirm(
-    study: Study,
-    run: Path,
+def _retrain_finalists(
+    context: SearchContext,
     identity: Identity,
-    results: list[TrialResult],
-    data: PreparedData,
-    request: Request,
-    concurrency: int,
+    results: Sequence[TrialResult],
     tracker: Tracker,
+    factories: Mapping[str, ObserverFactory],
 ) -> list[Finalist]:
     """Trains the best configurations of the search and the baseline again, where that is asked for."""
-    asked = identity.overrides
+    asked, study, folder = identity.overrides, context.study, context.folder
     if asked.finalists is None or asked.seeds is None:
         return []
+    assert isinstance(folder, RunFolder)
     chosen = choose_finalists(results, study.objective, asked.finalists)
-    again = open_confirmation(study, run, identity, chosen, asked.seeds)
-    folder = run / FINALISTS
+    retraining = open_retraining(study, folder, identity, chosen, asked.seeds)
     tracker.prefix = "finalist-"
-    retention = Retention(folder, again.results(), keep_of_points(study.objectives))
-    _search(again.study, folder, again, data, request, concurrency, [tracker, retention])
-    return again.finalists()
+    retention = Retention(folder.finalists, retraining.results(), keep_of_points(study.objectives))
+    observers = [tracker, retention, *build_observers(factories, folder.finalists, study)]
+    _search(dataclasses.replace(context, study=retraining.study, folder=folder.finalists), retraining, observers)
+    return retraining.finalists()
 
 
-def _take_results(study: Study, run: Path, strategy: Strategy) -> list[TrialResult]:
-    """How all trials of the run ended.
+def _take_results(study: Study, folder: RunFolder, strategy: Strategy) -> list[TrialResult]:
+    """Returns how all trials of the run ended.
 
     Raises:
         StudyFailedError: none completed; the message is a table of causes.
@@ -202,38 +194,24 @@ def _take_results(study: Study, run: Path, strategy: Strategy) -> list[TrialResu
     if not any(result.state == "COMPLETE" for result in results):
         causes = "\n".join(f"  trial {result.number}: {result.error or result.state}" for result in results)
         raise StudyFailedError(
-            f"no trial of {study.name} completed; tracebacks are in {run}/trials/*/error.txt\n{causes}"
+            f"no trial of {study.name} completed; tracebacks are in {folder.path}/trials/*/error.txt\n{causes}"
         )
     return results
 
 
-def _evaluate(options: RunOptions, data: PreparedData, test_folder: Path, request: Request) -> dict[str, Any]:
-    """The final evaluation, here, or on a node with a GPU where the driver has none."""
-    given: dict[str, Any] = {
-        "data": data,
+def _evaluate(context: SearchContext, test_folder: Path, data_root: Path | None) -> TestFigures:
+    """Evaluates the run in the end, here, or on a node with a GPU where the driver has none."""
+    request = context.request
+    given: dict[str, Any] = {  # keywords of evaluate_final, which are of several types
+        "data": context.data,
         "reason": "final evaluation",
-        "data_root": options.data_root,
+        "data_root": data_root,
     }
     if request.gpus_per_worker and not torch.cuda.is_available():
         remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(evaluate_final)  # type: ignore[arg-type]
-        figures: dict[str, Any] = ray.get(
-            remote.remote(options.run, test_folder, num_threads=int(request.cpus_per_worker), **given)
+        figures: TestFigures = ray.get(
+            remote.remote(context.folder, test_folder, num_threads=int(request.cpus_per_worker), **given)
         )
         return figures
-    return evaluate_final(options.run, test_folder, num_threads=os.cpu_count() or 1, **given)
-
-
-def _track(tracker: Tracker, run: Path, record: dict[str, Any], results: list[TrialResult]) -> None:
-    test: dict[Literal["accuracy"] | str, Any] = record["test"]
-    tracker.finish(
-        results,
-        {
-            "study": record["study"],
-            "best": record["best"],
-            "data": {key: record["data"][key] for key in ("source", "synthetic", "digest")},
-            "test": {key: value for key, value in test.items() if isinstance(value, int | float)},
-        },
-        figures={path.stem: path for path in sorted((run / "test").glob("*.png"))},
-        reports={path.stem: path.read_text() for path in sorted((run / "test").glob("*.txt"))},
-        best=run / "best",
-    )
+    assert isinstance(context.folder, RunFolder)
+    return evaluate_final(context.folder, test_folder, num_threads=os.cpu_count() or 1, **given)

@@ -10,6 +10,7 @@ from raysweep import config_fields as fields
 from raysweep.catalogue import load_study
 from raysweep.data.sources import resolve_source
 from raysweep.errors import UsageError
+from raysweep.run_folder import RunFolder
 from raysweep.search.flags import list_flags
 from raysweep.search.options import RunOptions, check_name
 from raysweep.search.overrides import Overrides
@@ -29,14 +30,16 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
     said = {name: value for name, value in values.items() if value is not None}
     loaded = study if isinstance(study, Study) else load_study(str(study))
     storage = Path(said.get("storage", RunOptions.__dataclass_fields__["storage"].default)).expanduser().resolve()
-    run = storage / check_name(said.get("name") or loaded.name)
+    run_folder = RunFolder(storage / check_name(said.get("name") or loaded.name))
     overrides = build_overrides(said)
     if said.get("resume"):
         from raysweep.search.session.identity import load_overrides
 
-        overrides = overrides.over(load_overrides(run))
+        overrides = overrides.over(load_overrides(run_folder))
     resolved = overrides.apply(loaded)
-    options = fields.from_json(RunOptions, {**_pick(said, RunOptions), "storage": run.parent, "name": run.name})
+    options = fields.from_json(
+        RunOptions, {**_pick(said, RunOptions), "storage": storage, "name": run_folder.path.name}
+    )
     return resolved, dataclasses.replace(options, overrides=overrides, data_root=find_data_root())
 
 

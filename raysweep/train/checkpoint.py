@@ -17,24 +17,21 @@ from raysweep import atomic_files as files
 from raysweep.errors import CorruptFileError
 from raysweep.train.state import TrainState, from_tensors, to_tensors
 
-WEIGHTS = "model.safetensors"
-CHECKPOINT = "checkpoint.safetensors"
 
-
-def save_checkpoint(folder: Path, state: TrainState) -> None:
-    """Writes the whole state of training to `folder`, atomically."""
+def save_checkpoint(path: Path, state: TrainState) -> None:
+    """Writes the whole state of training, atomically."""
     tensors: dict[str, torch.Tensor] = {}
     plain = to_tensors(state.state_dict(), tensors)
-    save_tensors(folder / CHECKPOINT, tensors, plain)
+    save_tensors(path, tensors, plain)
 
 
-def load_checkpoint(folder: Path, state: TrainState) -> None:
-    """Brings a freshly built state to where the one in `folder` stood.
+def load_checkpoint(path: Path, state: TrainState) -> None:
+    """Brings a freshly built state to where the one in the file stood.
 
     Raises:
         CorruptFileError: the file does not match its digest.
     """
-    tensors, plain = load_tensors(folder / CHECKPOINT)
+    tensors, plain = load_tensors(path)
     state.load_state_dict(from_tensors(plain, tensors))
 
 

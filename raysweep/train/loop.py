@@ -6,8 +6,6 @@ The same function runs in a trial's own process, in each DDP worker and in unit 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,29 +18,12 @@ from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training
 from raysweep.data.images import ImageSet, PreparedData, space_evenly
 from raysweep.errors import TrialError
+from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
 from raysweep.train.cost import find_costs
+from raysweep.train.report import EpochReport
 from raysweep.train.state import Prepare, TrainState
 from raysweep.train.task import Task, build_task
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EpochReport:
-    """What is known after an epoch; checkpoints and history are on disk by then."""
-
-    metrics: dict[str, float]
-    """`epoch` (from 1), `train/...`, `val/...`, `learning_rate`, `train/images_per_s`."""
-    value: float
-    """The objective after this epoch."""
-    best_value: float
-    best_epoch: int
-    finished: bool
-    """No epoch follows: all are done, or early stopping ended the trial."""
-    second_value: float | None = None
-    """The second objective at the best epoch; none: there is none."""
-    cause: str | None = None
-    """Why the task ended the trial before its last epoch; none: it did not."""
-
 
 Report = Callable[[EpochReport], None]
 
@@ -54,7 +35,7 @@ def fit(
     *,
     report: Report,
     second_objective: Objective | None = None,
-    folder: Path | None = None,
+    folder: TrialFolder | None = None,
     worker: Worker = Worker(),  # noqa: B008 - immutable
     prepare: Prepare = lambda module: module,
     resume: bool = False,
@@ -76,8 +57,8 @@ def fit(
     task = build_task(config, data.info, worker.num_workers, data.folder)
     task.metrics.to(worker.device)
     state = task.init_state(worker, prepare)
-    if resume and folder is not None and (folder / "last" / checkpoint.CHECKPOINT).is_file():
-        checkpoint.load_checkpoint(folder / "last", state)
+    if resume and folder is not None and folder.checkpoint.is_file():
+        checkpoint.load_checkpoint(folder.checkpoint, state)
         if worker.rank == 0:  # the process may have ended between the two files
             _save_history(folder, state)
         if num_reported is not None:
@@ -224,25 +205,24 @@ def _check_finite(metrics: dict[str, float]) -> None:
             )
 
 
-def _save(folder: Path, state: TrainState, improved: bool) -> None:
+def _save(folder: TrialFolder, state: TrainState, improved: bool) -> None:
     """The checkpoint with its metric history first; only then is the epoch reported."""
     if improved:
         facts = {"epoch": state.best_epoch, "value": state.best_value}
-        checkpoint.save_weights(folder / "best" / checkpoint.WEIGHTS, state.best_modules(), facts)
-    checkpoint.save_checkpoint(folder / "last", state)
+        checkpoint.save_weights(folder.weights, state.best_modules(), facts)
+    checkpoint.save_checkpoint(folder.checkpoint, state)
     _save_history(folder, state)
 
 
-def _save_history(folder: Path, state: TrainState) -> None:
-    files.write_json_lines(folder / "metrics.jsonl", list(state.history))
+def _save_history(folder: TrialFolder, state: TrainState) -> None:
+    files.write_json_lines(folder.metrics, list(state.history))
 
 
-def _save_samples(folder: Path, epoch: int, images: npt.NDArray[np.uint8] | None) -> None:
+def _save_samples(folder: TrialFolder, epoch: int, images: npt.NDArray[np.uint8] | None) -> None:
     """Writes what the task shows of an epoch as a square grid."""
     if images is None:
         return
     side = math.isqrt(len(images))
     rows = [np.concatenate(images[row * side : (row + 1) * side], axis=1) for row in range(side)]
     grid = Image.fromarray(np.concatenate(rows).squeeze())
-    path = folder / "samples" / f"epoch_{epoch:04d}.png"
-    files.write_atomically(path, lambda temporary: grid.save(temporary, format="png"))
+    files.write_atomically(folder.sample(epoch), lambda temporary: grid.save(temporary, format="png"))

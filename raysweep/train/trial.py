@@ -5,6 +5,7 @@ import gc
 import pickle
 import traceback
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Listener
@@ -26,8 +27,10 @@ from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
-from raysweep.train.loop import EpochReport, fit
+from raysweep.run_folder import TrialFolder
+from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
+from raysweep.train.report import EpochReport, TrialFailure, pack_report
 from raysweep.train.usage import UsageRecorder
 
 
@@ -43,8 +46,7 @@ class TrialSpec:
     config: TrialConfig
     data: PreparedData
     objective: Objective
-    folder: Path
-    """The trial's folder in the run's."""
+    folder: TrialFolder
     request: Request
     scratch: Path
     """Where Ray Train may keep its own files."""
@@ -55,28 +57,22 @@ class TrialSpec:
     second_objective: Objective | None = None
     """None: there is but one."""
 
-    @property
-    def stop_file(self) -> Path:
-        """A DDP trial ends after the epoch in which this file appears."""
-        return self.folder / "stop"
-
 
 def run_trial(config: dict[str, Any]) -> None:
-    """Ray Tune's trainable: trains `config["spec"]` and reports each epoch, or the cause of its failure.
+    """Trains `config["spec"]`, as Ray Tune's trainable, and reports each epoch, or the cause of its failure.
 
-    It goes on from the checkpoint that an earlier process of the trial left in its folder. `died` in the report tells
-    apart what may well end better on another try.
+    It goes on from the checkpoint that an earlier process of the trial left in its folder.
     """
     spec: TrialSpec = config["spec"]
     try:
         if spec.request.num_workers == 1:
             device = torch.device("cuda" if spec.request.gpus_per_worker and torch.cuda.is_available() else "cpu")
-            _train(spec, Worker(device=device), tune.report)
+            _train(spec, Worker(device=device), lambda report: tune.report(pack_report(report)))
         else:
             _train_distributed(spec)
     except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
-        files.write_text(spec.folder / "error.txt", traceback.format_exc())
-        tune.report({"error": describe_error(error), "died": is_death(error)})
+        files.write_text(spec.folder.error, traceback.format_exc())
+        tune.report(pack_report(TrialFailure(error=describe_error(error), died=is_death(error))))
     finally:
         gc.collect()
         if torch.cuda.is_available():
@@ -84,7 +80,7 @@ def run_trial(config: dict[str, Any]) -> None:
 
 
 def is_death(error: BaseException) -> bool:
-    """Whether a process of a DDP trial died, rather than raised an exception.
+    """Tells whether a process of a DDP trial died, rather than raised an exception.
 
     When one dies, the others fail too, as their connections to it break; gloo's errors are plain RuntimeErrors.
     """
@@ -99,7 +95,7 @@ def is_death(error: BaseException) -> bool:
 
 
 def describe_error(error: BaseException) -> str:
-    """One line: the type and the first line of the message; a failed worker's own error for Ray Train's."""
+    """Returns one line: the type and the first line of the message; a failed worker's own error for Ray Train's."""
     if isinstance(error, WorkerGroupError) and error.worker_failures:
         error = next(iter(error.worker_failures.values()))
     if isinstance(error, WorkerHealthCheckFailedError):
@@ -110,20 +106,14 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"[:500]
 
 
-def unpack_report(message: dict[str, Any]) -> dict[str, Any]:
-    """What a trial reported, as it arrives in the driver."""
-    report: dict[str, Any] = pickle.loads(message["pickled"]) if "pickled" in message else message
-    return report
-
-
-def _train(spec: TrialSpec, worker: Worker, report: Any, **options: Any) -> None:
+def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None], **options: Any) -> None:
     prepare_process(int(spec.request.cpus_per_worker))
-    recorder = UsageRecorder(spec.folder, worker.device) if spec.measured and worker.rank == 0 else None
+    recorder = UsageRecorder(spec.folder.usage, worker.device) if spec.measured and worker.rank == 0 else None
 
     def send(epoch: EpochReport) -> None:
         if recorder is not None:
             recorder.epoch_ended()
-        report({"report": epoch})
+        report(epoch)
 
     fit(
         spec.config,
@@ -142,8 +132,7 @@ def _train(spec: TrialSpec, worker: Worker, report: Any, **options: Any) -> None
 def _train_distributed(spec: TrialSpec) -> None:
     """Runs the loop in a TorchTrainer; workers are spread over nodes where that costs nothing.
 
-    Specification and reports travel pickled: Ray Train's controller and its queue to Ray Tune only hand them on, and
-    would each import torch and all of raysweep to look inside, six CPU seconds and 700 MB.
+    The specification travels pickled, like the reports: Ray Train's controller only hands it on.
     """
     request = spec.request
     resources = {"CPU": request.cpus_per_worker}
@@ -184,11 +173,11 @@ class _PassOn(ray.train.UserCallback):
         self.address = address
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Called in the controller when all workers have reported an epoch."""
+        """Sends rank 0's report; the controller calls it when all workers have reported an epoch."""
         self.send(metrics[0])
 
     def send(self, message: dict[str, Any] | None) -> None:
-        """Does not wait until the message is taken; none: no more will come."""
+        """Sends a message without waiting until it is taken; none: no more will come."""
         with Client(self.address) as connection:
             connection.send(message)
 
@@ -200,7 +189,7 @@ def _receive(listener: Listener) -> dict[str, Any] | None:
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    """What each DDP worker runs."""
+    """Trains as one of the DDP workers."""
     spec: TrialSpec = pickle.loads(config["pickled"])
     context = ray.train.get_context()
     worker = Worker(
@@ -209,9 +198,9 @@ def _train_worker(config: dict[str, Any]) -> None:
         device=ray.train.torch.get_device(),
     )
 
-    def report(metrics: dict[str, Any]) -> None:
-        ray.train.report({"pickled": pickle.dumps(metrics)})
-        stop = torch.tensor(int(spec.stop_file.exists()), device=worker.device)
+    def report(epoch: EpochReport) -> None:
+        ray.train.report(pack_report(epoch))
+        stop = torch.tensor(int(spec.folder.stop_file.exists()), device=worker.device)
         torch.distributed.broadcast(stop, 0)
         if stop:
             raise StopTrial

@@ -29,10 +29,10 @@ class Usage:
 
 
 class UsageRecorder:
-    """Writes the usage of this process to a trial's folder after each epoch."""
+    """Writes the usage of this process to a file after each epoch."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self._path = usage_path(folder)
+    def __init__(self, path: Path, device: torch.device) -> None:
+        self._path = path
         self._device = device
         self._began = time.perf_counter()
         self._ends: list[float] = []
@@ -55,8 +55,3 @@ def peak_memory() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     shared = int(STATM.read_text().split()[2]) * resource.getpagesize() if STATM.exists() else 0
     return peak - shared
-
-
-def usage_path(folder: Path) -> Path:
-    """The file in a trial's folder."""
-    return folder / "usage.json"

@@ -9,6 +9,7 @@ from raysweep.data.sources import WAYS_ON
 from raysweep.data.sources.download import call_with_timeout, shorten_error
 from raysweep.data.sources.idx_files import load_idx_source
 from raysweep.errors import DataError
+from raysweep.run_folder import cache_folder
 
 
 def load_torchvision(
@@ -24,7 +25,7 @@ def load_torchvision(
             return load_idx_source(folder, name=name, split_seed=split_seed)
     import torchvision
 
-    downloads = storage / ".cache" / "torchvision"
+    downloads = cache_folder(storage) / "torchvision"
     try:  # does nothing where all its files are there, and goes on where an earlier download stopped
         kind = getattr(torchvision.datasets, dataset)
         call_with_timeout(lambda: kind(downloads, download=True))

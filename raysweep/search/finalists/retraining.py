@@ -1,20 +1,19 @@
 """Trains the best configurations of a search again, as the trials of an Optuna study of its own.
 
-The search's study and its trials' folders are only read. A confirmation that was interrupted goes on like a search;
+The search's study and its trials' folders are only read. A retraining that was interrupted goes on like a search;
 asked for with other finalists or another number of seeds, it keeps what has ended.
 """
 
 import dataclasses
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from raysweep.config import Budget, TrialConfig
-from raysweep.run_folder import FINALISTS
+from raysweep.run_folder import RunFolder
 from raysweep.search.finalists.statistics import Finalist
 from raysweep.search.ranking import point_key
 from raysweep.search.session.identity import Identity
@@ -23,13 +22,15 @@ from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
+STUDY_SUFFIX = "-finalists"
+"""Follows the name of the search's Optuna study in that of the retraining's."""
 SEED = "seed"
 """Attribute of a trial: which of its configuration's seeds it has, from 0."""
 DROPPED = "dropped"
 """Attribute of a trial that had not ended when it was no longer asked for."""
 
 
-class Confirmation(Strategy):
+class Retraining(Strategy):
     """Proposes each of the chosen configurations with each of its seeds, and stops none."""
 
     def __init__(self, study: Study, optuna_study: optuna.Study, chosen: Sequence[TrialResult]) -> None:
@@ -37,28 +38,28 @@ class Confirmation(Strategy):
         self.chosen = chosen
 
     def trial_config(self, number: int, params: dict[str, Any]) -> TrialConfig:
-        """The configuration with a seed that no other has, and no trial of the search."""
+        """Returns the configuration with a seed that no other has, and no trial of the search."""
         seed = self._running[number].user_attrs[SEED]
         return self.study.trial_config(params, f"{point_key(params)}/{seed}")
 
     def finalists(self) -> list[Finalist]:
-        """How the runs of each chosen configuration ended; those of more seeds, asked for earlier, count as well."""
+        """Returns how the trainings of each chosen configuration ended; those with more seeds from before count too."""
         trials = self.optuna_study.get_trials(deepcopy=False)
-        runs: dict[str, list[TrialResult]] = {}
+        trainings: dict[str, list[TrialResult]] = {}
         for result in self.results():
             if DROPPED not in trials[result.number].user_attrs:
-                runs.setdefault(point_key(result.params), []).append(result)
-        return [Finalist(trial=trial, runs=tuple(runs[point_key(trial.params)])) for trial in self.chosen]
+                trainings.setdefault(point_key(result.params), []).append(result)
+        return [Finalist(trial=trial, trainings=tuple(trainings[point_key(trial.params)])) for trial in self.chosen]
 
 
-def open_confirmation(
-    study: Study, run: Path, identity: Identity, chosen: Sequence[TrialResult], num_seeds: int
-) -> Confirmation:
-    """What trains the `chosen` trials' configurations again with so many seeds each; done runs are not repeated."""
-    storage = open_storage(run, identity.storage_url)
-    name = f"{identity.study_name}-{FINALISTS}"
+def open_retraining(
+    study: Study, folder: RunFolder, identity: Identity, chosen: Sequence[TrialResult], num_seeds: int
+) -> Retraining:
+    """Opens the retraining of the `chosen` trials' configurations with so many seeds each; what has ended stays."""
+    storage = open_storage(folder, identity.storage_url)
+    name = f"{identity.study_name}{STUDY_SUFFIX}"
     if not has_study(storage, name):  # the files that there may be are from before the space was changed
-        shutil.rmtree(run / FINALISTS, ignore_errors=True)
+        shutil.rmtree(folder.finalists.path, ignore_errors=True)
     optuna_study = optuna.create_study(
         study_name=name,
         storage=storage,
@@ -76,9 +77,9 @@ def open_confirmation(
     for (_, seed), params in wanted.items():
         optuna_study.enqueue_trial(params, user_attrs={SEED: seed})
     budget = Budget(trials=len(optuna_study.get_trials(deepcopy=False)))
-    return Confirmation(dataclasses.replace(study, budget=budget), optuna_study, chosen)
+    return Retraining(dataclasses.replace(study, budget=budget), optuna_study, chosen)
 
 
 def _identify(trial: FrozenTrial) -> tuple[str, int]:
-    """Configuration and seed."""
+    """Returns configuration and seed."""
     return point_key(trial.system_attrs["fixed_params"]), trial.user_attrs[SEED]

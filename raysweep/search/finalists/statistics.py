@@ -1,4 +1,4 @@
-"""What training the best configurations again says of a search: the winner, the search's optimism, the lift.
+"""Compares the best configurations, trained again: the winner, the search's optimism, the lift.
 
 All figures are of the objective, on validation images. Intervals cover the randomness of training (start weights,
 order of images, augmentation), neither the choice of validation images nor that the winner is the best of several.
@@ -7,12 +7,12 @@ order of images, augmentation), neither the choice of validation images nor that
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
-from typing import Any
 
 from scipy.stats import t as student
 
 from raysweep.config import Objective, format_value
 from raysweep.search.ranking import best_of_points, point_key, rank_results
+from raysweep.search.results import FinalistRecord, FinalistsLift, FinalistsRecord
 from raysweep.trial_result import BASELINE, TrialResult
 
 CONFIDENCE = 0.95
@@ -24,45 +24,45 @@ class Finalist:
 
     trial: TrialResult
     """Its trial in the search."""
-    runs: tuple[TrialResult, ...]
-    """Its trainings, each with a seed of its own."""
+    trainings: tuple[TrialResult, ...]
+    """Each with a seed of its own."""
 
     @property
     def values(self) -> list[float]:
-        """Of the runs that completed."""
-        return [run.value for run in self.runs if run.state == "COMPLETE" and run.value is not None]
+        """Lists the objective of each training that completed."""
+        return [end.value for end in self.trainings if end.state == "COMPLETE" and end.value is not None]
 
     @property
     def mean(self) -> float | None:
-        """Over all seeds; none where one failed, which would flatter a configuration that is unstable."""
-        return fmean(self.values) if len(self.values) == len(self.runs) else None
+        """Averages over all seeds; none where one failed, which would flatter a configuration that is unstable."""
+        return fmean(self.values) if len(self.values) == len(self.trainings) else None
 
     @property
     def optimism(self) -> float | None:
-        """The search's value minus the mean; none where there is no such."""
+        """Returns the search's value minus the mean; none where there is no such."""
         if self.trial.state != "COMPLETE" or self.trial.value is None or self.mean is None:
             return None
         return self.trial.value - self.mean
 
-    def to_json(self) -> dict[str, Any]:
-        """For results.json."""
+    def describe(self) -> FinalistRecord:
+        """Sums up the trainings for the results."""
         low, high = (None, None) if self.mean is None else mean_interval(self.values)
-        return {
-            "trial": self.trial.number,
-            "params": self.trial.params,
-            "search_value": self.trial.value if self.trial.state == "COMPLETE" else None,
-            "runs": [run.number for run in self.runs],
-            "values": [run.value if run.state == "COMPLETE" else None for run in self.runs],
-            "errors": [run.error for run in self.runs],
-            "mean": self.mean,
-            "low": low,
-            "high": high,
-            "optimism": self.optimism,
-        }
+        return FinalistRecord(
+            trial=self.trial.number,
+            params=self.trial.params,
+            search_value=self.trial.value if self.trial.state == "COMPLETE" else None,
+            trainings=tuple(end.number for end in self.trainings),
+            values=tuple(end.value if end.state == "COMPLETE" else None for end in self.trainings),
+            errors=tuple(end.error for end in self.trainings),
+            mean=self.mean,
+            low=low,
+            high=high,
+            optimism=self.optimism,
+        )
 
 
 def choose_finalists(results: Sequence[TrialResult], objective: Objective, most: int) -> list[TrialResult]:
-    """The baseline, however it ended, and up to `most` others: the best complete trials at points of their own."""
+    """Chooses the baseline, however it ended, and the best complete trials at up to `most` other points."""
     baseline = next(result for result in results if result.number == BASELINE)
     key = point_key(baseline.params)
     others = [result for result in best_of_points(results, [objective]) if point_key(result.params) != key]
@@ -70,7 +70,7 @@ def choose_finalists(results: Sequence[TrialResult], objective: Objective, most:
 
 
 def find_winner(finalists: Sequence[Finalist], objective: Objective) -> Finalist | None:
-    """The finalist with the best mean, the first of equals; none where each has a seed that failed."""
+    """Finds the finalist with the best mean, the first of equals; none where each has a seed that failed."""
     winner = None
     for finalist in finalists:
         if finalist.mean is not None and objective.is_better(finalist.mean, winner.mean if winner else None):
@@ -78,19 +78,22 @@ def find_winner(finalists: Sequence[Finalist], objective: Objective) -> Finalist
     return winner
 
 
-def best_run(finalist: Finalist, objective: Objective) -> TrialResult | None:
-    """The run with the seed that came out best; none where all failed."""
-    return next(iter(rank_results(finalist.runs, [objective])), None)
+def find_best_training(finalist: Finalist, objective: Objective) -> TrialResult | None:
+    """Finds the training with the seed that came out best; none where all failed."""
+    return next(iter(rank_results(finalist.trainings, [objective])), None)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of two values or more, by Student's t (1908) with n - 1 degrees of freedom."""
+    """Computes the 95 % interval of the mean of two values or more.
+
+    By Student's t (1908) with n - 1 degrees of freedom.
+    """
     half = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * (variance(values) / len(values)) ** 0.5
     return float(fmean(values) - half), float(fmean(values) + half)
 
 
 def welch_interval(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the difference of two means, of two values or more each.
+    """Computes the 95 % interval of the difference of two means, of two values or more each.
 
     Welch, "The generalization of 'Student's' problem when several different population variances are involved"
     (1947), with Satterthwaite's degrees of freedom: the seeds of two configurations are not the same.
@@ -106,45 +109,44 @@ def welch_interval(values: Sequence[float], others: Sequence[float]) -> tuple[fl
 
 def summarise_finalists(
     finalists: Sequence[Finalist], objective: Objective, most: int | None, num_seeds: int | None
-) -> dict[str, Any] | None:
-    """What results.json holds under `finalists`; none where none were asked for.
+) -> FinalistsRecord | None:
+    """Sums up the finalists for the results; none where none were asked for.
 
-    `most` finalists and `num_seeds` were asked for; a configuration may have runs with more seeds from before.
-    `optimism` is that of the configuration which led the search; `lift` the winner's mean minus the baseline's.
+    `most` finalists and `num_seeds` were asked for; a configuration may have trainings with more seeds from before.
     """
-    if not finalists:
+    if not finalists or most is None or num_seeds is None:
         return None
     winner = find_winner(finalists, objective)
     leading = rank_results([finalist.trial for finalist in finalists], [objective])[0]
-    return {
-        "requested": most,
-        "seeds": num_seeds,
-        "intervals": f"{CONFIDENCE:.0%}, over seeds: Student's t for a mean, Welch's t for the lift",
-        "configurations": [finalist.to_json() for finalist in finalists],
-        "winner": winner.trial.number if winner else None,
-        "optimism": next(finalist.optimism for finalist in finalists if finalist.trial == leading),
-        "lift": _measure_lift(winner, finalists[0]) if winner else None,
-    }
+    return FinalistsRecord(
+        requested=most,
+        seeds=num_seeds,
+        intervals=f"{CONFIDENCE:.0%}, over seeds: Student's t for a mean, Welch's t for the lift",
+        configurations=tuple(finalist.describe() for finalist in finalists),
+        winner=winner.trial.number if winner else None,
+        optimism=next(finalist.optimism for finalist in finalists if finalist.trial == leading),
+        lift=_measure_lift(winner, finalists[0]) if winner else None,
+    )
 
 
-def _measure_lift(winner: Finalist, baseline: Finalist) -> dict[str, Any] | None:
+def _measure_lift(winner: Finalist, baseline: Finalist) -> FinalistsLift | None:
     if winner is baseline or winner.mean is None or baseline.mean is None:
         return None
     low, high = welch_interval(winner.values, baseline.values)
-    return {"difference": winner.mean - baseline.mean, "low": low, "high": high, "includes_zero": low <= 0 <= high}
+    return FinalistsLift(difference=winner.mean - baseline.mean, low=low, high=high, includes_zero=low <= 0 <= high)
 
 
-def describe_finalists(record: dict[str, Any] | None, objective: Objective) -> list[str]:
-    """Lines for a person about what `summarise_finalists` returned; none of None."""
+def describe_finalists(record: FinalistsRecord | None, objective: Objective) -> list[str]:
+    """Returns lines for a person; none where no finalists were asked for."""
     if record is None:
         return []
-    found, metric = record["configurations"], objective.metric
+    found, metric = record.configurations, objective.metric
     sense = ", below zero where the search was optimistic" * (objective.direction == "minimize")
-    few = f"; the search has no more than {len(found) - 1} of the {record['requested']} that were asked for"
-    optimism = "unknown" if record["optimism"] is None else _signed(record["optimism"])
+    few = f"; the search has no more than {len(found) - 1} of the {record.requested} that were asked for"
+    optimism = "unknown" if record.optimism is None else _signed(record.optimism)
     return [
         f"trained again with other seeds (mean {metric}, 95 % interval by Student's t, number of seeds)"
-        + few * (len(found) - 1 < record["requested"])
+        + few * (len(found) - 1 < record.requested)
         + ":",
         *(f"  {_describe_configuration(configuration)}" for configuration in found),
         f"optimism of the search, its best value minus the confirmed mean{sense}: {optimism}",
@@ -152,20 +154,20 @@ def describe_finalists(record: dict[str, Any] | None, objective: Objective) -> l
     ]
 
 
-def _describe_configuration(found: dict[str, Any]) -> str:
-    name = f"trial {found['trial']}{', the baseline' * (found['trial'] == BASELINE)}"
-    if found["mean"] is None:
-        failed = [error for value, error in zip(found["values"], found["errors"], strict=True) if value is None]
-        return f"{name}: no mean, {len(failed)} of {len(found['values'])} seeds failed: {failed[0]}"
-    interval = f"{format_value(found['low'])} to {format_value(found['high'])}"
-    text = f"{name}: {format_value(found['mean'])} ({interval}, n = {len(found['values'])})"
-    if found["optimism"] is None:
+def _describe_configuration(found: FinalistRecord) -> str:
+    name = f"trial {found.trial}{', the baseline' * (found.trial == BASELINE)}"
+    if found.mean is None or found.low is None or found.high is None:
+        failed = [error for value, error in zip(found.values, found.errors, strict=True) if value is None]
+        return f"{name}: no mean, {len(failed)} of {len(found.values)} seeds failed: {failed[0]}"
+    interval = f"{format_value(found.low)} to {format_value(found.high)}"
+    text = f"{name}: {format_value(found.mean)} ({interval}, n = {len(found.values)})"
+    if found.optimism is None or found.search_value is None:
         return f"{text}; it did not complete in the search"
-    return f"{text}; in the search {format_value(found['search_value'])}, {_signed(found['optimism'])}"
+    return f"{text}; in the search {format_value(found.search_value)}, {_signed(found.optimism)}"
 
 
-def _describe_lift(record: dict[str, Any], metric: str) -> str:
-    winner, lift = record["winner"], record["lift"]
+def _describe_lift(record: FinalistsRecord, metric: str) -> str:
+    winner, lift = record.winner, record.lift
     if winner is None:
         return "no winner: every configuration failed with a seed; the best model is the search's, not confirmed"
     if winner == BASELINE:
@@ -173,10 +175,10 @@ def _describe_lift(record: dict[str, Any], metric: str) -> str:
     if lift is None:
         return f"winner on validation: trial {winner}; no lift is stated, as the baseline failed with a seed"
     text = (
-        f"winner on validation: trial {winner}, {_signed(lift['difference'])} {metric} over the baseline "
-        f"(95 % interval by Welch's t {_signed(lift['low'])} to {_signed(lift['high'])})"
+        f"winner on validation: trial {winner}, {_signed(lift.difference)} {metric} over the baseline "
+        f"(95 % interval by Welch's t {_signed(lift.low)} to {_signed(lift.high)})"
     )
-    return f"{text}; the interval includes zero: no lift is shown" if lift["includes_zero"] else text
+    return f"{text}; the interval includes zero: no lift is shown" if lift.includes_zero else text
 
 
 def _signed(value: float) -> str:

@@ -1,12 +1,16 @@
-"""Going on with a run: what its study.json says, and whether the study given now is the same."""
+"""Identifies a run from session to session: its study.json, and whether the study given now is the same."""
 
+import dataclasses
 import json
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from raysweep import atomic_files as files
 from raysweep import config_fields as fields
+from raysweep.config import DataConfig
 from raysweep.errors import DataError, UsageError
+from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
 from raysweep.search.session.storage import has_password, hide_password
 
@@ -49,34 +53,90 @@ class Identity:
             "overrides": fields.to_json(self.overrides),
         }
 
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Identity":
+        """Builds the identity from the content of study.json."""
+        return Identity(
+            run_id=values["run_id"],
+            study_name=values["optuna"]["study_name"],
+            storage_url=values["optuna"]["storage"],
+            overrides=fields.from_json(Overrides, values["overrides"]),
+        )
 
-def load_stored(run: Path) -> dict[str, Any] | None:
-    """study.json of a run's folder; none when there is no such folder, or its driver died before it wrote that.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyRecord:
+    """What study.json holds."""
+
+    study: Mapping[str, Any]
+    """The study as resolved: a mapping, as it is compared key by key, also with one of another version."""
+    identity: Identity
+    """A password in the storage's URL is left out."""
+    data_digest: str
+    """Of the images."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the libraries, by name."""
+
+    @property
+    def data(self) -> DataConfig:
+        """Returns where the images come from."""
+        return fields.from_json(DataConfig, self.study["data"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the content of study.json."""
+        return {
+            **self.study,
+            **self.identity.to_json(),
+            "max_epochs": self.identity.overrides.max_epochs,
+            "versions": dict(self.versions),
+            "data_digest": self.data_digest,
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "StudyRecord":
+        """Builds the record from the content of study.json."""
+        identity = Identity.from_json(values)
+        record = StudyRecord(
+            study={}, identity=identity, data_digest=values["data_digest"], versions=values.get("versions", {})
+        )
+        study = {name: value for name, value in values.items() if name not in record.to_json()}
+        return dataclasses.replace(record, study=study)
+
+
+def load_record(run_folder: RunFolder) -> StudyRecord | None:
+    """Loads study.json; none when there is no such folder, or its driver died before it wrote that.
 
     Raises:
         UsageError: the folder has other files.
     """
-    if not (run / "study.json").is_file():
-        if run.is_dir() and any(not path.name.startswith(".") for path in run.iterdir()):
-            raise UsageError(f"{run} is not the folder of a run: it has no study.json; give another --name")
+    path = run_folder.path
+    if not run_folder.study.is_file():
+        if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+            raise UsageError(
+                f"{path} is not the folder of a run: it has no {run_folder.study.name}; give another --name"
+            )
         return None
-    stored: dict[str, Any] = json.loads((run / "study.json").read_text(encoding="utf-8"))
-    return stored
+    return StudyRecord.from_json(json.loads(run_folder.study.read_text(encoding="utf-8")))
 
 
-def load_overrides(run: Path) -> Overrides:
-    """What the command line of the run's earlier sessions changed of its study."""
-    stored = load_stored(run)
-    return fields.from_json(Overrides, stored["overrides"]) if stored else Overrides()
+def save_record(run_folder: RunFolder, record: StudyRecord) -> None:
+    """Writes study.json, atomically."""
+    files.write_json(run_folder.study, record.to_json())
 
 
-def restore_identity(stored: dict[str, Any], url: str | None, overrides: Overrides) -> Identity:
-    """The identity in a study.json, with the storage's URL as it is given now, if it is.
+def load_overrides(run_folder: RunFolder) -> Overrides:
+    """Loads what the command line of the run's earlier sessions changed of its study."""
+    record = load_record(run_folder)
+    return record.identity.overrides if record else Overrides()
+
+
+def restore_identity(stored: Identity, url: str | None, overrides: Overrides) -> Identity:
+    """Completes the identity in a study.json with the overrides and the storage's URL as it is given now, if it is.
 
     Raises:
         UsageError: the URL has a password, which is not stored, and is not given.
     """
-    known = stored["optuna"]["storage"]
+    known = stored.storage_url
     if url is None and known is not None and has_password(known):
         raise UsageError(f"the run's Optuna storage is {known}: give it again with --optuna-storage, with its password")
     if url is not None and hide_password(url) != known:
@@ -84,29 +144,24 @@ def restore_identity(stored: dict[str, Any], url: str | None, overrides: Overrid
             f"the run's Optuna storage is {known or 'the journal in its folder'}, got --optuna-storage "
             f"{hide_password(url)}; leave it out, or start a new run with another --name"
         )
-    return Identity(
-        run_id=stored["run_id"],
-        study_name=stored["optuna"]["study_name"],
-        storage_url=url or known,
-        overrides=overrides,
-    )
+    return dataclasses.replace(stored, storage_url=url or known, overrides=overrides)
 
 
-def check_digest(stored: dict[str, Any], source: str, digest: str) -> None:
+def check_digest(stored: StudyRecord, source: str, digest: str) -> None:
     """Fails on other images than the run's.
 
     Raises:
         DataError: the digest of the images of `source` is another.
     """
-    if digest != stored["data_digest"]:
+    if digest != stored.data_digest:
         raise DataError(
             f"the images of {source} are not those of the run: digest {digest[:12]}, "
-            f"the run's {stored['data_digest'][:12]}; give the same files, or start a new run with another --name"
+            f"the run's {stored.data_digest[:12]}; give the same files, or start a new run with another --name"
         )
 
 
-def describe_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """`key: before -> now` for all that makes two studies, as study.json has them, search differently."""
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lists `key: before -> now` for all that makes two studies, as study.json has them, search differently."""
     old, new = _flatten({key: before.get(key) for key in COMPARED}), _flatten({key: now[key] for key in COMPARED})
     return [
         f"{key}: {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
@@ -116,7 +171,7 @@ def describe_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> leaf as text; a distribution is one leaf."""
+    """Maps dotted keys to leaves as text; a distribution is one leaf."""
     if isinstance(value, dict) and value.keys() == {"name", "attributes"}:
         arguments = ", ".join(f"{key}={argument!r}" for key, argument in value["attributes"].items())
         return {prefix: f"{value['name']}({arguments})"}

@@ -1,62 +1,68 @@
-"""The beginning of a session of a run: new, or going on, with the Optuna study that it works on."""
+"""Begins a session of a run, new or going on, with the Optuna study that it works on."""
 
 import contextlib
 import dataclasses
 import json
 import sys
 import uuid
-from pathlib import Path
-from typing import Any
 
 from raysweep.errors import UsageError
+from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
-from raysweep.search.session.identity import Identity, describe_changes, load_stored, restore_identity
-from raysweep.search.session.lock import hold_lease
+from raysweep.search.results import Results, load_results
+from raysweep.search.session.identity import (
+    Identity,
+    StudyRecord,
+    describe_changes,
+    load_record,
+    restore_identity,
+)
+from raysweep.search.session.lock import hold_lock
 from raysweep.search.session.space_change import change_space
-from raysweep.search.session.storage import JOURNAL, has_study, open_storage
+from raysweep.search.session.storage import has_study, open_storage
 from raysweep.search.strategy.strategy import Strategy, create_strategy
 from raysweep.study import Study
 
 
-def enter_run(study: Study, options: RunOptions, stack: contextlib.ExitStack) -> tuple[dict[str, Any] | None, Identity]:
-    """What study.json of the run says, none of a new run, and the run's identity.
+def enter_run(study: Study, options: RunOptions, stack: contextlib.ExitStack) -> tuple[StudyRecord | None, Identity]:
+    """Returns what study.json of the run says, none of a new run, and the run's identity.
 
-    The folder of a run that exists is leased until the stack is closed; that of a new one is still to be created.
+    The folder of a run that exists is locked until the stack is closed; that of a new one is still to be created.
 
     Raises:
         UsageError: the folder exists and is not to be resumed, or cannot be; or there is no such Optuna storage.
     """
-    run = options.run
+    folder = options.run_folder
     if options.optuna_storage is not None:
-        open_storage(run, options.optuna_storage)
+        open_storage(folder, options.optuna_storage)
     stored = None
-    if run.exists():
+    if folder.path.exists():
         if not options.resume:
-            raise UsageError(f"{run} exists; go on with it with --resume, or give another --name or --storage")
-        stack.enter_context(hold_lease(run))
-        stored = load_stored(run)
+            raise UsageError(f"{folder.path} exists; go on with it with --resume, or give another --name or --storage")
+        stack.enter_context(hold_lock(folder))
+        stored = load_record(folder)
     if stored is not None:
         return stored, _reopen(study, options, stored)
     if options.resume:
-        print(f"{run} has no run to go on with: it begins", file=sys.stderr)
+        print(f"{folder.path} has no run to go on with: it begins", file=sys.stderr)
     return None, _identify(study, options)
 
 
-def create_run(run: Path, stack: contextlib.ExitStack) -> None:
-    """Makes the folder of a new run and leases it until the stack is closed.
+def create_run(folder: RunFolder, stack: contextlib.ExitStack) -> None:
+    """Makes the folder of a new run and locks it until the stack is closed.
 
     Raises:
         UsageError: another driver was faster.
     """
     try:
-        run.mkdir(parents=True)
+        folder.path.mkdir(parents=True)
     except FileExistsError:
-        raise UsageError(f"another driver has just begun {run}; give another --name") from None
-    stack.enter_context(hold_lease(run))
+        raise UsageError(f"another driver has just begun {folder.path}; give another --name") from None
+    stack.enter_context(hold_lock(folder))
 
 
 def _identify(study: Study, options: RunOptions) -> Identity:
-    """The identity of a new run. A database may hold the Optuna studies of many runs."""
+    """Returns the identity of a new run. A database may hold the Optuna studies of many runs."""
     run_id = uuid.uuid4().hex[:12]
     return Identity(
         run_id=run_id,
@@ -66,44 +72,47 @@ def _identify(study: Study, options: RunOptions) -> Identity:
     )
 
 
-def _reopen(study: Study, options: RunOptions, stored: dict[str, Any]) -> Identity:
-    """The identity of a run that goes on, with an Optuna study for its changed space where that is allowed.
+def _reopen(study: Study, options: RunOptions, stored: StudyRecord) -> Identity:
+    """Returns the identity of a run that goes on, with an Optuna study for its changed space where that is allowed.
 
     Raises:
         UsageError: the study is another, and may not be; or its storage is.
     """
-    identity = restore_identity(stored, options.optuna_storage, options.overrides)
-    changes = describe_changes(stored, json.loads(json.dumps(study.to_json())))
+    identity = restore_identity(stored.identity, options.optuna_storage, options.overrides)
+    changes = describe_changes(stored.study, json.loads(json.dumps(study.to_json())))
     if not changes:
         return identity
     if any(change.startswith(("objective", "second_objective")) for change in changes):
         raise UsageError(
-            f"{options.run} was started with another study:\n  " + "\n  ".join(changes) + "\nits trials cannot be "
+            f"{options.run_folder.path} was started with another study:\n  "
+            + "\n  ".join(changes)
+            + "\nits trials cannot be "
             "compared by another objective: give that of its start, or start a new run with another --name"
         )
     if not options.allow_space_change:
         raise UsageError(
-            f"{options.run} was started with another study:\n  "
+            f"{options.run_folder.path} was started with another study:\n  "
             + "\n  ".join(changes)
             + "\ngive the flags of its start, or none; take over the trials that still fit with --allow-space-change; "
             "or start a new run with another --name"
         )
-    storage = open_storage(options.run, identity.storage_url)
-    return dataclasses.replace(identity, study_name=change_space(study, storage, identity.study_name, options.run))
+    folder = options.run_folder
+    storage = open_storage(folder, identity.storage_url)
+    return dataclasses.replace(identity, study_name=change_space(study, storage, identity.study_name, folder))
 
 
-def open_strategy(study: Study, run: Path, identity: Identity) -> Strategy:
-    """The strategy over the run's Optuna study, which is made where no trial has begun.
+def open_strategy(study: Study, folder: RunFolder, identity: Identity) -> Strategy:
+    """Opens the strategy over the run's Optuna study, which is made where no trial has begun.
 
     Raises:
         UsageError: trials have begun, and their Optuna study is gone.
     """
-    storage = open_storage(run, identity.storage_url)
-    if (run / "trials").exists() and not has_study(storage, identity.study_name):
-        where = identity.to_json()["optuna"]["storage"] or run / JOURNAL
+    storage = open_storage(folder, identity.storage_url)
+    if folder.trials.exists() and not has_study(storage, identity.study_name):
+        where = identity.to_json()["optuna"]["storage"] or folder.journal
         raise UsageError(
-            f"the Optuna study {identity.study_name!r} of {run} is not in {where}: restore it from a backup, or start "
-            "a new run with another --name"
+            f"the Optuna study {identity.study_name!r} of {folder.path} is not in {where}: restore it from a "
+            "backup, or start a new run with another --name"
         )
     names = identity.overrides
     return create_strategy(
@@ -115,22 +124,20 @@ def open_strategy(study: Study, run: Path, identity: Identity) -> Strategy:
     )
 
 
-def load_finished(
-    study: Study, options: RunOptions, stored: dict[str, Any], identity: Identity
-) -> dict[str, Any] | None:
-    """What results.json holds, where nothing is left to do; stderr says so."""
-    path = options.run / "results.json"
-    if not path.is_file() or identity.study_name != stored["optuna"]["study_name"]:
+def load_finished(study: Study, options: RunOptions, stored: StudyRecord, identity: Identity) -> Results | None:
+    """Loads the results where nothing is left to do, and says so on stderr."""
+    folder = options.run_folder
+    if not folder.results.is_file() or identity.study_name != stored.identity.study_name:
         return None
-    strategy = open_strategy(study, options.run, identity)
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if strategy.has_work() or len(record["trials"]) != len(strategy.results()):
+    strategy = open_strategy(study, folder, identity)
+    results = load_results(folder)
+    if strategy.has_work() or len(results.trials) != len(strategy.results()):
         return None
-    confirmed = record.get("finalists") or {}
-    if (confirmed.get("requested"), confirmed.get("seeds")) != (identity.overrides.finalists, identity.overrides.seeds):
+    finalists, asked = results.finalists, identity.overrides
+    if (finalists and finalists.requested, finalists and finalists.seeds) != (asked.finalists, asked.seeds):
         return None
     print(
-        f"{options.run} is finished: {len(record['trials'])} trials and their evaluation; a larger --trials extends it",
+        f"{folder.path} is finished: {len(results.trials)} trials and their evaluation; a larger --trials extends it",
         file=sys.stderr,
     )
-    return record
+    return results

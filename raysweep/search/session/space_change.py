@@ -1,4 +1,4 @@
-"""Going on with another search space: the trials that still fit are taken over.
+"""Changes the search space of a run: the trials that still fit are taken over.
 
 A finished trial of Optuna cannot be changed, nor can the choices of a categorical parameter in a study. So a new
 Optuna study is made in the same storage, with all trials under their old numbers, at which their folders are: those
@@ -6,7 +6,6 @@ that fit at their point of the new space, the others as FAIL. What was in flight
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -17,19 +16,19 @@ from optuna.trial import FrozenTrial, TrialState
 from raysweep import config_fields as fields
 from raysweep.config import TrialConfig
 from raysweep.errors import UsageError
-from raysweep.run_folder import trial_folder
+from raysweep.run_folder import RunFolder
 from raysweep.study import Study
 from raysweep.trial_result import BASELINE
 
 
-def change_space(study: Study, storage: BaseStorage, study_name: str, run: Path) -> str:
+def change_space(study: Study, storage: BaseStorage, study_name: str, run_folder: RunFolder) -> str:
     """Makes an Optuna study for the changed `study` from the one named, and returns its name.
 
     Raises:
         UsageError: the baseline does not fit, so that it is another study.
     """
     before = optuna.load_study(study_name=study_name, storage=storage)
-    taken = [_take_over(study, trial, run) for trial in before.get_trials(deepcopy=False)]
+    taken = [_take_over(study, trial, run_folder) for trial in before.get_trials(deepcopy=False)]
     if any(trial.user_attrs.get("left_out") for trial in taken[BASELINE : BASELINE + 1] if trial is not None):
         raise UsageError(
             "trial 0, the baseline, does not fit the changed study, so that nothing could be compared; only the search "
@@ -44,9 +43,9 @@ def change_space(study: Study, storage: BaseStorage, study_name: str, run: Path)
     return name
 
 
-def _take_over(study: Study, trial: FrozenTrial, run: Path) -> FrozenTrial | None:
-    """The trial as the changed study has it; none if it has not begun. No trial that has begun comes after one."""
-    path = trial_folder(run, trial.number) / "config.json"
+def _take_over(study: Study, trial: FrozenTrial, run_folder: RunFolder) -> FrozenTrial | None:
+    """Returns the trial as the changed study has it; none, as of all that come after it, if it has not begun."""
+    path = run_folder.trial(trial.number).config
     if trial.state == TrialState.WAITING or not path.is_file():
         return None
     config = TrialConfig.from_json(json.loads(path.read_text(encoding="utf-8"))["config"])
@@ -70,7 +69,7 @@ def _take_over(study: Study, trial: FrozenTrial, run: Path) -> FrozenTrial | Non
 
 
 def find_point(study: Study, config: TrialConfig) -> dict[str, Any] | None:
-    """The point of the study's space at which it would run `config`; none when it never would."""
+    """Finds the point of the study's space at which it would run `config`; none when it never would."""
     parts = {part: getattr(config, part) for part in ("task", "data", "training")}
     values = {f"{part}.{name}": v for part, owner in parts.items() for name, v in fields.list_fields(owner).items()}
     if config.task.kind != study.task.kind:

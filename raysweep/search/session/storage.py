@@ -1,4 +1,4 @@
-"""Where an Optuna study is kept: a journal file in the run's folder, or a database."""
+"""Opens the storage of an Optuna study: a journal file in the run's folder, or a database."""
 
 import os
 from pathlib import Path
@@ -9,20 +9,20 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from raysweep.errors import UsageError
+from raysweep.run_folder import SearchFolder
 
-JOURNAL = "optuna.journal"
 LOCK_GRACE_S = 10
 """After this time the journal's lock is taken to be left by a process that was killed while it wrote."""
 
 
-def open_storage(run: Path, url: str | None) -> BaseStorage:
-    """The database at `url`, or the journal file in the run's folder, repaired where its last line is torn.
+def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
+    """Opens the database at `url`, or the journal file in the folder, repaired where its last line is torn.
 
     Raises:
         UsageError: there is no such database.
     """
     if url is None:
-        path = run / JOURNAL
+        path = folder.journal
         repair_journal(path)
         return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), LOCK_GRACE_S)))
     try:
@@ -36,7 +36,7 @@ def open_storage(run: Path, url: str | None) -> BaseStorage:
 
 
 def has_study(storage: BaseStorage, study_name: str) -> bool:
-    """Whether the storage has a study of that name."""
+    """Tells whether the storage has a study of that name."""
     return study_name in optuna.get_all_study_names(storage)
 
 
@@ -55,7 +55,7 @@ def repair_journal(path: Path) -> None:
 
 
 def hide_password(url: str) -> str:
-    """The URL with *** for its password."""
+    """Returns the URL with *** for its password."""
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:
@@ -63,5 +63,5 @@ def hide_password(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    """Whether the URL must not be stored as it is."""
+    """Tells whether the URL must not be stored as it is."""
     return sqlalchemy.make_url(url).password is not None

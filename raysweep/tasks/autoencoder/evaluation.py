@@ -31,7 +31,7 @@ def measure(run: FinalRun) -> Findings:
     best = reconstruct(run.best, run.test)
     same = run.baseline.number == run.best.number
     baseline = best if same else reconstruct(run.baseline, run.test)
-    sizes, pca = measure_latent_sizes(run.run, run.data, run.best.config.data)
+    sizes, pca = measure_latent_sizes(run.run_folder, run.data, run.best.config.data)
     code_size = get_task(run.best).code_size
     return Findings(
         best=best,

@@ -14,12 +14,10 @@ from raysweep.evaluate.figures.curves import save_curves
 from raysweep.evaluate.figures.images import save_class_bars, save_rows, save_samples
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel, describe_model, load_model
-from raysweep.run_folder import trial_folder
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.latent_plots import save_latent_map, save_latent_sizes
 from raysweep.tasks.autoencoder.reconstruction import decode_pixels, encode_images
 from raysweep.tasks.autoencoder.report import Findings, class_means, describe_sizes
-from raysweep.train import checkpoint
 
 NUM_IMAGES = 12
 NUM_TRAVERSED = 10
@@ -101,10 +99,10 @@ def _draw_reconstructions_of_sizes(run: FinalRun, findings: Findings) -> None:
     rows = space_evenly(len(run.test), NUM_IMAGES)
     names, shown = ["test images"], [_show_originals(run, rows)]
     for entry in findings.sizes.sizes:
-        folder = trial_folder(run.run, entry.number)
-        if not (folder / "best" / checkpoint.WEIGHTS).is_file():
+        folder = run.run_folder.trial(entry.number)
+        if not folder.weights.is_file():
             continue
-        model = load_model(folder / "best" / checkpoint.WEIGHTS, folder / "config.json", _device(run.best))
+        model = load_model(folder.weights, folder.config, _device(run.best))
         names.append(f"{entry.size} values (trial {entry.number})")
         shown.append(decode_pixels(model, encode_images(model, run.test, rows)))
     save_rows(

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from raysweep import atomic_files as files
 from raysweep.config import DataConfig, TrialConfig
 from raysweep.data.batches import CPU, normalise_images
 from raysweep.data.images import DataInfo, ImageSet, PreparedData, space_evenly
+from raysweep.run_folder import RunFolder
 from raysweep.tasks.autoencoder.task import AutoencoderTask
 from raysweep.train.task import build_task
 
@@ -54,12 +54,14 @@ class LatentSizes:
         return next(entry for entry in self.sizes if entry.error <= (1 + TOLERANCE) * least)
 
 
-def measure_latent_sizes(run: Path, data: PreparedData, config: DataConfig) -> tuple[LatentSizes, "PcaYardstick"]:
-    """The curve of a run's trials, however they ended, and the PCA that it is compared with.
+def measure_latent_sizes(
+    run_folder: RunFolder, data: PreparedData, config: DataConfig
+) -> tuple[LatentSizes, "PcaYardstick"]:
+    """Returns the curve of a run's trials, however they ended, and the PCA that it is compared with.
 
     `config` says how the images are normalised.
     """
-    found = find_best_of_sizes(run, data.info)
+    found = find_best_of_sizes(run_folder, data.info)
     pca = PcaYardstick(data.train, config, most=max(found))
     errors = pca.measure(data.val, found)
     sizes = tuple(
@@ -69,12 +71,12 @@ def measure_latent_sizes(run: Path, data: PreparedData, config: DataConfig) -> t
     return LatentSizes(sizes=sizes, num_images=len(data.val)), pca
 
 
-def find_best_of_sizes(run: Path, info: DataInfo) -> dict[int, tuple[float, int, int]]:
+def find_best_of_sizes(run_folder: RunFolder, info: DataInfo) -> dict[int, tuple[float, int, int]]:
     """Size of the code -> lowest `val/mse`, its trial and epoch, from what the trials of a run wrote."""
     best: dict[int, tuple[float, int, int]] = {}
-    for path in sorted(run.glob("trials/*/config.json")):
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        rows = files.read_json_lines(path.parent / "metrics.jsonl")
+    for folder in run_folder.list_trials():
+        values: dict[str, Any] = json.loads(folder.config.read_text(encoding="utf-8"))
+        rows = files.read_json_lines(folder.metrics)
         rows = [row for row in rows if math.isfinite(row.get("val/mse", math.nan))]
         if not rows:
             continue

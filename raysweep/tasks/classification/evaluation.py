@@ -26,7 +26,7 @@ from raysweep.evaluate.statistics import (
     report_classes,
 )
 from raysweep.evaluate.stored_model import StoredModel, describe_model
-from raysweep.tasks.classification.rejection.detector import DETECTOR, ensure_detector
+from raysweep.tasks.classification.rejection.detector import ensure_detector
 from raysweep.tasks.classification.rejection.report import evaluate_rejection, find_digits
 from raysweep.tasks.classification.task import ClassificationTask
 
@@ -70,7 +70,7 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
     files.write_text(run.folder / "baseline_classification_report.txt", "\n".join(lines))
     _write_predictions(run.folder, images, probabilities, classes)
     _draw(run, matrix, probabilities)
-    detector = ensure_detector(run.run / "best" / DETECTOR, best, run.data)
+    detector = ensure_detector(run.run_folder.best.detector, best, run.data)
     rejection = evaluate_rejection(
         best, detector, images, run.folder, note, predicted=predicted, digits=find_digits(run.data_root)
     )

@@ -13,7 +13,6 @@ from raysweep.evaluate.figures import images as figures
 from raysweep.evaluate.figures.classification import save_confusion_matrix
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel, describe_model
-from raysweep.run_folder import model_folder
 from raysweep.tasks.gan import plots
 from raysweep.tasks.gan.generated import draw_noise, generate_pixels, interpolate, is_conditional
 from raysweep.tasks.gan.report import Findings
@@ -34,7 +33,7 @@ def draw_figures(run: FinalRun, findings: Findings) -> None:
     if "baseline" in findings.generated:
         samples[f"baseline: {describe_model(run.baseline)}"] = _sample(run.baseline)
     figures.save_samples(run.folder / "samples.png", samples, title="Generated images", note=note)
-    if grids := load_progress(model_folder(run.run, run.best) / "samples"):
+    if grids := load_progress(run.run_folder.find_training(run.best.number, run.best.finalist).samples):
         plots.save_progress(run.folder / "progress.png", grids, title=f"Progress of trial {run.best.number}", note=note)
     _draw_interpolations(run, title)
     _draw_nearest(run, findings, title)

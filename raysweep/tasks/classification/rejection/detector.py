@@ -28,7 +28,6 @@ from raysweep.tasks.classification.rejection.outliers import SYNTHETIC
 from raysweep.tasks.classification.rejection.scores import SCORES
 from raysweep.train import checkpoint
 
-DETECTOR = "detector.safetensors"
 KEPT = 0.95
 MAX_TRAIN, MAX_VAL = 20_000, 20_000
 NUM_SYNTHETIC = 1000

@@ -87,11 +87,10 @@ def evaluate_rejection(
     return {**figures, "report": REPORT, "headline": _write_headline(figures)}
 
 
-def find_digits(data_root: Path | None, storage: Path | None = None) -> Path | None:
-    """The folder with MNIST's idx files below a data root, or where a download has left them below `storage`."""
-    folders = [data_root / "mnist"] if data_root else []
-    folders += [storage / ".cache" / "torchvision"] if storage else []
-    return next((folder for folder in folders if find_idx_file(folder, DIGIT_IMAGES)), None)
+def find_digits(data_root: Path | None) -> Path | None:
+    """Finds the folder with MNIST's idx files below a data root."""
+    folder = data_root / "mnist" if data_root else None
+    return folder if folder is not None and find_idx_file(folder, DIGIT_IMAGES) else None
 
 
 def measure_separation(real: torch.Tensor, outliers: torch.Tensor) -> dict[str, float]:

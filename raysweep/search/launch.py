@@ -1,0 +1,83 @@
+"""Launches trials on Ray Tune: those of a search, of finalists and of a probe."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysweep.cluster.capacity import Request
+from raysweep.cluster.connection import list_potential_nodes
+from raysweep.cluster.lost_nodes import NodeWatch
+from raysweep.data.images import PreparedData
+from raysweep.evaluate.stored_model import save_config
+from raysweep.run_folder import SearchFolder
+from raysweep.search.observer import Observer
+from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
+from raysweep.search.strategy.strategy import Strategy
+from raysweep.study import Study
+from raysweep.train.trial import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchContext:
+    """What all trials that are run together have in common."""
+
+    study: Study
+    data: PreparedData
+    request: Request
+    """What each trial asks for."""
+    concurrency: int
+    """How many run side by side."""
+    folder: SearchFolder
+    """Where they write."""
+    measured: bool = False
+    """Whether they leave in their folders what they take of their nodes."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Returns when, by the monotonic clock, no new trial starts any more, if the trials begin now."""
+        return time.monotonic() + self.study.budget.time_s if self.study.budget.time_s else None
+
+
+def launch_trials(
+    context: SearchContext, strategy: Strategy, observers: Sequence[Observer], deadline: float | None = None
+) -> None:
+    """Runs the trials that the strategy says are to go on or to start, until there are no more.
+
+    Ray's own files go to a temporary folder, which all nodes have to see where there are several.
+    """
+    _remove(context.folder.scratch)
+    with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch, quiet_tune():
+        scratch = Path(local_scratch) if len(list_potential_nodes()) == 1 else context.folder.scratch
+
+        def build_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
+            spec = TrialSpec(
+                number=number,
+                config=strategy.trial_config(number, params),
+                data=context.data,
+                objective=context.study.objective,
+                second_objective=context.study.second_objective,
+                folder=context.folder.trial(number),
+                request=context.request,
+                scratch=scratch / "train",
+                num_reported=num_reported,
+                measured=context.measured,
+            )
+            save_config(spec.folder.config, number, spec.config, context.data.info, params)
+            spec.folder.stop_file.unlink(missing_ok=True)
+            return spec
+
+        run_trials(
+            SearchDriver(strategy, build_spec, observers, deadline, NodeWatch()),
+            request=context.request,
+            concurrency=context.concurrency,
+            scratch=str(scratch),
+        )
+    _remove(context.folder.scratch)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
