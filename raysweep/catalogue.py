@@ -54,5 +54,5 @@ def load_study(name: str) -> Study:
         raise UsageError(f"{path}: {type(error).__name__}: {error}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
-        raise UsageError(f"{path} must define STUDY, a raysweep.study.Study; got {type(study).__name__}")
+        raise UsageError(f"{path} must define STUDY, a raysweep.Study; got {type(study).__name__}")
     return study
