@@ -58,11 +58,11 @@ def build_study(folder: Path, trials: int) -> Study:
 def run_ours(folder: Path, storage: Path, trials: int) -> np.ndarray:
     """When each trial had ended, in seconds after the first one's end, in the order of ends."""
     options = RunOptions(storage=storage, name="many", address="local", wandb="disabled")
-    record = run_study(build_study(folder, trials), options)
+    results = run_study(build_study(folder, trials), options).results
     ray.shutdown()
-    states = [trial["state"] for trial in record["trials"]]
+    states = [trial.state for trial in results.trials]
     assert states == ["COMPLETE"] * trials, {state: states.count(state) for state in states}
-    stored = open_storage(options.run, None)
+    stored = open_storage(options.run_folder, None)
     (name,) = optuna.get_all_study_names(stored)
     ends = [t.datetime_complete for t in optuna.load_study(study_name=name, storage=stored).get_trials(deepcopy=False)]
     seconds = np.sort([end.timestamp() for end in ends if end is not None])

@@ -29,8 +29,9 @@ from raysweep.data.records import Records, split_stratified
 from raysweep.data.sources.idx_files import load_idx_source
 from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
-from raysweep.train.loop import EpochReport, fit
+from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
+from raysweep.train.report import EpochReport
 
 NUM_IMAGES = {"train": 1_000, "val": 1_000}
 SEED = 0

@@ -50,7 +50,7 @@ from raysweep.search.options import RunOptions
 from raysweep.search.run import run_study
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
-from raysweep.train.loop import EpochReport
+from raysweep.train.report import EpochReport, pack_report
 from raysweep.train.task import build_task
 
 PEER = Path(__file__).with_name("_bare_ddp.py")
@@ -91,9 +91,9 @@ def run_ours(source: Path, storage: Path, *, trials: int, workers: int, epochs: 
     options = RunOptions(
         storage=storage, name="run", address="local", num_workers=workers, cpus_per_worker=1, wandb="disabled"
     )
-    record = run_study(study, options)
+    trials_ended = run_study(study, options).results.trials
     ray.shutdown()
-    assert [trial["state"] for trial in record["trials"]] == ["COMPLETE"] * trials, record["trials"]
+    assert [trial.state for trial in trials_ended] == ["COMPLETE"] * trials, trials_ended
     histories = sorted((storage / "run/trials").glob("*/metrics.jsonl"))
     return [[json.loads(line)["train/images_per_s"] for line in path.read_text().splitlines()] for path in histories]
 
@@ -162,9 +162,8 @@ def checkpoint_bytes(study: Study, num_classes: int) -> int:
 def report_bytes(run: Path) -> int:
     """A report of the last run's first trial as Ray sends it."""
     row = json.loads((run / "trials/0000/metrics.jsonl").read_text().splitlines()[-1])
-    return len(
-        cloudpickle.dumps({"report": EpochReport(metrics=row, value=0.5, best_value=0.5, best_epoch=1, finished=False)})
-    )
+    report = EpochReport(metrics=row, value=0.5, best_value=0.5, best_epoch=1, finished=False)
+    return len(cloudpickle.dumps(pack_report(report)))
 
 
 def print_paper(driver_s: float, size_of_report: int, storage_bytes_per_s: float) -> dict[str, float]:

@@ -41,8 +41,9 @@ from raysweep.data.sources import load_source
 from raysweep.search.options import RunOptions
 from raysweep.search.run import run_study
 from raysweep.study import Study
-from raysweep.train.loop import EpochReport, fit
+from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
+from raysweep.train.report import EpochReport
 
 GOAL_S = 1.0
 
@@ -70,10 +71,10 @@ def time_ours(folder: Path, storage: Path, threads: int, trials: int) -> float:
     name = f"ours-{time.monotonic_ns()}"
     options = RunOptions(storage=storage, name=name, address="local", cpus_per_worker=threads, wandb="disabled")
     began = time.perf_counter()
-    record = run_study(build_study(folder, trials), options)
+    results = run_study(build_study(folder, trials), options).results
     duration = time.perf_counter() - began
     ray.shutdown()
-    states = [trial["state"] for trial in record["trials"]]
+    states = [trial.state for trial in results.trials]
     assert states == ["COMPLETE"] * trials, states
     return duration
 

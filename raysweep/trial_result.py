@@ -1,4 +1,4 @@
-"""The result of a trial, as the study, observers and results.json know it."""
+"""Defines the result of a trial, as the study, observers and results.json know it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +9,7 @@ BASELINE = 0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
-    """How a trial ended."""
+    """Says how a trial ended."""
 
     number: int
     state: Literal["COMPLETE", "PRUNED", "FAIL"]

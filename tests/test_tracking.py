@@ -4,20 +4,42 @@ from pathlib import Path
 
 import pytest
 
+from raysweep import atomic_files as files
+from raysweep.config import Objective
+from raysweep.data.images import DataInfo
+from raysweep.evaluate.test_figures import TestFigures
+from raysweep.run_folder import RunFolder
+from raysweep.search.results import Machine, Results
 from raysweep.tracking import Tracker, default_mode
 from raysweep.trial_result import TrialResult
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
 
+def build_results(trials: list[TrialResult]) -> Results:
+    figures = {"num_images": 4, "report": "report.txt", "headline": "", "lift": {"text": ""}, "accuracy": 0.5}
+    return Results(
+        study="small",
+        objective=Objective(metric="val/accuracy"),
+        trials=tuple(trials),
+        best=trials[0],
+        baseline=trials[0],
+        test=TestFigures.from_json(figures),
+        data=DataInfo(source="drawn", synthetic=True, digest="", classes=("a",), num_train=8, num_val=4, num_test=4),
+        machine=Machine(processor="x86_64", num_nodes=1, num_cpus=2, num_gpus=0),
+        duration_s=1.0,
+    )
+
+
 def follow(tracker: Tracker, folder: Path) -> None:
-    (folder / "best").mkdir()
-    (folder / "best" / "model.safetensors").write_bytes(b"weights")
-    results = []
+    run_folder = RunFolder(folder)
+    files.write_text(run_folder.best.weights, "weights")
+    files.write_text(run_folder.test / "report.txt", "text")
+    trials = []
     for number, state in enumerate(["COMPLETE", "FAIL"]):
         tracker.trial_started(number, {"training": {"epochs": 2}}, {"task.learning_rate": 0.1})
         tracker.epoch_ended(number, {"epoch": 1.0, "val/accuracy": 0.5})
-        results.append(
+        trials.append(
             TrialResult(
                 number=number,
                 state=state,
@@ -28,12 +50,12 @@ def follow(tracker: Tracker, folder: Path) -> None:
                 error=None if state == "COMPLETE" else "TrialError: NaN",
             )
         )
-        tracker.trial_ended(results[-1])
-    tracker.finish(results, {"test": {"accuracy": 0.5}}, {}, {"report": "text"}, folder / "best")
+        tracker.trial_ended(trials[-1])
+    tracker.finish(build_results(trials))
 
 
 def test_offline_leaves_a_run_for_each_trial_and_one_for_the_study(tmp_path):
-    tracker = Tracker("offline", run_folder=tmp_path, run_id="abc", group="small", tags=["synthetic"])
+    tracker = Tracker("offline", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=["synthetic"])
     follow(tracker, tmp_path)
     assert tracker.problem is None
     names = sorted(path.name for path in (tmp_path / "wandb").glob("offline-run-*"))
@@ -48,7 +70,7 @@ def test_an_unreachable_server_ends_in_offline_runs_and_the_key_is_in_no_file(tm
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setattr("raysweep.tracking.CHECK_TIMEOUT_S", 2)
     assert default_mode() == "online"
-    tracker = Tracker("online", run_folder=tmp_path, run_id="abc", group="small", tags=[])
+    tracker = Tracker("online", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=[])
     follow(tracker, tmp_path)
     assert "runs are kept offline" in capsys.readouterr().err
     assert tracker.sync_command is not None
@@ -58,7 +80,7 @@ def test_an_unreachable_server_ends_in_offline_runs_and_the_key_is_in_no_file(tm
 
 
 def test_disabled_writes_nothing(tmp_path):
-    follow(Tracker("disabled", run_folder=tmp_path, run_id="abc", group="small", tags=[]), tmp_path)
+    follow(Tracker("disabled", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=[]), tmp_path)
     assert not (tmp_path / "wandb").exists()
 
 
@@ -69,12 +91,13 @@ def test_wandb_mode_decides_first(mode, monkeypatch):
 
 
 def test_finalists_have_runs_beside_those_of_the_trials_with_their_numbers(tmp_path):
-    tracker = Tracker("offline", run_folder=tmp_path, run_id="abc", group="small", tags=[])
+    tracker = Tracker("offline", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=[])
     for prefix in ("", "finalist-"):
         tracker.prefix = prefix
         tracker.trial_started(0, {}, {})
-        tracker.trial_ended(TrialResult(number=0, state="COMPLETE", value=0.5, best_epoch=1, params={}, duration_s=1.0))
-    (tmp_path / "best").mkdir()
-    tracker.finish([], {}, {}, {}, tmp_path / "best")
+        result = TrialResult(number=0, state="COMPLETE", value=0.5, best_epoch=1, params={}, duration_s=1.0)
+        tracker.trial_ended(result)
+    RunFolder(tmp_path).best.path.mkdir()
+    tracker.finish(build_results([result]))
     names = sorted(path.name.split("-", 3)[3] for path in (tmp_path / "wandb").glob("offline-run-*"))
     assert names == ["abc-0000", "abc-finalist-0000", "abc-study"]

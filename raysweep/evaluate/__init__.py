@@ -1,0 +1,1 @@
+"""Evaluates a finished run on its sealed test split: what all tasks share."""

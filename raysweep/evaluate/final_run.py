@@ -1,4 +1,4 @@
-"""The arguments of a final evaluation: two models, the images of a run, and what its search found."""
+"""Defines the argument of a final evaluation: the models, the images of a run, and what its search found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

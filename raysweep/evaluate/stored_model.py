@@ -1,4 +1,4 @@
-"""A trained model as it lies on disk: a configuration and weights, from which it is rebuilt."""
+"""Stores a trained model as a configuration and weights, and rebuilds it from them."""
 
 import json
 from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TestFigures:
-    """What the test images say of a run's best model.
+    """Holds what the test images say of a run's best model.
 
     The common figures are fields; those of the task are read like fields too: `test.accuracy`.
     """

@@ -23,7 +23,7 @@ from raysweep.train.trial import TrialSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchContext:
-    """What all trials that are run together have in common."""
+    """Holds what all trials that are run together have in common."""
 
     study: Study
     data: PreparedData

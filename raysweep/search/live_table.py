@@ -47,7 +47,7 @@ class LiveTable(Observer):
     def __init__(
         self, objectives: Sequence[Objective], num_trials: int, deadline: float | None, ended: Iterable[TrialResult]
     ) -> None:
-        """`ended`: of earlier sessions."""
+        """Begins with the trials that `ended` in earlier sessions."""
         self.objectives = objectives
         self.num_trials = num_trials
         self.deadline = deadline

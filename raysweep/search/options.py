@@ -1,4 +1,4 @@
-"""The options of a run: where and how a study runs."""
+"""Defines the options of a run: where and how a study runs."""
 
 import re
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from raysweep.search.overrides import Overrides
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """Where and how a study runs. Each field is a flag of `tune`, unless it says NO_FLAG."""
+    """Says where and how a study runs. Each field is a flag of `tune`, unless it has NO_FLAG."""
 
     storage: Path = Path("results")
     """Where runs and the cache of decoded images are kept; on a cluster a path all nodes share."""

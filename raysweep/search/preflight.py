@@ -1,4 +1,4 @@
-"""What would fail every trial fails here, before any starts."""
+"""Checks before any trial starts what would fail every one."""
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
@@ -30,7 +30,7 @@ def check_study(study: Study, num_workers: int) -> None:
 
 
 def batch_sizes(study: Study) -> tuple[int, int]:
-    """The smallest and the largest batch that a trial may have."""
+    """Finds the smallest and the largest batch that a trial may have."""
     sizes = [study.training.batch_size]
     match dict(study.all_distributions()).get("training.batch_size"):
         case CategoricalDistribution(choices=choices):

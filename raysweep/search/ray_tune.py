@@ -26,7 +26,7 @@ from raysweep.trial_result import TrialResult
 
 @dataclass(kw_only=True, slots=True)
 class _Attempt:
-    """A trial as one Ray Tune trial runs it: from its start, or from the checkpoint of an earlier attempt."""
+    """Tracks a trial as one Ray Tune trial runs it: from its start, or from the checkpoint of an earlier attempt."""
 
     number: int
     params: dict[str, Any]

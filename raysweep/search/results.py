@@ -1,4 +1,4 @@
-"""The results of a run: what results.json holds, written and read. Imports no torch."""
+"""Defines the results of a run, and writes and reads them as results.json. Imports no torch."""
 
 import json
 import platform
@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinalistRecord:
-    """A configuration of the search that was trained again."""
+    """Describes a configuration of the search that was trained again."""
 
     trial: int
     """Its number in the search."""
@@ -46,7 +46,7 @@ class FinalistRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinalistsLift:
-    """The winner's mean minus the baseline's, with its 95 % interval."""
+    """States the winner's mean minus the baseline's, with its 95 % interval."""
 
     difference: float
     low: float
@@ -56,7 +56,7 @@ class FinalistsLift:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinalistsRecord:
-    """What training the best configurations again said of the search."""
+    """Sums up what training the best configurations again said of the search."""
 
     requested: int
     """How many finalists were asked for, beside the baseline."""
@@ -75,7 +75,7 @@ class FinalistsRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """The nodes of the cluster as the run ended."""
+    """Describes the nodes of the cluster as the run ended."""
 
     processor: str
     num_nodes: int
@@ -95,7 +95,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
-    """What a finished run found."""
+    """Holds what a finished run found."""
 
     schema_version: int = SCHEMA_VERSION
     study: str

@@ -47,7 +47,7 @@ from raysweep.trial_result import BASELINE, TrialResult
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """A study that was run to its end."""
+    """Holds what a study that was run to its end leaves to its caller."""
 
     results: Results
     sync_command: str | None = None
@@ -193,9 +193,8 @@ def _take_results(study: Study, folder: RunFolder, strategy: Strategy) -> list[T
     results = strategy.results()
     if not any(result.state == "COMPLETE" for result in results):
         causes = "\n".join(f"  trial {result.number}: {result.error or result.state}" for result in results)
-        raise StudyFailedError(
-            f"no trial of {study.name} completed; tracebacks are in {folder.path}/trials/*/error.txt\n{causes}"
-        )
+        tracebacks = f"{folder.trials}/*/{folder.trial(BASELINE).error.name}"
+        raise StudyFailedError(f"no trial of {study.name} completed; tracebacks are in {tracebacks}\n{causes}")
     return results
 
 

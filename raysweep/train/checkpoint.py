@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file each, with a digest of its content; nothing is pickled.
+"""Writes and reads checkpoints: one safetensors file each, with a digest of its content; nothing is pickled.
 
 `best/model.safetensors` has the modules to use; `last/checkpoint.safetensors` the whole state of training.
 """
@@ -66,7 +66,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: Any) -> No
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
-    """The tensors and facts of a file of `save_tensors`.
+    """Loads the tensors and facts of a file of `save_tensors`.
 
     Raises:
         CorruptFileError: the file is damaged or does not match its digest.
@@ -83,7 +83,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
 
 
 def digest_tensors(tensors: dict[str, torch.Tensor], text: str) -> str:
-    """SHA-256 over names, types, shapes and contents of tensors and a text."""
+    """Computes SHA-256 over names, types, shapes and contents of tensors and a text."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""What a trial sends to the driver: an epoch, or the cause of its failure."""
+"""Defines what a trial sends to the driver: an epoch, or the cause of its failure."""
 
 import pickle
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochReport:
-    """What is known after an epoch; checkpoints and history are on disk by then."""
+    """Says what is known after an epoch; checkpoints and history are on disk by then."""
 
     metrics: dict[str, float]
     """`epoch` (from 1), `train/...`, `val/...`, `learning_rate`, `train/images_per_s`."""
@@ -26,7 +26,7 @@ class EpochReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialFailure:
-    """Why a trial's process cannot go on."""
+    """Says why a trial's process cannot go on."""
 
     error: str
     """One line for a person."""

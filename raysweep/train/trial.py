@@ -1,4 +1,4 @@
-"""One trial on Ray: in the trial's own process, or as DDP through Ray Train. The loop is the same."""
+"""Runs one trial on Ray: in the trial's own process, or as DDP through Ray Train. The loop is the same."""
 
 import contextlib
 import gc
@@ -40,7 +40,7 @@ class StopTrial(Exception):  # noqa: N818 - a decision, not an error
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialSpec:
-    """All that is sent to a trial."""
+    """Holds all that is sent to a trial."""
 
     number: int
     config: TrialConfig

@@ -1,4 +1,4 @@
-"""What a trial takes of its node: time and memory, as its own process sees them."""
+"""Measures what a trial takes of its node: time and memory, as its own process sees them."""
 
 import resource
 import sys
@@ -16,7 +16,7 @@ STATM = Path("/proc/self/statm")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a trial's process, of several the first, has taken so far."""
+    """Says what a trial's process, of several the first, has taken so far."""
 
     epoch_ends_s: tuple[float, ...]
     """When each epoch had ended, its checkpoint written, in seconds since training was called."""
@@ -51,7 +51,7 @@ class UsageRecorder:
 
 
 def peak_memory() -> int:
-    """The most memory in bytes that this process has had, less what it now shares (where the system tells: Linux)."""
+    """Measures the peak memory of this process in bytes, less what it shares now (where the system tells: Linux)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     shared = int(STATM.read_text().split()[2]) * resource.getpagesize() if STATM.exists() else 0
     return peak - shared

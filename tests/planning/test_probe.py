@@ -14,7 +14,8 @@ from raysweep.cli import cli
 from raysweep.config import TrainingConfig
 from raysweep.errors import UsageError
 from raysweep.planning.probe import NUM_POINTS, PROBE_S, size_part
-from raysweep.train.usage import Usage, UsageRecorder, peak_memory, usage_path
+from raysweep.run_folder import TrialFolder
+from raysweep.train.usage import Usage, UsageRecorder, peak_memory
 
 
 def test_a_part_of_the_images_is_spread_over_all_of_them(tmp_path, save_prepared, draw_squares):
@@ -49,13 +50,13 @@ def test_the_probe_is_as_large_as_its_time_allows(make_study, speed, side_by_sid
 
 
 def test_a_process_tells_when_its_epochs_ended_and_what_memory_it_had(tmp_path):
-    recorder = UsageRecorder(tmp_path, torch.device("cpu"))
+    recorder = UsageRecorder(TrialFolder(tmp_path).usage, torch.device("cpu"))
     before = peak_memory()
     held = torch.ones(50_000_000)  # 200 MB
     for _ in range(2):
         recorder.epoch_ended()
     del held
-    usage = fields.from_json(Usage, json.loads(usage_path(tmp_path).read_text()))
+    usage = fields.from_json(Usage, json.loads(TrialFolder(tmp_path).usage.read_text()))
     assert 0 < usage.epoch_ends_s[0] < usage.epoch_ends_s[1]
     assert usage.gpu_total_bytes == 0
     assert peak_memory() >= usage.memory_bytes > before / 2

@@ -8,16 +8,18 @@ from optuna.distributions import FloatDistribution
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.waiting import PATIENCE_S, WaitingNotice
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.run_folder import SearchFolder
+from raysweep.search.observer import Observer
 from raysweep.search.ray_tune import SearchDriver
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import MAX_RETRIES, create_strategy
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
-from raysweep.train.loop import EpochReport
+from raysweep.train.report import EpochReport, TrialFailure
 from raysweep.train.trial import TrialSpec
 
 
-class Log:
+class Log(Observer):
     """An observer that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -60,8 +62,8 @@ def make_driver(tmp_path, save_prepared, draw_squares):
     )
 
     def make_spec(number, params, num_reported):
-        folder = tmp_path / f"{number:04d}"
-        folder.mkdir(exist_ok=True)
+        folder = SearchFolder(tmp_path).trial(number)
+        folder.path.mkdir(parents=True, exist_ok=True)
         return TrialSpec(
             number=number,
             config=study.trial_config(params, number),
@@ -75,7 +77,7 @@ def make_driver(tmp_path, save_prepared, draw_squares):
 
     def make(deadline=None, watch=None):
         log = Log()
-        strategy = create_strategy(study, open_storage(tmp_path, None), "small")
+        strategy = create_strategy(study, open_storage(SearchFolder(tmp_path), None), "small")
         return SearchDriver(strategy, make_spec, [log], deadline, watch or Cluster()), log.events
 
     return make
@@ -83,17 +85,17 @@ def make_driver(tmp_path, save_prepared, draw_squares):
 
 def epoch(number, finished=False, value=0.5):
     metrics = {"epoch": float(number), "val/accuracy": value}
-    return {"report": EpochReport(metrics=metrics, value=value, best_value=value, best_epoch=number, finished=finished)}
+    return EpochReport(metrics=metrics, value=value, best_value=value, best_epoch=number, finished=finished)
 
 
 def test_a_trial_ends_when_ray_tune_is_done_with_it(make_driver):
     driver, events = make_driver()
     assert driver.start("a").number == 0
-    assert [driver.take("a", epoch(1)), driver.take("a", epoch(2, finished=True))] == [False, True]
-    assert not driver.take("a", epoch(3)), "what comes after the end does not count"
+    assert [driver.on_report("a", epoch(1)), driver.on_report("a", epoch(2, finished=True))] == [False, True]
+    assert not driver.on_report("a", epoch(3)), "what comes after the end does not count"
     assert events == [("started", 0), (1, 0), (2, 0)]
     assert not driver.is_idle
-    driver.close("a")
+    driver.on_end("a")
     assert events[3:] == [("COMPLETE", 0)]
     assert driver.is_idle
     assert driver.strategy.results()[0].best_epoch == 2
@@ -102,15 +104,15 @@ def test_a_trial_ends_when_ray_tune_is_done_with_it(make_driver):
 def test_a_trial_whose_process_dies_goes_on_and_no_epoch_is_counted_twice(make_driver):
     driver, events = make_driver()
     driver.start("a")
-    driver.take("a", epoch(1))
-    driver.die("a", "killed")
-    driver.close("a")
+    driver.on_report("a", epoch(1))
+    driver.on_death("a", "killed")
+    driver.on_end("a")
     spec = driver.start("b")
     assert (spec.number, spec.num_reported) == (0, 1)
     for number in (1, 2):
-        driver.take("b", epoch(number))
-    driver.take("b", epoch(3, finished=True))
-    driver.close("b")
+        driver.on_report("b", epoch(number))
+    driver.on_report("b", epoch(3, finished=True))
+    driver.on_end("b")
     assert events == [("started", 0), (1, 0), (2, 0), (3, 0), ("COMPLETE", 0)]
 
 
@@ -118,11 +120,11 @@ def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver
     driver, events = make_driver()
     for attempt in range(MAX_RETRIES + 1):
         assert driver.start(f"a{attempt}").number == 0
-        assert driver.take(f"a{attempt}", {"error": "ActorDiedError: killed", "died": True})
-        driver.close(f"a{attempt}")
+        assert driver.on_report(f"a{attempt}", TrialFailure(error="ActorDiedError: killed", died=True))
+        driver.on_end(f"a{attempt}")
     assert driver.start("b").number == 1
-    driver.take("b", {"error": "train/loss is nan", "died": False})
-    driver.close("b")
+    driver.on_report("b", TrialFailure(error="train/loss is nan", died=False))
+    driver.on_end("b")
     assert driver.start("c") is None
     assert events == [("started", 0), ("FAIL", 0), ("started", 1), ("FAIL", 1)]
     assert [result.error for result in driver.strategy.results()] == [
@@ -138,14 +140,14 @@ def test_a_lost_node_is_no_failure_of_its_trials(make_driver, capsys):
         cluster.nodes["other"] = ("10.0.0.2", 1)
         assert driver.start(f"a{attempt}").number == 0
         del cluster.nodes["other"]
-        driver.die(f"a{attempt}", "ActorDiedError: its node died")
-        driver.close(f"a{attempt}")
+        driver.on_death(f"a{attempt}", "ActorDiedError: its node died")
+        driver.on_end(f"a{attempt}")
     driver.start("b")
-    driver.die("b", "ActorDiedError: killed")
-    driver.close("b")
+    driver.on_death("b", "ActorDiedError: killed")
+    driver.on_end("b")
     driver.start("c")
-    driver.take("c", epoch(1, finished=True))
-    driver.close("c")
+    driver.on_report("c", epoch(1, finished=True))
+    driver.on_end("c")
     (result,) = driver.strategy.results()
     assert (result.state, result.node_losses, result.retries) == ("COMPLETE", MAX_RETRIES + 2, 1)
     assert events == [("started", 0), (1, 0), ("COMPLETE", 0)]
@@ -169,17 +171,17 @@ def test_after_the_deadline_only_what_is_under_way_goes_on(make_driver):
     driver, _ = make_driver(deadline=time.monotonic())
     driver.start("a")
     assert driver.start("b") is None
-    driver.close("a")
+    driver.on_end("a")
     assert driver.start("c").number == 0
 
 
 def test_a_trial_that_had_finished_when_the_driver_died_is_told_from_its_history(make_driver):
     driver, _ = make_driver()
     driver.start("a")
-    driver.take("a", epoch(1))
+    driver.on_report("a", epoch(1))
     driver, events = make_driver()  # epochs 2 and 3 never arrived; the trial reports them again
     assert driver.start("b").num_reported == 1
-    driver.take("b", epoch(2))
-    assert driver.take("b", epoch(3, finished=True))
-    driver.close("b")
+    driver.on_report("b", epoch(2))
+    assert driver.on_report("b", epoch(3, finished=True))
+    driver.on_end("b")
     assert events == [("started", 0), (2, 0), (3, 0), ("COMPLETE", 0)]

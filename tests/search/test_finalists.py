@@ -8,13 +8,13 @@ from scipy import stats
 
 from raysweep.config import Objective
 from raysweep.errors import UsageError
-from raysweep.run_folder import FINALISTS, trial_folder
-from raysweep.search.finalists.retraining import Confirmation, open_confirmation
+from raysweep.run_folder import RunFolder, SearchFolder
+from raysweep.search.finalists.retraining import Retraining, open_retraining
 from raysweep.search.finalists.statistics import (
     Finalist,
-    best_run,
     choose_finalists,
     describe_finalists,
+    find_best_training,
     find_winner,
     mean_interval,
     summarise_finalists,
@@ -40,12 +40,12 @@ def end(number, value, params=None, state="COMPLETE", error=None) -> TrialResult
 
 
 def make_finalist(number, search, values) -> Finalist:
-    """A value of none is a run that failed."""
-    runs = [
+    """A value of none is a training that failed."""
+    trainings = [
         end(10 * number + seed, value, {"x": number}, *(["FAIL", "diverged"] if value is None else []))
         for seed, value in enumerate(values)
     ]
-    return Finalist(trial=end(number, search), runs=tuple(runs))
+    return Finalist(trial=end(number, search), trainings=tuple(trainings))
 
 
 # choice
@@ -103,19 +103,19 @@ def test_the_mean_decides_and_not_the_search_or_the_best_seed():
     ]
     winner = find_winner(finalists, ACCURACY)
     assert winner.trial.number == 2
-    assert best_run(winner, ACCURACY).number == 21
+    assert find_best_training(winner, ACCURACY).number == 21
     assert find_winner(finalists, LOSS).trial.number == 0
-    assert best_run(winner, LOSS).number == 20
+    assert find_best_training(winner, LOSS).number == 20
     record = summarise_finalists(finalists, ACCURACY, 3, 2)
-    assert record["winner"] == 2
-    assert record["optimism"] == pytest.approx(0.95 - 0.8), "of trial 1, which led the search"
-    assert [found["optimism"] for found in record["configurations"]] == pytest.approx([0, 0.15, 0.05, None])
-    assert [found["values"] for found in record["configurations"]][3] == [0.99, None]
-    assert record["configurations"][2]["mean"] == pytest.approx(0.85)
-    lift = record["lift"]
-    assert lift["difference"] == pytest.approx(0.15)
-    assert (lift["low"], lift["high"]) == welch_interval([0.84, 0.86], [0.7, 0.7])
-    assert not lift["includes_zero"]
+    assert record.winner == 2
+    assert record.optimism == pytest.approx(0.95 - 0.8), "of trial 1, which led the search"
+    assert [found.optimism for found in record.configurations] == pytest.approx([0, 0.15, 0.05, None])
+    assert record.configurations[3].values == (0.99, None)
+    assert record.configurations[2].mean == pytest.approx(0.85)
+    lift = record.lift
+    assert lift.difference == pytest.approx(0.15)
+    assert (lift.low, lift.high) == welch_interval([0.84, 0.86], [0.7, 0.7])
+    assert not lift.includes_zero
     assert summarise_finalists([], ACCURACY, None, None) is None
 
 
@@ -152,14 +152,15 @@ def test_of_a_loss_the_text_says_which_sign_is_optimistic():
 def run_search(study, run) -> list[TrialResult]:
     """Four complete trials, of which the last is the best."""
     study = dataclasses.replace(study, budget=dataclasses.replace(study.budget, trials=4))
-    strategy = create_strategy(study, open_storage(run, None), IDENTITY.study_name)
+    strategy = create_strategy(study, open_storage(RunFolder(run), None), IDENTITY.study_name)
     while (proposal := strategy.propose()) is not None:
         strategy.tell(end(proposal[0], 0.5 + 0.1 * proposal[0], proposal[1]))
     return strategy.results()
 
 
-def confirm(study, run, results, most, num_seeds) -> Confirmation:
-    return open_confirmation(study, run, IDENTITY, choose_finalists(results, ACCURACY, most), num_seeds)
+def retrain(study, run, results, most, num_seeds) -> Retraining:
+    chosen = choose_finalists(results, ACCURACY, most)
+    return open_retraining(study, RunFolder(run), IDENTITY, chosen, num_seeds)
 
 
 def run_all(strategy, value=0.6) -> list[tuple[int, dict]]:
@@ -173,8 +174,8 @@ def run_all(strategy, value=0.6) -> list[tuple[int, dict]]:
 
 def test_each_configuration_is_proposed_with_seeds_of_its_own_and_the_search_is_untouched(study, tmp_path):
     results = run_search(study, tmp_path)
-    before = optuna.load_study(study_name="small", storage=open_storage(tmp_path, None)).trials
-    again = confirm(study, tmp_path, results, 2, 3)
+    before = optuna.load_study(study_name="small", storage=open_storage(RunFolder(tmp_path), None)).trials
+    again = retrain(study, tmp_path, results, 2, 3)
     seeds = {study.trial_config(result.params, result.number).seed for result in results}
     proposals = []
     while (proposal := again.propose()) is not None:
@@ -185,67 +186,68 @@ def test_each_configuration_is_proposed_with_seeds_of_its_own_and_the_search_is_
         again.tell(end(proposal[0], 0.1 * proposal[0], proposal[1]))
     assert proposals == [results[number].params for number in (0, 3, 2)] * 3
     assert len(seeds) == 4 + 9
-    assert [[run.number for run in finalist.runs] for finalist in again.finalists()] == [
+    assert [[training.number for training in finalist.trainings] for finalist in again.finalists()] == [
         [0, 3, 6],
         [1, 4, 7],
         [2, 5, 8],
     ]
-    assert optuna.load_study(study_name="small", storage=open_storage(tmp_path, None)).trials == before
+    assert optuna.load_study(study_name="small", storage=open_storage(RunFolder(tmp_path), None)).trials == before
 
 
 def test_after_a_kill_what_ended_is_kept_and_what_was_in_flight_goes_on(study, tmp_path):
     results = run_search(study, tmp_path)
-    first = confirm(study, tmp_path, results, 1, 2)
-    runs = [first.propose() for _ in range(2)]
-    first.tell(end(runs[0][0], 0.9, runs[0][1]))
-    first.report(runs[1][0], 1, 0.3)
-    configs = [first.trial_config(*run) for run in runs[1:]]
-    second = confirm(study, tmp_path, results, 1, 2)  # the first one's process is dead
-    assert second.propose() == runs[1]
+    first = retrain(study, tmp_path, results, 1, 2)
+    proposals = [first.propose() for _ in range(2)]
+    first.tell(end(proposals[0][0], 0.9, proposals[0][1]))
+    first.report(proposals[1][0], 1, 0.3)
+    configs = [first.trial_config(*proposal) for proposal in proposals[1:]]
+    second = retrain(study, tmp_path, results, 1, 2)  # the first one's process is dead
+    assert second.propose() == proposals[1]
     assert second.num_reported(1) == 1
-    assert [second.trial_config(*runs[1])] == configs
-    second.tell(end(1, 0.8, runs[1][1]))
+    assert [second.trial_config(*proposals[1])] == configs
+    second.tell(end(1, 0.8, proposals[1][1]))
     assert [number for number, _ in run_all(second)] == [2, 3]
     assert [finalist.values for finalist in second.finalists()] == [[0.9, 0.6], [0.8, 0.6]]
-    assert not confirm(study, tmp_path, results, 1, 2).has_work()
+    assert not retrain(study, tmp_path, results, 1, 2).has_work()
 
 
 def test_what_is_no_longer_asked_for_is_dropped_and_what_has_ended_counts(study, tmp_path):
     results = run_search(study, tmp_path)
-    first = confirm(study, tmp_path, results, 2, 4)
+    first = retrain(study, tmp_path, results, 2, 4)
     for _ in range(5):  # the three configurations with the first seed, and two with the second
         number, params = first.propose()
         first.tell(end(number, 0.7, params))
     in_flight, params = first.propose()
     assert params == results[2].params
-    less = confirm(study, tmp_path, results, 1, 2)
+    less = retrain(study, tmp_path, results, 1, 2)
     assert not less.has_work()
     assert less.optuna_study.trials[in_flight].state.name == "FAIL"
-    more = confirm(study, tmp_path, results, 2, 3)
+    more = retrain(study, tmp_path, results, 2, 3)
     assert [params for _, params in run_all(more)] == [results[number].params for number in (2, 0, 3, 2)]
     assert [finalist.values for finalist in more.finalists()] == [[0.7, 0.7, 0.6], [0.7, 0.7, 0.6], [0.7, 0.6, 0.6]]
-    assert [len(finalist.runs) for finalist in confirm(study, tmp_path, results, 1, 2).finalists()] == [3, 3]
+    assert [len(finalist.trainings) for finalist in retrain(study, tmp_path, results, 1, 2).finalists()] == [3, 3]
 
 
 def test_files_of_another_space_are_not_taken_for_those_of_this(study, tmp_path):
     results = run_search(study, tmp_path)
-    left = trial_folder(tmp_path / FINALISTS, 0) / "last" / "checkpoint.safetensors"
+    left = RunFolder(tmp_path).finalists.trial(0).checkpoint
     left.parent.mkdir(parents=True)
     left.touch()
-    confirm(study, tmp_path, results, 1, 2)
+    retrain(study, tmp_path, results, 1, 2)
     assert not left.exists()
     left.parent.mkdir(parents=True)
     left.touch()
-    confirm(study, tmp_path, results, 1, 2)
+    retrain(study, tmp_path, results, 1, 2)
     assert left.exists()
 
 
 def test_of_each_configuration_the_best_seed_is_kept(tmp_path):
     ended = [end(0, 0.5, {"x": 0}), end(1, 0.1, {"x": 1}), end(2, 0.6, {"x": 0}), end(3, 0.2, {"x": 1})]
     for result in [*ended, end(4, 0.3)]:
-        for name in ("best", "last"):
-            (trial_folder(tmp_path, result.number) / name).mkdir(parents=True)
-    retention = Retention(tmp_path, ended[:2], keep_of_points([ACCURACY]))
+        folder = SearchFolder(tmp_path).trial(result.number)
+        folder.best.mkdir(parents=True)
+        folder.last.mkdir()
+    retention = Retention(SearchFolder(tmp_path), ended[:2], keep_of_points([ACCURACY]))
     for result in ended[2:]:
         retention.trial_ended(result)
     kept = {name: sorted(path.parent.name for path in tmp_path.rglob(name)) for name in ("best", "last")}

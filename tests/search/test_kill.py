@@ -18,6 +18,7 @@ from optuna.distributions import FloatDistribution
 
 from raysweep.atomic_files import read_json_lines
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
 from raysweep.search.run import run_study
@@ -140,7 +141,7 @@ def wait_for_epochs(more: int, trained: Callable[[], int], driver: subprocess.Po
 
 
 def load_trials(run: Path, name: str) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name=name, storage=open_storage(run, None)).trials
+    return optuna.load_study(study_name=name, storage=open_storage(RunFolder(run), None)).trials
 
 
 def check_books(run: Path, name: str, num_trials: int) -> int:
@@ -248,11 +249,11 @@ def test_ddp_workers_are_killed_and_weak_ddp_trials_stop_and_resources_come_back
     with count_epochs(run) as trained:
         overrides = Overrides(pruner="none")
         options = RunOptions(storage=tmp_path, name="ddp", overrides=overrides, wandb="disabled", num_workers=2)
-        record = run_study(study, options)
+        results = run_study(study, options).results
         work = trained()
     assert killed == [True, True]
-    assert [trial["state"] for trial in record["trials"]] == ["COMPLETE", "PRUNED", "COMPLETE"]
-    assert record["test"]["num_images"] == record["data"]["num_test"]
+    assert [trial.state for trial in results.trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert results.test.num_images == results.data.num_test
     num_epochs = check_books(run, "ddp", 3)
     assert num_epochs >= 2 * 12
     assert work + 2 <= 1.5 * num_epochs

@@ -12,13 +12,16 @@ from optuna.distributions import IntDistribution
 from optuna.storages import InMemoryStorage
 
 from raysweep.config import Budget, Objective
+from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
-from raysweep.run_folder import trial_folder
+from raysweep.evaluate.test_figures import TestFigures
+from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
-from raysweep.search.pareto import describe_front, describe_trial, record_front
+from raysweep.search.pareto import describe_front
 from raysweep.search.ranking import find_front, rank_results
-from raysweep.search.session.identity import Identity
+from raysweep.search.results import Machine, Results
+from raysweep.search.session.identity import Identity, StudyRecord, save_record
 from raysweep.search.session.opening import enter_run
 from raysweep.search.session.space_change import change_space
 from raysweep.search.strategy.strategy import create_strategy
@@ -110,24 +113,43 @@ def test_the_front_is_optunas_and_the_best_is_on_it(values, directions):
     assert firsts == sorted(firsts, reverse=directions[0] == "maximize")
 
 
-def test_there_is_no_front_with_one_objective(make_study):
+def build_results(trials, front) -> Results:
+    figures = {"num_images": 4, "report": "report.txt", "headline": "", "lift": {"text": ""}}
+    return Results(
+        study="small",
+        objective=ACCURACY,
+        second_objective=SIZE,
+        pareto_front=tuple(front),
+        trials=tuple(trials),
+        best=trials[0],
+        baseline=trials[0],
+        test=TestFigures.from_json(figures),
+        data=DataInfo(
+            source="drawn", synthetic=True, digest="", classes=("a", "b"), num_train=8, num_val=4, num_test=4
+        ),
+        machine=Machine(processor="x86_64", num_nodes=1, num_cpus=2, num_gpus=0),
+        duration_s=1.0,
+    )
+
+
+def test_there_is_no_front_with_one_objective():
     assert find_front([end(0, 0.5, None)], [ACCURACY]) == []
-    assert record_front(make_study(), [end(0, 0.5, None)]) == {}
-    assert "values" not in describe_trial(make_study(), end(0, 0.5, None))
+    results = dataclasses.replace(build_results([end(0, 0.5, None)], []), second_objective=None)
+    stored = results.to_json()
+    assert not {"pareto_front", "second_objective"} & set(stored)
+    assert "values" not in stored["trials"][0]
+    assert describe_front(results) == []
 
 
 def test_the_front_in_the_results_and_as_a_table(study):
     results = [end(0, 0.5, 412330.0), end(1, 0.9, 999.0), end(2, 0.95, 1e6), end(3, None, None, "FAIL")]
-    record = {
-        "objective": {"metric": "val/accuracy"},
-        "trials": [describe_trial(study, result) for result in results],
-        **record_front(study, results),
-    }
-    record = json.loads(json.dumps(record))
-    assert record["pareto_front"] == [2, 1]
-    assert record["second_objective"] == {"metric": "model/num_parameters", "direction": "minimize"}
-    assert [trial["values"] for trial in record["trials"]] == [[0.5, 412330], [0.9, 999], [0.95, 1e6], [None, None]]
-    assert describe_front(record) == [
+    found = build_results(results, [trial.number for trial in find_front(results, study.objectives)])
+    stored = json.loads(json.dumps(found.to_json()))
+    assert stored["pareto_front"] == [2, 1]
+    assert stored["second_objective"] == {"metric": "model/num_parameters", "direction": "minimize"}
+    assert [trial["values"] for trial in stored["trials"]] == [[0.5, 412330], [0.9, 999], [0.95, 1e6], [None, None]]
+    assert Results.from_json(stored) == found
+    assert describe_front(found) == [
         "Pareto front of 2 trials; the models of 10 at most are in trials/*/best:",
         "  trial  val/accuracy  model/num_parameters",
         "      2        0.9500             1,000,000",
@@ -185,9 +207,8 @@ def test_cmaes_is_refused(study):
 @pytest.mark.parametrize("allow_space_change", [False, True])
 def test_a_run_does_not_go_on_with_another_objective(make_study, study, tmp_path, allow_space_change):
     options = RunOptions(storage=tmp_path, name="run", resume=True, allow_space_change=allow_space_change)
-    options.run.mkdir()
     identity = Identity(run_id="abc", study_name="small")
-    (options.run / "study.json").write_text(json.dumps({**make_study().to_json(), **identity.to_json()}))
+    save_record(options.run_folder, StudyRecord(study=make_study().to_json(), identity=identity, data_digest=""))
     with contextlib.ExitStack() as stack:
         assert enter_run(make_study(), options, stack)[1] == identity
     with contextlib.ExitStack() as stack, pytest.raises(UsageError, match=r"second_objective: null -> not there\n"):
@@ -198,11 +219,11 @@ def test_trials_that_fit_a_changed_space_keep_both_values(study, tmp_path):
     storage = InMemoryStorage()
     strategy = create_strategy(study, storage, "small")
     number, params = strategy.propose()
-    path = trial_folder(tmp_path, number) / "config.json"
+    path = RunFolder(tmp_path).trial(number).config
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"config": study.trial_config(params, number).to_json()}))
     strategy.tell(end(number, 0.5, 1000.0))
     wider = dataclasses.replace(study, space={**study.space, "training.epochs": IntDistribution(2, 20)})
-    after = create_strategy(wider, storage, change_space(wider, storage, "small", tmp_path))
+    after = create_strategy(wider, storage, change_space(wider, storage, "small", RunFolder(tmp_path)))
     assert [(result.value, result.second_value) for result in after.results()] == [(0.5, 1000.0)]
     assert after.propose()[0] == 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from raysweep.catalogue import load_study
 from raysweep.config import KEEP_LEADING, Budget, Objective
-from raysweep.run_folder import trial_folder
+from raysweep.run_folder import SearchFolder
 from raysweep.search.retention import KEEP_FRONT, Retention, count_kept, keep_for_search
 from raysweep.trial_result import TrialResult
 
@@ -16,8 +16,8 @@ SIZE = Objective(metric="model/num_parameters", direction="minimize")
 
 
 def write_checkpoints(run, number):
-    for name in ("best/model.safetensors", "last/checkpoint.safetensors"):
-        path = trial_folder(run, number) / name
+    folder = SearchFolder(run).trial(number)
+    for path in (folder.weights, folder.checkpoint):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 1000)
 
@@ -48,7 +48,7 @@ def test_disk_use_is_bounded_and_the_best_is_never_removed(tmp_path, make_study,
     for part in range(sessions):
         for result in ended:  # as if the driver had been killed each time before it removed anything
             write_checkpoints(tmp_path, result.number)
-        retention = Retention(tmp_path, ended, keep)
+        retention = Retention(SearchFolder(tmp_path), ended, keep)
         for number in order[len(ended) : (part + 1) * 12 // sessions]:
             write_checkpoints(tmp_path, number)
             ended.append(end(number, values[number], "PRUNED" if number == 9 else "COMPLETE"))
@@ -65,13 +65,13 @@ def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_stays(tmp_pat
     for number in range(6):
         write_checkpoints(tmp_path, number)
     ended = [end(0, 0.1), end(1, 0.2), end(2, None, "FAIL"), end(3, 0.9, "PRUNED")]
-    Retention(tmp_path, ended, keep_for_search(study))
+    Retention(SearchFolder(tmp_path), ended, keep_for_search(study))
     assert kept(tmp_path) == [0, 1, 4, 5]
     assert kept(tmp_path, "last") == [4, 5]
 
 
 def test_models_of_the_front_are_kept_as_long_as_they_are_on_it(tmp_path, make_study):
-    retention = Retention(tmp_path, [], keep_for_search(make_study(second_objective=SIZE)))
+    retention = Retention(SearchFolder(tmp_path), [], keep_for_search(make_study(second_objective=SIZE)))
     for number in range(8):  # each better and larger: all on the front
         write_checkpoints(tmp_path, number)
         retention.trial_ended(end(number, 0.5 + number / 100, second_value=100.0 + 10 * number))
@@ -85,14 +85,16 @@ def test_models_of_the_front_are_kept_as_long_as_they_are_on_it(tmp_path, make_s
 @given(order=st.permutations(range(40)), data=st.data())
 def test_of_a_long_front_both_ends_are_kept_and_not_more_than_so_many(make_study, tmp_path_factory, order, data):
     run = tmp_path_factory.mktemp("run")
-    retention = Retention(run, [], keep_for_search(make_study(second_objective=SIZE), num_leading=1))
+    retention = Retention(SearchFolder(run), [], keep_for_search(make_study(second_objective=SIZE), num_leading=1))
     ended = []
     for number, place in enumerate(order):
         write_checkpoints(run, number)
         ended.append(end(number, 0.5 + place / 100, second_value=100.0 + 10 * place))
         retention.trial_ended(ended[-1])
         if data.draw(st.booleans(), label="the driver is started again"):
-            retention = Retention(run, ended, keep_for_search(make_study(second_objective=SIZE), num_leading=1))
+            retention = Retention(
+                SearchFolder(run), ended, keep_for_search(make_study(second_objective=SIZE), num_leading=1)
+            )
         best = max(ended, key=lambda result: result.value).number
         smallest = min(ended, key=lambda result: result.second_value).number
         assert {0, best, smallest} <= set(kept(run))
@@ -117,7 +119,7 @@ def test_the_best_of_each_size_of_code_is_kept_for_the_final_evaluation(tmp_path
         end(9, 0.5, **{"task.bottleneck": "spatial", "task.width": 2.0}),
         end(10, 0.4, "PRUNED", **{"task.bottleneck": "spatial", "task.width": 2.0}),
     ]
-    retention = Retention(tmp_path, [], keep_for_search(study))
+    retention = Retention(SearchFolder(tmp_path), [], keep_for_search(study))
     for result in ended:
         write_checkpoints(tmp_path, result.number)
         retention.trial_ended(result)

@@ -19,9 +19,11 @@ from PIL import Image
 from raysweep.atomic_files import read_json_lines
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
+from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
-from raysweep.search.run import run_study
+from raysweep.search.results import Results, load_results
+from raysweep.search.run import Outcome, run_study
 from raysweep.search.summary import describe_results
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
@@ -66,20 +68,21 @@ def images(make_image_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(ray_local, images, tmp_path_factory) -> tuple[dict, Path]:
-    """A finished run with its record."""
+def finished(ray_local, images, tmp_path_factory) -> tuple[Outcome, Path]:
+    """A finished run and its folder."""
     os.environ["WANDB_API_KEY"] = KEY
     try:
         options = RunOptions(storage=tmp_path_factory.mktemp("results"), name="finished", wandb="offline")
-        return run_study(make_study(images), options), options.run
+        return run_study(make_study(images), options), options.run_folder.path
     finally:
         del os.environ["WANDB_API_KEY"]
 
 
 def test_results_hold_the_contract(finished, images):
-    record, run = finished
+    outcome, run = finished
     stored = json.loads((run / "results.json").read_text())
-    assert {key: record[key] for key in stored} == stored
+    assert Results.from_json(stored) == load_results(RunFolder(run)) == outcome.results
+    assert stored == outcome.results.to_json()
     assert [trial["number"] for trial in stored["trials"]] == [0, 1, 2, 3]
     for trial in stored["trials"]:
         contract = {"number", "state", "value", "best_epoch", "params", "duration_s", "error"}
@@ -121,22 +124,23 @@ def test_the_run_folder_has_what_the_contract_names(finished):
 
 
 def test_the_journal_is_the_same_story(finished):
-    record, run = finished
+    outcome, run = finished
+    trials_told = outcome.results.trials
     storage = JournalStorage(JournalFileBackend(str(run / "optuna.journal")))
     trials = optuna.load_study(study_name="small", storage=storage).trials
-    assert [trial.state.name for trial in trials] == [trial["state"] for trial in record["trials"]]
-    for trial, told in zip(trials, record["trials"], strict=True):
+    assert [trial.state.name for trial in trials] == [trial.state for trial in trials_told]
+    for trial, told in zip(trials, trials_told, strict=True):
         history = read_json_lines(run / f"trials/{trial.number:04d}/metrics.jsonl")
         assert trial.intermediate_values == {int(row["epoch"]): row["val/accuracy"] for row in history}
-        assert told["value"] == max(trial.intermediate_values.values())
-        assert told["params"] == trial.params
+        assert told.value == max(trial.intermediate_values.values())
+        assert told.params == trial.params
 
 
 def test_there_is_a_wandb_run_for_each_trial_and_the_study_and_the_key_is_in_no_file(finished):
-    record, run = finished
+    outcome, run = finished
     names = sorted(path.name.rsplit("-", 1)[1] for path in (run / "wandb").glob("offline-run-*"))
     assert names == ["0000", "0001", "0002", "0003", "study"]
-    assert record["sync_command"].startswith("wandb sync ")
+    assert outcome.sync_command.startswith("wandb sync ")
     for path in run.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
@@ -198,14 +202,14 @@ def test_a_diverging_trial_fails_with_its_cause_and_the_study_goes_on(ray_local,
     study = make_study(
         images, space={"task.learning_rate": CategoricalDistribution((1e-4, 1e30))}, budget=Budget(trials=6)
     )
-    record = run_study(study, RunOptions(storage=tmp_path, name="some-fail", wandb="disabled"))
-    states = {trial["params"]["task.learning_rate"]: trial["state"] for trial in record["trials"]}
+    results = run_study(study, RunOptions(storage=tmp_path, name="some-fail", wandb="disabled")).results
+    states = {trial.params["task.learning_rate"]: trial.state for trial in results.trials}
     assert states == {1e-4: "COMPLETE", 1e30: "FAIL"}
-    failed = [trial for trial in record["trials"] if trial["state"] == "FAIL"]
+    failed = [trial for trial in results.trials if trial.state == "FAIL"]
     for trial in failed:
-        assert "training diverged" in trial["error"]
-        assert "Traceback" in (tmp_path / f"some-fail/trials/{trial['number']:04d}/error.txt").read_text()
-    assert record["best"]["state"] == "COMPLETE"
+        assert "training diverged" in trial.error
+        assert "Traceback" in (tmp_path / f"some-fail/trials/{trial.number:04d}/error.txt").read_text()
+    assert results.best.state == "COMPLETE"
 
 
 def test_when_all_trials_fail_the_causes_are_listed(ray_local, images, tmp_path):
@@ -228,23 +232,27 @@ def test_two_objectives_end_in_a_pareto_front(ray_local, images, tmp_path, capsy
     run_study(study, options)
     assert capsys.readouterr().err.count("the search stops no trial early, as Optuna takes no intermediate values") == 1
     study = dataclasses.replace(study, budget=Budget(trials=6))
-    record = run_study(study, dataclasses.replace(options, resume=True))
+    results = run_study(study, dataclasses.replace(options, resume=True)).results
+    run = options.run_folder.path
     trials = optuna.load_study(
-        study_name="small", storage=JournalStorage(JournalFileBackend(str(options.run / "optuna.journal")))
+        study_name="small", storage=JournalStorage(JournalFileBackend(str(run / "optuna.journal")))
     )
     assert [trial.state.name for trial in trials.trials] == 6 * ["COMPLETE"]
-    assert [trial["values"] for trial in record["trials"]] == [trial.values for trial in trials.trials]
-    sizes = {trial["params"]["task.model"]: trial["values"][1] for trial in record["trials"]}
+    assert [[trial.value, trial.second_value] for trial in results.trials] == [trial.values for trial in trials.trials]
+    sizes = {trial.params["task.model"]: trial.second_value for trial in results.trials}
     assert 1 < sizes["fashion_cnn"] < sizes["resnet10t"]
-    front = record["pareto_front"]
+    front = results.pareto_front
     assert sorted(front) == [trial.number for trial in trials.best_trials]
-    assert front[0] == record["best"]["number"]
+    assert front[0] == results.best.number
     for number in front:
-        assert (options.run / f"trials/{number:04d}/best/model.safetensors").is_file()
-        (row,) = read_json_lines(options.run / f"trials/{number:04d}/metrics.jsonl")
-        assert [row["val/accuracy"], row["model/num_parameters"]] == record["trials"][number]["values"]
-    assert (options.run / "test/pareto_front.png").is_file()
-    assert f"Pareto front of {len(front)} trials" in describe_results(record, options.run)
+        assert (run / f"trials/{number:04d}/best/model.safetensors").is_file()
+        (row,) = read_json_lines(run / f"trials/{number:04d}/metrics.jsonl")
+        assert (row["val/accuracy"], row["model/num_parameters"]) == (
+            results.trials[number].value,
+            results.trials[number].second_value,
+        )
+    assert (run / "test/pareto_front.png").is_file()
+    assert f"Pareto front of {len(front)} trials" in describe_results(results, options.run_folder)
 
 
 def test_sixteen_bit_and_cmyk_images_are_used(ray_local, make_image_folder, tmp_path):
@@ -257,43 +265,43 @@ def test_sixteen_bit_and_cmyk_images_are_used(ray_local, make_image_folder, tmp_
         else:
             image.convert("I;16").save(path.with_suffix(".png"))
     study = make_study(folder, budget=Budget(trials=1))
-    record = run_study(study, RunOptions(storage=tmp_path / "results", name="modes", wandb="disabled"))
-    assert record["data"]["skipped"] == []
-    assert sum(record["data"][f"num_{split}"] for split in ("train", "val", "test")) == 40
+    data = run_study(study, RunOptions(storage=tmp_path / "results", name="modes", wandb="disabled")).results.data
+    assert data.skipped == ()
+    assert data.num_train + data.num_val + data.num_test == 40
 
 
 def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouched(ray_local, images, tmp_path):
     study = make_study(images, budget=Budget(trials=3))
     options = RunOptions(storage=tmp_path, name="finalists", wandb="disabled")
-    before, run = run_study(study, options), options.run
+    before, run = run_study(study, options).results, options.run_folder.path
     times = {path: path.stat().st_mtime_ns for path in (run / "trials").rglob("*")}
     again = dataclasses.replace(options, resume=True, overrides=Overrides(finalists=3, seeds=2))
-    record = run_study(study, again)
-    assert record["trials"] == before["trials"]
+    results = run_study(study, again).results
+    assert results.trials == before.trials
     assert {path: path.stat().st_mtime_ns for path in (run / "trials").rglob("*")} == times
-    found = record["finalists"]
-    assert (found["requested"], found["seeds"], len(found["configurations"])) == (3, 2, 3)
+    found = results.finalists
+    assert (found.requested, found.seeds, len(found.configurations)) == (3, 2, 3)
     seeds = [trial_seed(path) for path in run.rglob("trials/*/config.json")]
     assert len(set(seeds)) == len(seeds) == 3 + 3 * 2
     means = {}
-    for configuration in found["configurations"]:
-        assert configuration["params"] == record["trials"][configuration["trial"]]["params"]
-        histories = [read_json_lines(run / f"finalists/trials/{n:04d}/metrics.jsonl") for n in configuration["runs"]]
-        assert configuration["values"] == [max(row["val/accuracy"] for row in rows) for rows in histories]
-        means[configuration["trial"]] = np.mean(configuration["values"])
-    assert found["winner"] == max(means, key=lambda number: (means[number], -number))
-    winner = next(entry for entry in found["configurations"] if entry["trial"] == found["winner"])
-    assert (record["best"]["number"], record["best"]["value"]) == (found["winner"], max(winner["values"]))
+    for configuration in found.configurations:
+        assert configuration.params == results.trials[configuration.trial].params
+        histories = [read_json_lines(run / f"finalists/trials/{n:04d}/metrics.jsonl") for n in configuration.trainings]
+        assert configuration.values == tuple(max(row["val/accuracy"] for row in rows) for rows in histories)
+        means[configuration.trial] = np.mean(configuration.values)
+    assert found.winner == max(means, key=lambda number: (means[number], -number))
+    winner = next(entry for entry in found.configurations if entry.trial == found.winner)
+    assert (results.best.number, results.best.value) == (found.winner, max(winner.values))
     chosen = json.loads((run / "best/config.json").read_text())["finalist"]
     weights = (run / f"finalists/trials/{chosen:04d}/best/model.safetensors").read_bytes()
-    assert chosen in winner["runs"]
+    assert chosen in winner.trainings
     assert (run / "best/model.safetensors").read_bytes() == weights
     assert (run / "finalists/baseline/model.safetensors").is_file()
     assert len(list(run.glob("finalists/trials/*/best"))) == 3
     assert "trained again" in (run / "test" / "classification_report.txt").read_text()
-    assert "no more than 2 of the 3 that were asked for" in describe_results(record, run)
-    assert record["test"]["openings"] == 2
-    assert run_study(study, again) == {**json.loads((run / "results.json").read_text()), "sync_command": None}
+    assert "no more than 2 of the 3 that were asked for" in describe_results(results, RunFolder(run))
+    assert results.test.openings == 2
+    assert run_study(study, again) == Outcome(results=load_results(RunFolder(run)))
     assert len(read_json_lines(run / "test" / "openings.jsonl")) == 2
 
 

@@ -13,9 +13,11 @@ from raysweep import atomic_files as files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
+from raysweep.run_folder import TrialFolder
 from raysweep.tasks.classification.networks import build_fashion_cnn
 from raysweep.train import checkpoint
-from raysweep.train.loop import EpochReport, fit
+from raysweep.train.loop import fit
+from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState, from_tensors, to_tensors
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
@@ -86,9 +88,9 @@ def test_restored_training_is_the_same_training(
         if epoch.metrics["epoch"] == 2:
             raise StoppedError
 
-    whole = fit(config, data, OBJECTIVE, report=lambda epoch: None, folder=tmp_path / "whole")
+    whole = fit(config, data, OBJECTIVE, report=lambda epoch: None, folder=TrialFolder(tmp_path / "whole"))
     with pytest.raises(StoppedError):
-        fit(config, data, OBJECTIVE, report=stop, folder=tmp_path / "parts")
+        fit(config, data, OBJECTIVE, report=stop, folder=TrialFolder(tmp_path / "parts"))
     torch.rand(17)  # another process: other randomness
     rest: list[float] = []
     parts = fit(
@@ -96,7 +98,7 @@ def test_restored_training_is_the_same_training(
         data,
         OBJECTIVE,
         report=lambda epoch: rest.append(epoch.metrics["epoch"]),
-        folder=tmp_path / "parts",
+        folder=TrialFolder(tmp_path / "parts"),
         resume=True,
     )
     assert rest == [row["epoch"] for row in whole.history[2:]]
@@ -117,8 +119,8 @@ def test_a_state_is_restored_completely(
     """Optimizer and schedule states that were never stepped survive too."""
     data = make_data(num_train=8, num_val=4)
     config = make_config(epochs=1, schedule="plateau", ema_decay=0.5)
-    state = fit(config, data, OBJECTIVE, report=lambda epoch: None, folder=tmp_path / "a")
-    again = fit(config, data, OBJECTIVE, report=lambda epoch: None, folder=tmp_path / "a", resume=True)
+    state = fit(config, data, OBJECTIVE, report=lambda epoch: None, folder=TrialFolder(tmp_path / "a"))
+    again = fit(config, data, OBJECTIVE, report=lambda epoch: None, folder=TrialFolder(tmp_path / "a"), resume=True)
     tensors, plain = flatten(state)
     restored_tensors, restored_plain = flatten(again)
     assert all(torch.equal(value, restored_tensors[name]) for name, value in tensors.items())
@@ -128,7 +130,9 @@ def test_a_state_is_restored_completely(
 def test_nothing_is_pickled(
     tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
 ) -> None:
-    fit(make_config(epochs=1), make_data(), OBJECTIVE, report=lambda epoch: None, folder=tmp_path / "trial")
+    fit(
+        make_config(epochs=1), make_data(), OBJECTIVE, report=lambda epoch: None, folder=TrialFolder(tmp_path / "trial")
+    )
     found = sorted(str(path.relative_to(tmp_path / "trial")) for path in (tmp_path / "trial").rglob("*.*"))
     assert found == ["best/model.safetensors", "last/checkpoint.safetensors", "metrics.jsonl"]
 

@@ -9,11 +9,13 @@ from raysweep import atomic_files as files
 from raysweep.config import DataConfig, Objective, TaskConfig, TrainingConfig, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import DataInfo, PreparedData
+from raysweep.run_folder import TrialFolder
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.train.cost import measure_cost
-from raysweep.train.loop import EpochReport, fit
+from raysweep.train.loop import fit
+from raysweep.train.report import EpochReport
 from raysweep.train.task import build_task
 
 INFO = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=("a", "b"), num_train=8, num_val=4, num_test=4)
@@ -62,7 +64,7 @@ def test_a_cost_is_among_the_metrics_of_each_epoch_and_survives_a_restart(
     make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:
     reports: list[EpochReport] = []
-    given = {"report": reports.append, "second_objective": LATENCY, "folder": tmp_path, "resume": True}
+    given = {"report": reports.append, "second_objective": LATENCY, "folder": TrialFolder(tmp_path), "resume": True}
     fit(make_config(epochs=2), make_data(), ACCURACY, **given)
     fit(make_config(epochs=4), make_data(), ACCURACY, num_reported=1, **given)
     rows = files.read_json_lines(tmp_path / "metrics.jsonl")
@@ -75,7 +77,7 @@ def test_the_second_value_is_that_of_the_best_epoch(
     make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:
     reports: list[EpochReport] = []
-    given = {"report": reports.append, "second_objective": LOSS, "folder": tmp_path, "resume": True}
+    given = {"report": reports.append, "second_objective": LOSS, "folder": TrialFolder(tmp_path), "resume": True}
     state = fit(make_config(learning_rate=3e-3), make_data(), ACCURACY, **given)
     fit(make_config(learning_rate=3e-3), make_data(), ACCURACY, num_reported=0, **given)
     losses = [row["val/loss"] for row in state.history]

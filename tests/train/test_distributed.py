@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
+from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.task import build_task
@@ -48,7 +49,7 @@ def run_worker(rank: int, num_workers: int, port: str, folder: Path) -> None:
             PreparedData.load(Path(values["data"])),
             OBJECTIVE,
             report=lambda epoch: None,
-            folder=folder / name,
+            folder=TrialFolder(folder / name),
             worker=Worker(rank=rank, num_workers=num_workers),
             prepare=DistributedDataParallel,
         )
@@ -97,7 +98,7 @@ def test_the_same_metrics_from_the_same_weights(
     data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL, size=config.data.image_size)
     task = build_task(config, data.info)
     state = task.init_state(Worker(), lambda module: module)
-    facts = checkpoint.load_weights(trained / name / "best" / checkpoint.WEIGHTS, state.best_modules())
+    facts = checkpoint.load_weights(TrialFolder(trained / name).weights, state.best_modules())
     for batch in iterate_evaluation(data.val, config.data, batch_size=4, worker=Worker()):
         task.eval_step(state, batch)
     reported = histories[0][facts["epoch"] - 1]
@@ -121,7 +122,7 @@ def test_an_epoch_of_two_workers_gives_the_weights_of_one(
     assert alone.step == 3
     assert alone.history[0]["train/loss"] == pytest.approx(history[0]["train/loss"], abs=1e-6)
     start = build_task(config, data.info).init_state(Worker(), lambda module: module)
-    checkpoint.load_weights(trained / name / "best" / checkpoint.WEIGHTS, start.best_modules())
+    checkpoint.load_weights(TrialFolder(trained / name).weights, start.best_modules())
     expected, found = (state.best_modules()["model"].state_dict() for state in (alone, start))
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-5)

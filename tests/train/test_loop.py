@@ -11,8 +11,10 @@ from raysweep import atomic_files as files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
+from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
-from raysweep.train.loop import EpochReport, fit
+from raysweep.train.loop import fit
+from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState
 
 ACCURACY = Objective(metric="val/accuracy")
@@ -89,7 +91,7 @@ def test_reports_and_history(
     tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
 ) -> None:
     recorder = Recorder()
-    state = run(make_config(), make_data(), LOSS, report=recorder, folder=tmp_path / "trial")
+    state = run(make_config(), make_data(), LOSS, report=recorder, folder=TrialFolder(tmp_path / "trial"))
     assert [report.metrics for report in recorder.reports] == state.history
     assert files.read_json_lines(tmp_path / "trial" / "metrics.jsonl") == state.history
     assert all(set(row) == KEYS for row in state.history)
@@ -105,17 +107,17 @@ def test_reports_and_history(
 def test_everything_is_on_disk_before_the_report(
     tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
 ) -> None:
-    folder = tmp_path / "trial"
+    folder = TrialFolder(tmp_path / "trial")
     seen = []
 
     def report(epoch: EpochReport) -> None:
-        _, facts = checkpoint.load_tensors(folder / "last" / checkpoint.CHECKPOINT)
+        _, facts = checkpoint.load_tensors(folder.checkpoint)
         counters = dict(dict(facts["items"])["counters"]["items"])
         assert counters["epoch"] == epoch.metrics["epoch"]
         assert counters["best_epoch"] == epoch.best_epoch
-        _, best = checkpoint.load_tensors(folder / "best" / checkpoint.WEIGHTS)
+        _, best = checkpoint.load_tensors(folder.weights)
         assert best == {"epoch": epoch.best_epoch, "value": epoch.best_value}
-        assert files.read_json_lines(folder / "metrics.jsonl")[-1] == epoch.metrics
+        assert files.read_json_lines(folder.metrics)[-1] == epoch.metrics
         seen.append(epoch.metrics["epoch"])
 
     run(make_config(), make_data(), report=report, folder=folder)
@@ -129,17 +131,17 @@ def test_best_is_the_best_epoch_not_the_last(
     make_data: Callable[..., PreparedData],
     make_config: Callable[..., TrialConfig],
 ) -> None:
-    folder = tmp_path / "trial"
+    folder = TrialFolder(tmp_path / "trial")
     part = "/averages/model/module." if ema_decay else "/modules/model/"
     epochs: list[dict[str, torch.Tensor]] = []
 
     def report(epoch: EpochReport) -> None:
-        tensors, _ = checkpoint.load_tensors(folder / "last" / checkpoint.CHECKPOINT)
+        tensors, _ = checkpoint.load_tensors(folder.checkpoint)
         epochs.append({key.removeprefix(part): value for key, value in tensors.items() if key.startswith(part)})
 
     state = run(make_config(ema_decay=ema_decay), make_data(), WORST_LOSS, report=report, folder=folder)
     assert state.best_epoch < 4
-    stored, facts = checkpoint.load_tensors(folder / "best" / checkpoint.WEIGHTS)
+    stored, facts = checkpoint.load_tensors(folder.weights)
     assert facts == {"epoch": state.best_epoch, "value": state.best_value}
     assert set(stored) == {f"model/{name}" for name in epochs[0]}
     for name, value in stored.items():
@@ -176,7 +178,9 @@ def test_divergence_names_metric_and_epoch(
 ) -> None:
     recorder = Recorder()
     with pytest.raises(TrialError, match=message):
-        run(make_config(optimizer="sgd", **values), make_data(), report=recorder, folder=tmp_path / "trial")
+        run(
+            make_config(optimizer="sgd", **values), make_data(), report=recorder, folder=TrialFolder(tmp_path / "trial")
+        )
     assert not recorder.reports
     assert not (tmp_path / "trial").exists()
 
@@ -185,7 +189,7 @@ def test_divergence_keeps_the_last_good_epoch(
     tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
 ) -> None:
     """The weights go bad in the second epoch; the first epoch's checkpoint stays."""
-    folder = tmp_path / "trial"
+    folder = TrialFolder(tmp_path / "trial")
     config = make_config(optimizer="sgd", learning_rate=1e-3, epochs=3)
 
     def report(epoch: EpochReport) -> None:
@@ -199,22 +203,22 @@ def test_divergence_keeps_the_last_good_epoch(
 
     with pytest.raises(TrialError, match="train/loss is nan in epoch 2"):
         run(config, make_data(), report=report, folder=folder, prepare=prepare)
-    tensors, _ = checkpoint.load_tensors(folder / "last" / checkpoint.CHECKPOINT)
+    tensors, _ = checkpoint.load_tensors(folder.checkpoint)
     assert all(value.isfinite().all() for value in tensors.values())
-    assert len(files.read_json_lines(folder / "metrics.jsonl")) == 1
+    assert len(files.read_json_lines(folder.metrics)) == 1
 
 
 def test_resuming_a_finished_trial_reports_nothing(
     tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
 ) -> None:
-    folder = tmp_path / "trial"
+    folder = TrialFolder(tmp_path / "trial")
     first = run(make_config(), make_data(), folder=folder)
-    (folder / "metrics.jsonl").unlink()  # as if killed between the checkpoint and the history
+    folder.metrics.unlink()  # as if killed between the checkpoint and the history
     recorder = Recorder()
     second = run(make_config(), make_data(), folder=folder, report=recorder, resume=True)
     assert not recorder.reports
     assert second.history == first.history
-    assert files.read_json_lines(folder / "metrics.jsonl") == first.history
+    assert files.read_json_lines(folder.metrics) == first.history
 
 
 @pytest.mark.parametrize(("num_reported", "epochs"), [(0, [1, 2, 3, 4]), (2, [3, 4]), (3, [4]), (4, [4]), (9, [4])])
@@ -226,8 +230,8 @@ def test_epochs_that_never_arrived_are_reported_again_from_the_history(
     make_config: Callable[..., TrialConfig],
 ) -> None:
     config, data, first, again = make_config(epochs=4), make_data(), Recorder(), Recorder()
-    run(config, data, folder=tmp_path, report=first)
-    run(config, data, folder=tmp_path, report=again, resume=True, num_reported=num_reported)
+    run(config, data, folder=TrialFolder(tmp_path), report=first)
+    run(config, data, folder=TrialFolder(tmp_path), report=again, resume=True, num_reported=num_reported)
     assert again.reports == first.reports[epochs[0] - 1 :]
     assert [report.finished for report in again.reports] == [epoch == 4 for epoch in epochs]
 
@@ -236,8 +240,8 @@ def test_a_trial_goes_on_after_the_epochs_that_are_reported_again(
     tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
 ) -> None:
     recorder = Recorder()
-    run(make_config(epochs=2), make_data(), folder=tmp_path)
-    run(make_config(epochs=4), make_data(), folder=tmp_path, report=recorder, resume=True, num_reported=1)
+    run(make_config(epochs=2), make_data(), folder=TrialFolder(tmp_path))
+    run(make_config(epochs=4), make_data(), folder=TrialFolder(tmp_path), report=recorder, resume=True, num_reported=1)
     assert [(report.metrics["epoch"], report.finished) for report in recorder.reports] == [
         (2, False),
         (3, False),
@@ -248,7 +252,7 @@ def test_a_trial_goes_on_after_the_epochs_that_are_reported_again(
 def test_resuming_without_a_checkpoint_starts_anew(
     tmp_path: Path, make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]
 ) -> None:
-    state = run(make_config(epochs=1), make_data(), folder=tmp_path / "trial", resume=True)
+    state = run(make_config(epochs=1), make_data(), folder=TrialFolder(tmp_path / "trial"), resume=True)
     assert [row["epoch"] for row in state.history] == [1]
 
 

@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finalist:
-    """A configuration of the search that was trained again."""
+    """Pairs a configuration of the search with its trainings again."""
 
     trial: TrialResult
     """Its trial in the search."""

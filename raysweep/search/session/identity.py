@@ -1,4 +1,4 @@
-"""Identifies a run from session to session: its study.json, and whether the study given now is the same."""
+"""Recognises a run from session to session: its study.json, and whether the study given now is the same."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ MOVABLE = "data.source"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """What a run keeps of itself from session to session."""
+    """Identifies a run from session to session."""
 
     run_id: str
     """Of the W&B runs, too."""
@@ -43,7 +43,7 @@ class Identity:
     overrides: Overrides = Overrides()  # noqa: RUF009 - immutable
 
     def to_json(self) -> dict[str, Any]:
-        """For study.json; a password is left out."""
+        """Returns the keys for study.json; a password is left out."""
         return {
             "run_id": self.run_id,
             "optuna": {
@@ -66,7 +66,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRecord:
-    """What study.json holds."""
+    """Holds the content of study.json."""
 
     study: Mapping[str, Any]
     """The study as resolved: a mapping, as it is compared key by key, also with one of another version."""

@@ -1,4 +1,4 @@
-"""What going on rests on, without Ray: storage, lease, overrides, changed studies."""
+"""What going on rests on, without Ray: storage, lock, overrides, changed studies."""
 
 import dataclasses
 import json
@@ -15,13 +15,13 @@ from raysweep.config import Budget
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
 from raysweep.evaluate.stored_model import save_config
-from raysweep.run_folder import trial_folder
+from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
-from raysweep.search.session.identity import Identity, describe_changes, load_stored, restore_identity
-from raysweep.search.session.lock import hold_lease
+from raysweep.search.session.identity import Identity, describe_changes, load_record, restore_identity
+from raysweep.search.session.lock import hold_lock
 from raysweep.search.session.opening import open_strategy
 from raysweep.search.session.space_change import change_space
-from raysweep.search.session.storage import JOURNAL, open_storage
+from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
 from raysweep.trial_result import TrialResult
 
@@ -33,7 +33,7 @@ INFO = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=("a", "
 
 
 def add_trials(path, count):
-    study = optuna.create_study(study_name="s", storage=open_storage(path, None), load_if_exists=True)
+    study = optuna.create_study(study_name="s", storage=open_storage(RunFolder(path), None), load_if_exists=True)
     for _ in range(count):
         study.tell(study.ask(), 0.5)
 
@@ -41,35 +41,36 @@ def add_trials(path, count):
 @pytest.mark.parametrize("cut", [1, 5, 30])
 def test_a_torn_last_line_is_removed_before_the_next_is_written(tmp_path, cut):
     add_trials(tmp_path, 3)
-    journal = tmp_path / JOURNAL
+    journal = RunFolder(tmp_path).journal
     whole = journal.read_bytes()
     journal.write_bytes(whole[:-cut])
     add_trials(tmp_path, 2)
     for line in journal.read_text().splitlines():
         json.loads(line)
-    trials = optuna.load_study(study_name="s", storage=open_storage(tmp_path, None)).trials
+    trials = optuna.load_study(study_name="s", storage=open_storage(RunFolder(tmp_path), None)).trials
     assert [trial.number for trial in trials] == list(range(5))
     assert journal.read_bytes().startswith(whole[: whole[:-cut].rfind(b"\n") + 1])
 
 
 def test_a_database_keeps_studies_and_a_wrong_url_is_wrong_usage(tmp_path, study):
     url = f"sqlite:///{tmp_path}/optuna.db"
-    number, params = create_strategy(study, open_storage(tmp_path, url), "a").propose()
-    assert create_strategy(study, open_storage(tmp_path, url), "a").propose() == (number, params)
-    assert not (tmp_path / JOURNAL).exists()
+    number, params = create_strategy(study, open_storage(RunFolder(tmp_path), url), "a").propose()
+    assert create_strategy(study, open_storage(RunFolder(tmp_path), url), "a").propose() == (number, params)
+    assert not RunFolder(tmp_path).journal.exists()
     for wrong in ("no url", f"sqlite:///{tmp_path}/no/folder/x.db", "nodb://user:secret@host/name"):
         with pytest.raises(UsageError, match="--optuna-storage") as caught:
-            open_storage(tmp_path, wrong)
+            open_storage(RunFolder(tmp_path), wrong)
         assert "secret" not in str(caught.value)
 
 
-# lease
+# lock
 
 
 HOLD_FOR_EVER = """
 import pathlib, signal, sys
-from raysweep.search.session.lock import hold_lease
-with hold_lease(pathlib.Path(sys.argv[1])):
+from raysweep.search.session.lock import hold_lock
+from raysweep.run_folder import RunFolder
+with hold_lock(RunFolder(pathlib.Path(sys.argv[1]))):
     print("held", flush=True)
     signal.pause()
 """
@@ -79,13 +80,13 @@ def test_a_second_driver_is_kept_out_until_the_first_is_dead(tmp_path):
     arguments = [sys.executable, "-c", HOLD_FOR_EVER, str(tmp_path)]
     with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match=f"another driver works in .*{driver.pid}"), hold_lease(tmp_path):
+        with pytest.raises(UsageError, match=f"another driver works in .*{driver.pid}"), hold_lock(RunFolder(tmp_path)):
             pass
         driver.kill()
         driver.wait()
         for _ in range(2):
-            with hold_lease(tmp_path):
-                assert json.loads((tmp_path / ".lease").read_text())["pid"] == os.getpid()
+            with hold_lock(RunFolder(tmp_path)):
+                assert json.loads(RunFolder(tmp_path).lock.read_text())["pid"] == os.getpid()
 
 
 # what a session takes from the one before
@@ -110,8 +111,8 @@ def test_overrides_change_the_study(study):
 
 def test_a_password_is_not_stored_and_must_be_given_again(tmp_path):
     identity = Identity(run_id="abc", study_name="s", storage_url="postgresql://me:secret@host/db")
-    stored = identity.to_json()
-    assert "secret" not in json.dumps(stored)
+    assert "secret" not in json.dumps(identity.to_json())
+    stored = Identity.from_json(identity.to_json())
     with pytest.raises(UsageError, match="with its password"):
         restore_identity(stored, None, Overrides())
     assert restore_identity(stored, identity.storage_url, Overrides()) == identity
@@ -120,21 +121,21 @@ def test_a_password_is_not_stored_and_must_be_given_again(tmp_path):
 
 
 def test_a_folder_of_something_else_is_no_run(tmp_path):
-    assert load_stored(tmp_path / "none") is None
-    assert load_stored(tmp_path) is None, "killed before anything was written"
+    assert load_record(RunFolder(tmp_path / "none")) is None
+    assert load_record(RunFolder(tmp_path)) is None, "killed before anything was written"
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UsageError, match="not the folder of a run"):
-        load_stored(tmp_path)
+        load_record(RunFolder(tmp_path))
 
 
 def test_trials_without_their_optuna_study_are_not_begun_anew(study, tmp_path):
     identity = Identity(run_id="abc", study_name="small")
-    open_strategy(study, tmp_path, identity)
+    open_strategy(study, RunFolder(tmp_path), identity)
     (tmp_path / "trials").mkdir()
-    open_strategy(study, tmp_path, identity)
-    (tmp_path / JOURNAL).unlink()
+    open_strategy(study, RunFolder(tmp_path), identity)
+    (RunFolder(tmp_path).journal).unlink()
     with pytest.raises(UsageError, match=r"Optuna study 'small' .* restore it"):
-        open_strategy(study, tmp_path, identity)
+        open_strategy(study, RunFolder(tmp_path), identity)
 
 
 # a changed study
@@ -168,11 +169,10 @@ def test_the_difference_is_named_key_by_key(study):
 
 def run_some(study, run):
     """Trials 0-5 COMPLETE, 6 PRUNED, 7 in flight; 8 asked for, but not begun."""
-    strategy = create_strategy(study, open_storage(run, None), "small")
+    strategy = create_strategy(study, open_storage(RunFolder(run), None), "small")
     for number in range(8):
         _, params = strategy.propose()
-        path = trial_folder(run, number) / "config.json"
-        save_config(path, number, study.trial_config(params, number), INFO, params)
+        save_config(RunFolder(run).trial(number).config, number, study.trial_config(params, number), INFO, params)
         strategy.report(number, 1, 0.1 * number)
         if number < 7:
             state = "PRUNED" if number == 6 else "COMPLETE"
@@ -194,8 +194,8 @@ def test_trials_that_fit_are_taken_over_under_their_numbers(study, tmp_path):
         },
         conditions=(),
     )
-    storage = open_storage(tmp_path, None)
-    name = change_space(changed, storage, "small", tmp_path)
+    storage = open_storage(RunFolder(tmp_path), None)
+    name = change_space(changed, storage, "small", RunFolder(tmp_path))
     strategy = create_strategy(changed, storage, name)
     after = strategy.optuna_study.trials
     assert [trial.number for trial in after] == list(range(8))
@@ -210,14 +210,16 @@ def test_trials_that_fit_are_taken_over_under_their_numbers(study, tmp_path):
     while (proposal := strategy.propose()) is not None:
         proposals.append(proposal[0])
     assert proposals == [*([7] if fits[7] else []), 8, 9, 10, 11]
-    assert change_space(study, storage, name, tmp_path) != name
+    assert change_space(study, storage, name, RunFolder(tmp_path)) != name
 
 
 def test_a_field_that_is_fixed_now_keeps_the_trials_with_that_value(study, tmp_path):
     before = run_some(study, tmp_path)
     fixed = study.with_settings(["task.optimizer=adam"])
-    storage = open_storage(tmp_path, None)
-    after = optuna.load_study(study_name=change_space(fixed, storage, "small", tmp_path), storage=storage).trials
+    storage = open_storage(RunFolder(tmp_path), None)
+    after = optuna.load_study(
+        study_name=change_space(fixed, storage, "small", RunFolder(tmp_path)), storage=storage
+    ).trials
     for old, new in zip(before, after, strict=False):
         expected = {key: value for key, value in old.params.items() if key != "task.optimizer"}
         assert new.params == (expected if old.params["task.optimizer"] == "adam" else {})
@@ -227,4 +229,6 @@ def test_a_field_that_is_fixed_now_keeps_the_trials_with_that_value(study, tmp_p
 def test_another_baseline_is_another_study(study, tmp_path, setting):
     run_some(study, tmp_path)
     with pytest.raises(UsageError, match="the baseline, does not fit"):
-        change_space(study.with_settings([setting]), open_storage(tmp_path, None), "small", tmp_path)
+        change_space(
+            study.with_settings([setting]), open_storage(RunFolder(tmp_path), None), "small", RunFolder(tmp_path)
+        )

@@ -8,14 +8,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from raysweep.config import Budget, TrainingConfig
-from raysweep.search.session.storage import JOURNAL, open_storage
+from raysweep.run_folder import SearchFolder
+from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import MAX_RETRIES, Strategy, create_strategy
 from raysweep.trial_result import TrialResult
 
 
 def open_strategy(study, folder) -> Strategy:
     folder.mkdir(exist_ok=True)
-    return create_strategy(study, open_storage(folder, None), study.name)
+    return create_strategy(study, open_storage(SearchFolder(folder), None), study.name)
 
 
 def end(strategy, number, params, state="COMPLETE", value=0.5, error=None):
@@ -65,7 +66,7 @@ def test_every_report_and_end_is_in_the_journal(study, tmp_path):
     end(strategy, *runs[1], state="PRUNED", value=0.7)
     end(strategy, *runs[2], state="FAIL", value=None, error="TrialError: train/loss is nan")
     stored = optuna.load_study(
-        study_name="small", storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
+        study_name="small", storage=JournalStorage(JournalFileBackend(str(SearchFolder(tmp_path).journal)))
     ).trials
     assert [trial.state.name for trial in stored] == ["COMPLETE", "PRUNED", "FAIL"]
     assert stored[0].value == 0.6

@@ -14,12 +14,12 @@ from raysweep.data.images import ImageSet
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import bootstrap_mean_difference
 from raysweep.evaluate.stored_model import load_model, save_config
+from raysweep.run_folder import RunFolder
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.evaluation import evaluate
 from raysweep.tasks.autoencoder.figures import span_manifold
 from raysweep.tasks.autoencoder.latent_sizes import LatentSizes, PcaYardstick, SizeError, find_best_of_sizes
 from raysweep.tasks.autoencoder.reconstruction import reconstruct
-from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,32 +50,29 @@ def run_of(tmp_path_factory, save_prepared, draw_squares):
     sizes = {"train": 160, "val": 40, "test": 60}
     splits = {split: draw_squares(num_images, seed) for seed, (split, num_images) in enumerate(sizes.items())}
     data = save_prepared(tmp_path_factory.mktemp("squares"), splits, CLASSES)
-    run = tmp_path_factory.mktemp("run")
+    run_folder = RunFolder(tmp_path_factory.mktemp("run"))
     for number, task in TASKS.items():
-        folder = run / "trials" / f"{number:04d}"
+        folder = run_folder.trial(number)
         training = TrainingConfig(epochs=4, batch_size=8, precision="fp32")
         config = TrialConfig(task=task, data=DATA, training=training, seed=number)
-        save_config(folder / "config.json", number, config, data.info, {})
+        save_config(folder.config, number, config, data.info, {})
         objective = Objective(metric="val/mse", direction="minimize")
         fit(config, data, objective, report=lambda report: None, folder=folder)
 
     def make(best: int, baseline: int) -> FinalRun:
-        folders = {number: run / "trials" / f"{number:04d}" for number in (best, baseline)}
+        folders = {number: run_folder.trial(number) for number in (best, baseline)}
         models = {
-            number: load_model(folder / "best" / checkpoint.WEIGHTS, folder / "config.json", torch.device("cpu"))
-            for number, folder in folders.items()
+            number: load_model(folder.weights, folder.config, torch.device("cpu")) for number, folder in folders.items()
         }
         return FinalRun(
             best=models[best],
             baseline=models[baseline],
             test=ImageSet(data.folder / "test"),
             data=data,
-            run=run,
+            run_folder=run_folder,
             folder=tmp_path_factory.mktemp("test"),
             data_root=None,
-            histories={
-                f"trial {number}": files.read_json_lines(folder / "metrics.jsonl") for number, folder in folders.items()
-            },
+            histories={f"trial {number}": files.read_json_lines(folder.metrics) for number, folder in folders.items()},
             note=NOTE,
         )
 
@@ -152,8 +149,8 @@ def test_a_variational_autoencoder_shows_its_prior_and_its_parts_of_the_elbo(run
 
 def test_the_best_of_a_size_is_the_lowest_validation_error_of_any_trial(run_of):
     run = run_of(1, 0)
-    found = find_best_of_sizes(run.run, run.data.info)
-    rows = {number: files.read_json_lines(run.run / f"trials/{number:04d}/metrics.jsonl") for number in TASKS}
+    found = find_best_of_sizes(run.run_folder, run.data.info)
+    rows = {number: files.read_json_lines(run.run_folder.trial(number).metrics) for number in TASKS}
     lowest = {number: min(row["val/mse"] for row in rows[number]) for number in TASKS}
     assert found[32][:2] == (lowest[0], 0)
     better = min((1, 2), key=lambda number: lowest[number])

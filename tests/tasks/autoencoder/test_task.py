@@ -15,6 +15,7 @@ from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
+from raysweep.run_folder import TrialFolder
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.networks import Autoencoder, kl_to_standard_normal
 from raysweep.tasks.autoencoder.task import ActiveUnits, AutoencoderTask, pixel_entropy
@@ -181,7 +182,9 @@ def test_every_variant_learns_and_goes_on_from_its_checkpoint(
 ) -> None:
     data = save_prepared(tmp_path / "data", {"train": draw_squares(64, 1), "val": draw_squares(16, 2)}, "abcd")
     task = {**VARIANTS[variant], "learning_rate": 5e-3}
-    whole = fit(make_config(4, **task), data, OBJECTIVE, report=lambda report: None, folder=tmp_path / "whole")
+    whole = fit(
+        make_config(4, **task), data, OBJECTIVE, report=lambda report: None, folder=TrialFolder(tmp_path / "whole")
+    )
     assert whole.history[-1]["train/loss"] < whole.history[0]["train/loss"]
 
     class Killed(Exception):  # noqa: N818 - what a kill after the second epoch leaves
@@ -192,9 +195,14 @@ def test_every_variant_learns_and_goes_on_from_its_checkpoint(
             raise Killed
 
     with pytest.raises(Killed):
-        fit(make_config(4, **task), data, OBJECTIVE, report=stop, folder=tmp_path / "part")
+        fit(make_config(4, **task), data, OBJECTIVE, report=stop, folder=TrialFolder(tmp_path / "part"))
     again = fit(
-        make_config(4, **task), data, OBJECTIVE, report=lambda report: None, folder=tmp_path / "part", resume=True
+        make_config(4, **task),
+        data,
+        OBJECTIVE,
+        report=lambda report: None,
+        folder=TrialFolder(tmp_path / "part"),
+        resume=True,
     )
     drop = "train/images_per_s"
     assert [{k: v for k, v in row.items() if k != drop} for row in again.history] == [

@@ -17,6 +17,7 @@ from torch import nn
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
+from raysweep.run_folder import TrialFolder
 from raysweep.tasks.gan.task import average_gradients
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
@@ -47,7 +48,7 @@ def run_worker(rank: int, num_workers: int, port: str, folder: Path) -> None:
             PreparedData.load(Path(values["data"])),
             OBJECTIVE,
             report=lambda epoch: None,
-            folder=folder / name,
+            folder=TrialFolder(folder / name),
             worker=Worker(rank=rank, num_workers=num_workers),
             prepare=_refuse,
         )
@@ -105,7 +106,7 @@ def test_the_metrics_are_those_of_one_process(
     config = make_gan_config(**{"epochs": 2, "batch_size": 11, **CASES[name]})
     task = build_task(config, squares.info, folder=squares.folder)
     state = task.init_state(Worker(), lambda module: module)
-    facts = checkpoint.load_weights(trained / name / "best" / checkpoint.WEIGHTS, state.best_modules())
+    facts = checkpoint.load_weights(TrialFolder(trained / name).weights, state.best_modules())
     for batch in iterate_evaluation(squares.val, config.data, batch_size=10, worker=Worker()):
         task.eval_step(state, batch)
     reported = json.loads((trained / f"{name}-0.json").read_text())[facts["epoch"] - 1]

@@ -15,6 +15,7 @@ from raysweep.config import DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel
+from raysweep.run_folder import RunFolder
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.tasks.gan.evaluation import evaluate
 from raysweep.tasks.gan.figures import choose_epochs, load_progress
@@ -71,19 +72,17 @@ def make_history(first: float) -> list[dict[str, float]]:
 
 
 def make_run(data: PreparedData, folder: Path, best: StoredModel, baseline: StoredModel) -> FinalRun:
-    samples = folder / "trials" / f"{best.number:04d}" / "samples"
-    samples.mkdir(parents=True)
+    trained = RunFolder(folder).trial(best.number)
+    trained.samples.mkdir(parents=True)
     for epoch in (1, 2):
-        Image.fromarray(np.full((4 * SIDE, 4 * SIDE), 40 * epoch, dtype=np.uint8)).save(
-            samples / f"epoch_{epoch:04d}.png"
-        )
+        Image.fromarray(np.full((4 * SIDE, 4 * SIDE), 40 * epoch, dtype=np.uint8)).save(trained.sample(epoch))
     return FinalRun(
         best=best,
         baseline=baseline,
         test=ImageSet(data.folder / "test"),
         data=data,
-        run=folder,
-        folder=folder / "test",
+        run_folder=RunFolder(folder),
+        folder=RunFolder(folder).test,
         data_root=None,
         histories={f"best (trial {best.number})": make_history(3.0), "baseline (trial 0)": make_history(5.0)},
         note=NOTE,

@@ -15,12 +15,14 @@ from raysweep.config import Objective, TrialConfig
 from raysweep.config_fields import list_fields
 from raysweep.data.batches import Batch, Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
+from raysweep.run_folder import TrialFolder
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.tasks.gan.losses import gradient_penalty
 from raysweep.tasks.gan.noise import time_of
 from raysweep.tasks.gan.task import GanTask, unit_range
 from raysweep.train import checkpoint
-from raysweep.train.loop import EpochReport, fit
+from raysweep.train.loop import fit
+from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState
 from raysweep.train.task import build_task
 
@@ -385,11 +387,13 @@ def test_one_seed_is_one_run_and_a_resumed_one_goes_on_the_same(
         if epoch.metrics["epoch"] == 2:
             raise StoppedError
 
-    whole = fit(config, squares, OBJECTIVE, report=lambda epoch: None, folder=tmp_path / "whole")
+    whole = fit(config, squares, OBJECTIVE, report=lambda epoch: None, folder=TrialFolder(tmp_path / "whole"))
     with pytest.raises(StoppedError):
-        fit(config, squares, OBJECTIVE, report=stop, folder=tmp_path / "parts")
+        fit(config, squares, OBJECTIVE, report=stop, folder=TrialFolder(tmp_path / "parts"))
     torch.rand(17)  # another process: other randomness
-    parts = fit(config, squares, OBJECTIVE, report=lambda epoch: None, folder=tmp_path / "parts", resume=True)
+    parts = fit(
+        config, squares, OBJECTIVE, report=lambda epoch: None, folder=TrialFolder(tmp_path / "parts"), resume=True
+    )
     assert without_speed(parts) == without_speed(whole)
     for name in ("best/model.safetensors", "last/checkpoint.safetensors"):
         expected, _ = checkpoint.load_tensors(tmp_path / "whole" / name)
