@@ -4,9 +4,9 @@ import sys
 
 
 def enter(verb: str) -> None:
-    """Run `raysweep VERB` with this process's arguments; exit 2 where raysweep's requirements are missing."""
+    """Runs `raysweep VERB` with this process's arguments; exits with 2 where raysweep's requirements are missing."""
     try:
-        from raysweep.cli import main
+        from raysweep.cli import load_command, run_command
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("raysweep."):
             raise  # a defect of ours, not a missing install
@@ -16,4 +16,4 @@ def enter(verb: str) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    main([verb, *sys.argv[1:]])
+    run_command(load_command(verb), sys.argv[1:], f"python -m platform.{verb}")

@@ -1,3 +1,71 @@
-"""Hyperparameter search for image models on a Ray cluster."""
+"""Hyperparameter search for image models on a Ray cluster.
+
+    import raysweep
+    run = raysweep.tune("fashion_cnn", trials=20)
+
+Each public name is imported from its module when it is first asked for: `import raysweep` costs nothing.
+"""
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from raysweep.api import Run as Run
+    from raysweep.api import load_run as load_run
+    from raysweep.api import plan as plan
+    from raysweep.api import tune as tune
+    from raysweep.config import AugmentationConfig as AugmentationConfig
+    from raysweep.config import Budget as Budget
+    from raysweep.config import DataConfig as DataConfig
+    from raysweep.config import Objective as Objective
+    from raysweep.config import TaskConfig as TaskConfig
+    from raysweep.config import TrainingConfig as TrainingConfig
+    from raysweep.data.records import Source as Source
+    from raysweep.errors import DataError as DataError
+    from raysweep.errors import RaysweepError as RaysweepError
+    from raysweep.errors import StudyFailedError as StudyFailedError
+    from raysweep.errors import TrialError as TrialError
+    from raysweep.errors import UsageError as UsageError
+    from raysweep.search.observer import Observer as Observer
+    from raysweep.study import Study as Study
+    from raysweep.study import When as When
+    from raysweep.tasks.autoencoder.config import AutoencoderConfig as AutoencoderConfig
+    from raysweep.tasks.classification.config import ClassificationConfig as ClassificationConfig
+    from raysweep.tasks.gan.config import GanConfig as GanConfig
+    from raysweep.tasks.gan.noise import NoiseSchedule as NoiseSchedule
+    from raysweep.train.task import Task as Task
+
+_NAMES = {
+    "raysweep.api": ("Run", "load_run", "plan", "tune"),
+    "raysweep.config": ("AugmentationConfig", "Budget", "DataConfig", "Objective", "TaskConfig", "TrainingConfig"),
+    "raysweep.data.records": ("Source",),
+    "raysweep.errors": ("DataError", "RaysweepError", "StudyFailedError", "TrialError", "UsageError"),
+    "raysweep.search.observer": ("Observer",),
+    "raysweep.study": ("Study", "When"),
+    "raysweep.tasks.autoencoder.config": ("AutoencoderConfig",),
+    "raysweep.tasks.classification.config": ("ClassificationConfig",),
+    "raysweep.tasks.gan.config": ("GanConfig",),
+    "raysweep.tasks.gan.noise": ("NoiseSchedule",),
+    "raysweep.train.task": ("Task",),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = [*_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+if not TYPE_CHECKING:  # for a type checker a name that is not above is an error
+
+    def __getattr__(name: str) -> object:
+        """Imports a public name from its module."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, imported or not, beside what is there."""
+    return sorted({*globals(), *__all__})

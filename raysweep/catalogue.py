@@ -47,5 +47,5 @@ def load_study(name: str) -> Study:
         path = studies[name]
     study = getattr(load_file(path, anew=True), "STUDY", None)
     if not isinstance(study, Study):
-        raise UsageError(f"{path} must define STUDY, a raysweep.study.Study; got {type(study).__name__}")
+        raise UsageError(f"{path} must define STUDY, a raysweep.Study; got {type(study).__name__}")
     return study

@@ -10,16 +10,15 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import wandb
 
+from raysweep.config import WandbMode as Mode
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
 from raysweep.search.results import Results
 from raysweep.trial_result import TrialResult
-
-Mode = Literal["online", "offline", "disabled"]
 
 PROJECT = "raysweep"
 CHECK_TIMEOUT_S = 10

@@ -12,9 +12,7 @@ random crop, rotation, flip, brightness and contrast: they are searched as one s
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.study import Study
-from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep import Budget, ClassificationConfig, DataConfig, Objective, Study, TrainingConfig
 
 STUDY = Study(
     name="car_resnet",

@@ -16,9 +16,7 @@ dropout, denoising and variational autoencoders.
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.study import Study, When
-from raysweep.tasks.autoencoder.config import AutoencoderConfig
+from raysweep import AutoencoderConfig, Budget, DataConfig, Objective, Study, TrainingConfig, When
 
 # Dense codes: see the figures above.
 DENSE = {

@@ -11,9 +11,7 @@ learning rate halved on a plateau of the validation loss, early stopping after 5
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.study import Study
-from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep import Budget, ClassificationConfig, DataConfig, Objective, Study, TrainingConfig
 
 STUDY = Study(
     name="fashion_cnn",

@@ -13,10 +13,7 @@ is shown, falling linearly from 0.10 in the first epoch to 0 in the last, for pi
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.study import Study, When
-from raysweep.tasks.gan.config import GanConfig
-from raysweep.tasks.gan.noise import NoiseSchedule
+from raysweep import Budget, DataConfig, GanConfig, NoiseSchedule, Objective, Study, TrainingConfig, When
 
 STUDY = Study(
     name="mnist_dcgan",

@@ -14,9 +14,7 @@ more losses, convolutions, batch normalisation, the digit as an input, augmentat
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.study import Study, When
-from raysweep.tasks.gan.config import GanConfig
+from raysweep import Budget, DataConfig, GanConfig, Objective, Study, TrainingConfig, When
 
 STUDY = Study(
     name="mnist_gan",

@@ -5,10 +5,11 @@ import sys
 import time
 from pathlib import Path
 
-import click
 import pytest
 
-from raysweep.commands.options import check_name, parse_duration
+from raysweep.errors import UsageError
+from raysweep.search.options import check_name
+from raysweep.search.overrides import parse_duration
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -90,7 +91,7 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "2", "h", "-1h", "0s", "2 h", "1h30m"])
 def test_durations_that_are_none(text):
-    with pytest.raises(click.BadParameter, match="such as 90s or 2h"):
+    with pytest.raises(ValueError, match="such as 90s or 2h"):
         parse_duration(text)
 
 
@@ -101,7 +102,7 @@ def test_names(name):
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b"])
 def test_names_that_are_no_folders(name):
-    with pytest.raises(click.BadParameter):
+    with pytest.raises(UsageError, match="is a folder's name"):
         check_name(name)
 
 

@@ -76,7 +76,7 @@ def test_the_environment_is_read_for_options_and_tracking_only():
         for path in package.rglob("*.py")
         if "os.environ.get" in path.read_text() or "os.getenv" in path.read_text() or 'os.environ["' in path.read_text()
     }
-    assert readers <= {"commands/options.py", "tracking.py"}
+    assert readers <= {"search/start.py", "tracking.py"}
 
 
 def test_nothing_that_searches_or_trains_can_open_the_test_split():

@@ -1,14 +1,17 @@
 """The README's commands: each one is run here as it stands, or named here with the reason why it is not."""
 
+import ast
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
+import raysweep
 from raysweep.catalogue import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +36,7 @@ NOT_RUN = {
     "tests/search/test_run.py searches by two objectives",
     "make test": "these tests",
     "source .venv/bin/activate": "the tests run in that environment",
-    "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/plan/test_probe.py plans",
+    "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/planning/test_probe.py plans",
     "python -m platform.tune fashion_cnn": "hours",
     "raysweep tune fashion_cnn": "hours; tests/test_cli.py runs the installed command",
     "python -m platform.tune car_resnet": "needs Kaggle and a GPU",
@@ -89,13 +92,20 @@ def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]
 
 
 def test_the_study_of_the_readme_loads(tmp_path: Path):
-    (block,) = re.findall(r"```python\n(STUDY = .*?)```", README, flags=re.DOTALL)
-    imports = (
-        "from optuna.distributions import FloatDistribution\n"
-        "from raysweep.config import DataConfig, Objective, TrainingConfig\n"
-        "from raysweep.study import Study\n"
-        "from raysweep.tasks.classification.task import ClassificationConfig\n"
-    )
+    (block,) = re.findall(r"```python\n([^`]*?STUDY = .*?)```", README, flags=re.DOTALL)
     path = tmp_path / "my_study.py"
-    path.write_text(imports + block)
+    path.write_text(block)
     assert load_study(str(path)).baseline == {"task.learning_rate": 1e-3}
+
+
+def test_the_python_of_the_readme_names_what_there_is():
+    (block,) = re.findall(r"```python\n(import raysweep\n.*?)```", README, flags=re.DOTALL)
+    used = {(node.value.id, node.attr) for node in ast.walk(ast.parse(block)) if is_attribute_of_a_name(node)}
+    owners = {"raysweep": raysweep, "run": raysweep.Run}
+    assert {name for name, _ in used} == set(owners)
+    for name, attribute in used:
+        assert hasattr(owners[name], attribute), f"{name}.{attribute}"
+
+
+def is_attribute_of_a_name(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)

@@ -1,1 +1,10 @@
-"""The commands of the command line, a file for each that needs the cluster and one for the others."""
+"""The commands of the command line, a file for each."""
+
+from raysweep.registry import Registry
+
+COMMANDS = Registry(
+    "raysweep.commands",
+    "command",
+    {verb: f"raysweep.commands.{verb}:{verb}" for verb in ("tune", "plan", "evaluate", "predict", "studies", "doctor")},
+)
+"""Commands of click by their verbs."""

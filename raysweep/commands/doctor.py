@@ -2,51 +2,36 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from raysweep.commands import options as shared
+from raysweep.commands.options import CONTEXT, with_flags
+from raysweep.search.options import RunOptions
+from raysweep.search.overrides import Overrides
 
 
-@click.command(context_settings=shared.CONTEXT)
-@shared.with_address
-@shared.with_storage
+@click.command(context_settings=CONTEXT)
+@with_flags(RunOptions, "address", "storage")
 @click.option("--study", metavar="STUDY", help="Also looks whether every node can read this study's images.")
-@click.option("--data", metavar="PATH|sample", help="Images in place of the study's own.")
-@shared.with_trial_size
+@with_flags(Overrides, "data", data="Images in place of the study's own.")
+@with_flags(RunOptions, "num_workers", "cpus_per_worker", "gpus_per_worker")
 @click.option("--remove-leaked", is_flag=True, help="First removes placement groups whose jobs have ended.")
-def doctor(
-    address: str | None,
-    storage: Path,
-    study: str | None,
-    data: str | None,
-    workers: int,
-    cpus_per_worker: float | None,
-    gpus_per_worker: float | None,
-    remove_leaked: bool,
-) -> None:
-    """What is wrong with a cluster, a line for each check, with the command that mends it.
+def doctor(study: str | None, data: str | None, storage: Path, remove_leaked: bool, **size: Any) -> None:
+    """Find what is wrong with a cluster: a line for each check, with the command that mends it.
 
     Exit code 0: nothing is wrong; 1: something is.
     """
     from raysweep.catalogue import load_study
-    from raysweep.search.overrides import Overrides
+    from raysweep.search.start import build_overrides, find_data_root
 
-    resolved = Overrides(data=shared.resolve_source(data)).apply(load_study(study)) if study else None
-    from raysweep.cluster import doctor as cluster
+    resolved = build_overrides({"data": data}).apply(load_study(study)) if study else None
+    from raysweep.cluster import doctor as cluster  # slow: after what can be refused without it
 
     if remove_leaked:
-        click.echo(f"removed {len(cluster.remove_leaked(address))} placement groups of ended jobs", err=True)
+        click.echo(f"removed {len(cluster.remove_leaked(size['address']))} placement groups of ended jobs", err=True)
     findings = cluster.diagnose(
-        cluster.Question(
-            storage=storage.resolve(),
-            address=address,
-            study=resolved,
-            data_root=shared.data_root(),
-            num_workers=workers,
-            cpus_per_worker=cpus_per_worker,
-            gpus_per_worker=gpus_per_worker,
-        )
+        cluster.Question(storage=storage.resolve(), study=resolved, data_root=find_data_root(), **size)
     )
     for finding in findings:
         click.echo(finding)

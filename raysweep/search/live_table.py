@@ -1,4 +1,4 @@
-"""Draws a live table of the search on a terminal; silent where stderr is none."""
+"""Draws a live table of the search on a terminal or in a notebook; silent where stderr is neither."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +11,34 @@ from rich.table import Table
 from raysweep.config import Metric, Objective, format_value
 from raysweep.search.observer import Observer
 from raysweep.trial_result import BASELINE, TrialResult
+
+NOTEBOOK_PERIOD_S = 0.5
+
+
+class NotebookCell:
+    """Output of a notebook's cell that is replaced in place.
+
+    By IPython's display, from the driver's own thread: rich's Live needs widgets there, and draws from another thread.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._next = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last update is long enough ago."""
+        return time.monotonic() >= self._next
+
+    def show(self, table: Table) -> None:
+        """Shows the table in place of the last one."""
+        from IPython.display import display  # there is one: this runs in a notebook
+
+        self._next = time.monotonic() + NOTEBOOK_PERIOD_S
+        if self._handle is None:
+            self._handle = display(table, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(table)
 
 
 class LiveTable(Observer):
@@ -34,32 +62,41 @@ class LiveTable(Observer):
         self.running: dict[int, tuple[int, dict[str, float]]] = {}
         self.ended = list(ended)
         self._num_before = len(self.ended)
-        self._live = Live(
-            console=Console(stderr=True), get_renderable=self.render, refresh_per_second=2, transient=True
-        )
-        self._draws = self._live.console.is_terminal
+        console = Console(stderr=True)
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
+        self._cell = NotebookCell() if console.is_jupyter else None
+        self._draws = console.is_terminal
 
     def __enter__(self) -> "LiveTable":
         if self._draws:
             self._live.start()
+        self._update_cell()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._draws:
             self._live.stop()
+        self._update_cell(is_last=True)
+
+    def _update_cell(self, is_last: bool = False) -> None:
+        if self._cell is not None and (is_last or self._cell.is_due):
+            self._cell.show(self.render())
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Adds a row."""
         self.running[number] = (int(config["training"]["epochs"]), {})
+        self._update_cell()
 
     def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
         """Updates the trial's row."""
         self.running[number] = (self.running[number][0], dict(metrics))
+        self._update_cell()
 
     def trial_ended(self, result: TrialResult) -> None:
         """Moves the trial from running to ended."""
         self.running.pop(result.number, None)
         self.ended.append(result)
+        self._update_cell()
 
     def render(self) -> Table:
         """Shows running trials, counts by state, the best so far against the baseline, speed and time left."""

@@ -1,42 +1,63 @@
 """Defines the options of a run: where and how a study runs."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from raysweep.config import KEEP_LEADING
+from pydantic import PositiveInt
+
+from raysweep.config import KEEP_LEADING, WandbMode
+from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
+from raysweep.search.flags import NO_FLAG, flag
 from raysweep.search.overrides import Overrides
-from raysweep.tracking import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """Says where and how a study runs."""
+    """Says where and how a study runs. Each field is a flag of `tune`, unless it has NO_FLAG."""
 
-    storage: Path
+    storage: Path = Path("results")
+    """Where runs and the cache of decoded images are kept; on a cluster a path all nodes share."""
     name: str
+    """The run's folder under storage; default: the study's name."""
     resume: bool = False
-    """Go on with the run of this name where there is one."""
+    """Go on where the run stopped; with a larger --trials, extend it."""
     allow_space_change: bool = False
-    """Go on even if the search space is another, with the trials that still fit."""
-    optuna_storage: str | None = None
-    """URL of a database for the Optuna study; none: a journal file in the run's folder."""
-    overrides: Overrides = Overrides()  # noqa: RUF009 - immutable
-    """What the command line changed of the study, for the record."""
-    address: str | None = None
-    """A Ray cluster; none: the one running here, else a local one; `local`: a local one."""
-    num_workers: int = 1
+    """Go on with another search space and the trials that fit it."""
+    optuna_storage: str | None = field(default=None, metadata=flag(metavar="URL"))
+    """A database for the Optuna study; default: a file in the run's folder."""
+    address: str | None = field(default=None, metadata=flag(metavar="ADDR"))
+    """A Ray cluster; default: the one running here or in RAY_ADDRESS, else a local one; `local` forces that."""
+    num_workers: PositiveInt = field(default=1, metadata=flag("--workers"))
+    """Workers of one trial; above 1: DDP."""
     cpus_per_worker: float | None = None
+    """Default: 1, or the share of a GPU."""
     gpus_per_worker: float | None = None
-    keep_checkpoints: int = KEEP_LEADING
-    """How many leading trials keep their models; at least 1."""
-    wandb: Mode = "offline"
+    """Default: 1 where there are any."""
+    keep_checkpoints: PositiveInt = field(default=KEEP_LEADING, metadata=flag(metavar="K"))
+    """Models of so many leading trials stay, beside the baseline's."""
+    wandb: WandbMode | None = None
+    """Default: online with a key, else offline."""
     observers: tuple[str, ...] = ()
     """Also told of each event: an entry point of `raysweep.observers` or path/to/file.py:Name; may be repeated."""
-    data_root: Path | None = None
+    overrides: Overrides = field(default=Overrides(), metadata=NO_FLAG)
+    """What was changed of the study, for the record."""
+    data_root: Path | None = field(default=None, metadata=NO_FLAG)
     """A folder that may hold mnist/ and fashion-mnist/."""
 
     @property
     def run_folder(self) -> RunFolder:
         """Returns the run's folder."""
         return RunFolder(self.storage / self.name)
+
+
+def check_name(name: str) -> str:
+    """Returns the name of a run, which becomes a folder's.
+
+    Raises:
+        UsageError: it has other characters than letters, digits, `.`, `_` and `-`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+        raise UsageError(f"--name is a folder's name of letters, digits, '.', '_' and '-', got {name!r}")
+    return name

@@ -1,42 +1,62 @@
-"""What the command line changes of a study and its search. A run keeps it, so that going on need not repeat it."""
+"""Changes of a study and its search that a command asks for. A run keeps them: going on need not repeat them."""
 
 import dataclasses
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Any
 
 from raysweep.config import Budget, Objective, check_config
 from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
 from raysweep.registry import resolve_reference
+from raysweep.search.flags import flag
 from raysweep.search.strategy.pruners import PRUNERS, build_pruner
 from raysweep.search.strategy.samplers import SAMPLERS, build_sampler
 from raysweep.study import Study
 
 
+def parse_duration(text: str) -> float:
+    """Returns the seconds in `90s`, `45m`, `2h` or `1d`.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not match or float(match[1]) == 0:
+        raise ValueError(f"a duration is a number with s, m, h or d, such as 90s or 2h, got {text!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overrides:
-    """Changes of a study; none: the study's own."""
+    """Changes of a study; none: the study's own. Each field is a flag of `tune`."""
 
-    data: str | None = None
-    """An absolute path, or the name of a source of images."""
+    data: str | None = field(default=None, metadata=flag(metavar="PATH|sample"))
+    """A folder of images or idx files, the built-in sample, or a source of your own: FILE.py:NAME."""
     trials: int | None = None
+    """Trials in all, the baseline and failed ones included."""
     max_epochs: int | None = None
-    """What the ranges of epochs are clipped to; at least 1."""
-    time_s: float | None = None
+    """Clips the range of epochs, and the baseline's."""
+    time_s: float | None = field(default=None, metadata=flag("--time-budget", metavar="2h", parse=parse_duration))
+    """No new trial starts after this time."""
     target: float | None = None
-    settings: tuple[str, ...] = ()
-    """KEY=VALUE; of several with one key the last counts."""
+    """No new trial starts once one has reached this objective."""
+    settings: tuple[str, ...] = field(default=(), metadata=flag("--set", metavar="KEY=VALUE"))
+    """Fixes one field of the study, dotted: task.model=resnet18; may be repeated, of one key the last counts."""
     seed: int | None = None
-    sampler: str | None = None
-    """What proposes trials: a name in SAMPLERS, or path/to/file.py:NAME; none: the default."""
+    """Of the search and of every trial; default: 0."""
+    second_objective: str | None = field(default=None, metadata=flag(metavar="METRIC[:DIRECTION]"))
+    """Also model/num_parameters, model/latency_ms or val/NAME:maximize, for a Pareto front; no early stopping."""
+    sampler: str | None = field(default=None, metadata=flag("--sampler", "--strategy"))
+    """What proposes trials: default (a model of learning curves), tpe, random, gp, cmaes, nsga2, or one of your own: a
+    package's, or FILE.py:NAME."""
     pruner: str | None = None
-    """What stops trials early: a name in PRUNERS, or path/to/file.py:NAME; none: the default."""
-    finalists: int | None = None
-    """How many of the best configurations are trained again, at least 1; none: none are."""
-    seeds: int | None = None
-    """With how many seeds each of them, at least 2."""
-    second_objective: str | None = None
-    """METRIC:DIRECTION; a cost of the model needs no direction."""
+    """What stops trials early: default (the model of learning curves), asha, hyperband, median, none, or one of your
+    own: a package's, or FILE.py:NAME."""
+    finalists: int | None = field(default=None, metadata=flag(metavar="K"))
+    """Trains the K best configurations and the baseline again."""
+    seeds: int | None = field(default=None, metadata=flag(metavar="S"))
+    """With how many seeds each of the --finalists."""
 
     def __post_init__(self) -> None:
         for name in ("sampler", "pruner"):  # a run keeps them, and may be resumed from another folder
@@ -44,13 +64,13 @@ class Overrides:
                 object.__setattr__(self, name, resolve_reference(value))
 
     def over(self, earlier: "Overrides") -> "Overrides":
-        """These changes, and the earlier ones where these say nothing."""
+        """Joins these changes with the earlier ones, which hold where these say nothing."""
         said = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
         settings = {setting.partition("=")[0]: setting for setting in (*earlier.settings, *self.settings)}
         return dataclasses.replace(earlier, **{**said, "settings": tuple(settings.values())})
 
     def apply(self, study: Study) -> Study:
-        """The study with these changes.
+        """Applies these changes to the study.
 
         Raises:
             UsageError: one of them is not legal.
@@ -98,7 +118,7 @@ class Overrides:
             )
         if self.sampler == "cmaes":
             raise UsageError(
-                "--strategy cmaes of Optuna searches for one objective only, got two; give default, tpe, nsga2, gp or "
+                "--sampler cmaes of Optuna searches for one objective only, got two; give default, tpe, nsga2, gp or "
                 "random, or leave out the second objective"
             )
         if self.pruner not in (None, "default", "none"):

@@ -174,6 +174,20 @@ class StrategyScheduler(FIFOScheduler):
     def __init__(self, driver: SearchDriver) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.driver = driver
+        self._controller: Any = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Remembers who holds the processes of trials."""
+        self._controller = tune_controller
+
+    def kill_trials(self) -> None:
+        """Kills the processes of all trials and gives back what they held; Ray Tune itself does so after errors only.
+
+        Without it they train on where the driver's process lives on, as in a notebook: their handles are kept alive by
+        the traceback.
+        """
+        if self._controller is not None:
+            self._controller._actor_manager.cleanup()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Returns STOP for a trial that is finished, weak or failed."""
@@ -193,20 +207,31 @@ def run_trials(
     concurrency: int,
     scratch: str,
 ) -> None:
-    """Runs trials until the driver has no more. Ray Tune's own files go to `scratch`."""
+    """Runs trials until the driver has no more, or is interrupted. Ray Tune's own files go to `scratch`."""
+    scheduler = StrategyScheduler(driver)
     callbacks = [OrphanCollector(), WaitingNotice(request)]
     tuner = tune.Tuner(
         tune.with_resources(run_trial, tune_resources(request)),
         tune_config=tune.TuneConfig(
             search_alg=StrategySearcher(driver),
-            scheduler=StrategyScheduler(driver),
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=concurrency,
             reuse_actors=request.num_workers == 1,
         ),
-        run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0, callbacks=callbacks),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=callbacks,
+            progress_reporter=tune.CLIReporter(),  # silent, whereas that of notebooks clears the cell's output
+        ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except KeyboardInterrupt:
+        scheduler.kill_trials()
+        raise
 
 
 def tune_resources(request: Request) -> tune.PlacementGroupFactory:

@@ -46,7 +46,7 @@ from raysweep.search.session.identity import Identity, StudyRecord, check_digest
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
-from raysweep.tracking import Tracker
+from raysweep.tracking import Tracker, default_mode
 from raysweep.trial_result import BASELINE, TrialResult
 
 
@@ -151,7 +151,7 @@ def _describe_study(study: Study, data: PreparedData, identity: Identity) -> Stu
 
 def _build_tracker(study: Study, options: RunOptions, data: PreparedData, identity: Identity) -> Tracker:
     return Tracker(
-        options.wandb,
+        options.wandb or default_mode(),
         run_folder=options.run_folder,
         run_id=identity.run_id,
         group=options.name,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from raysweep.cli import cli
+from raysweep.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = yaml.safe_load((ROOT / "clusters/kuberay.yaml").read_text())
@@ -148,7 +148,7 @@ def test_trials_run_on_gpu_workers_and_not_on_the_head():
 def test_all_pods_share_the_storage_the_command_names():
     words = shlex.split(JOB["spec"]["entrypoint"])
     assert words[:3] == ["python", "-m", "platform.tune"]
-    options = {option for parameter in cli.commands["tune"].params for option in parameter.opts}
+    options = {option for parameter in COMMANDS.load("tune").params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
     storage = words[words.index("--storage") + 1]
     for group in GROUPS:

@@ -198,7 +198,7 @@ def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_ha
     study_file = tmp_path / "kills.py"
     study_file.write_text(STUDY_FILE.format(source=str(images), epochs=NUM_EPOCHS, trials=NUM_TRIALS))
     arguments = ["tune", str(study_file), "--storage", str(tmp_path), "--address", "local", "--wandb", "disabled"]
-    arguments += ["--strategy", "random", "--pruner", "none"]  # all trials are to run to their ends
+    arguments += ["--sampler", "random", "--pruner", "none"]  # all trials are to run to their ends
     num_killed, finished = 0, {}
     with count_epochs(run) as trained:
         for session in range(NUM_SESSIONS):

@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from raysweep.cli import cli
+from raysweep.commands import COMMANDS
 from raysweep.config import Budget, Objective, TrainingConfig
 from raysweep.search.strategy import curve_model as curves
 from raysweep.search.strategy.pruners import PRUNERS, build_pruner
@@ -240,6 +240,6 @@ def test_a_space_that_is_all_fixed_runs_its_one_point_again_and_again(study):
 
 
 def test_the_command_line_offers_every_name():
-    text = {option.name: option.help for option in cli.commands["tune"].params if isinstance(option, click.Option)}
-    assert all(name in text["strategy"] for name in SAMPLERS.built_in)
+    text = {option.name: option.help for option in COMMANDS.load("tune").params if isinstance(option, click.Option)}
+    assert all(name in text["sampler"] for name in SAMPLERS.built_in)
     assert all(name in text["pruner"] for name in PRUNERS.built_in)

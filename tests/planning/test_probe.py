@@ -13,7 +13,7 @@ from raysweep import config_fields as fields
 from raysweep.cli import cli
 from raysweep.config import TrainingConfig
 from raysweep.errors import UsageError
-from raysweep.plan.probe import NUM_POINTS, PROBE_S, size_part
+from raysweep.planning.probe import NUM_POINTS, PROBE_S, size_part
 from raysweep.run_folder import TrialFolder
 from raysweep.train.usage import Usage, UsageRecorder, peak_memory
 

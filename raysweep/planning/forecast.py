@@ -7,7 +7,7 @@ from typing import Any
 from raysweep import config_fields as fields
 from raysweep.cluster.capacity import Node, Request, count_workers
 from raysweep.errors import UsageError
-from raysweep.plan.estimate import (
+from raysweep.planning.estimate import (
     LOW_TRAINED_SHARE,
     PROBE_EPOCHS,
     TRAINED_SHARE,

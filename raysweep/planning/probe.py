@@ -17,9 +17,9 @@ from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_poten
 from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
-from raysweep.plan.estimate import PROBE_EPOCHS, Probe, ProbedPoint
-from raysweep.plan.forecast import Forecast, build_forecast, nodes_in_use
-from raysweep.plan.prices import load_cluster, price_nodes
+from raysweep.planning.estimate import PROBE_EPOCHS, Probe, ProbedPoint
+from raysweep.planning.forecast import Forecast, build_forecast, nodes_in_use
+from raysweep.planning.prices import load_cluster, price_nodes
 from raysweep.run_folder import SearchFolder
 from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.options import RunOptions

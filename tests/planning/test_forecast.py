@@ -11,7 +11,7 @@ from optuna.distributions import IntDistribution
 from raysweep.cluster.capacity import Node, Request
 from raysweep.config import Budget, TrainingConfig
 from raysweep.errors import UsageError
-from raysweep.plan.estimate import (
+from raysweep.planning.estimate import (
     TRAINED_SHARE,
     Probe,
     ProbedPoint,
@@ -20,8 +20,8 @@ from raysweep.plan.estimate import (
     estimate_wall_time,
     schedule,
 )
-from raysweep.plan.forecast import build_forecast, describe_forecast, forecast_to_json, nodes_in_use
-from raysweep.plan.prices import load_cluster, price_nodes
+from raysweep.planning.forecast import build_forecast, describe_forecast, forecast_to_json, nodes_in_use
+from raysweep.planning.prices import load_cluster, price_nodes
 
 GB = 10**9
 POINT = ProbedPoint(

@@ -1,0 +1,37 @@
+"""`predict`: labels for image files, from a run's best model."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raysweep.commands.options import CONTEXT
+from raysweep.run_folder import RunFolder
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a line for each image.")
+def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
+    """Label each of IMAGES, with a confidence, or reject it, by the best model of a RUN's folder."""
+    from raysweep.predict import predict_files
+
+    rows = predict_files(RunFolder(run.resolve()), images)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    for row in [] if as_json else rows:
+        click.echo(f"{row['image']}: {describe_prediction(row)}", err="error" in row)
+    if any("error" in row for row in rows):
+        sys.exit(1)
+
+
+def describe_prediction(row: dict[str, Any]) -> str:
+    """Says for a person what is known of one image."""
+    if "error" in row:
+        return str(row["error"])
+    if row["rejected"]:
+        return f"rejected: none of the classes (score {row['score']:.2f}, at least {row['threshold']:.2f} is accepted)"
+    return f"{row['label']} ({row['confidence']:.1%})"

@@ -1,0 +1,80 @@
+"""Resolves what the command line or a caller asks for: which study, changed how, and where and how it runs."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raysweep import config_fields as fields
+from raysweep.catalogue import load_study
+from raysweep.data.sources import resolve_source
+from raysweep.errors import UsageError
+from raysweep.run_folder import RunFolder
+from raysweep.search.flags import list_flags
+from raysweep.search.options import RunOptions, check_name
+from raysweep.search.overrides import Overrides
+from raysweep.study import Study
+
+
+def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tuple[Study, RunOptions]:
+    """Returns the study with its changes, and the options of its run.
+
+    study: a study, a name in search_spaces/ or the path of a file. values: of flags, by their fields of Overrides and
+    RunOptions; None where nothing was said.
+
+    Raises:
+        UsageError: there is no such study or field, or a value is not legal.
+    """
+    check_keywords(values)
+    said = {name: value for name, value in values.items() if value is not None}
+    loaded = study if isinstance(study, Study) else load_study(str(study))
+    storage = Path(said.get("storage", RunOptions.__dataclass_fields__["storage"].default)).expanduser().resolve()
+    run_folder = RunFolder(storage / check_name(said.get("name") or loaded.name))
+    overrides = build_overrides(said)
+    if said.get("resume"):
+        from raysweep.search.session.identity import load_overrides
+
+        overrides = overrides.over(load_overrides(run_folder))
+    resolved = overrides.apply(loaded)
+    options = fields.from_json(
+        RunOptions, {**_pick(said, RunOptions), "storage": storage, "name": run_folder.path.name}
+    )
+    return resolved, dataclasses.replace(options, overrides=overrides, data_root=find_data_root())
+
+
+def build_overrides(values: Mapping[str, Any]) -> Overrides:
+    """Returns the changes of a study among the values of flags.
+
+    Raises:
+        UsageError: a value is not of its field's type.
+    """
+    said = {name: value for name, value in _pick(values, Overrides).items() if value is not None}
+    if "data" in said:
+        said["data"] = resolve_source(str(said["data"]))
+    return fields.from_json(Overrides, said)
+
+
+def check_keywords(values: Mapping[str, Any]) -> None:
+    """Fails on a name that is no flag's field.
+
+    Raises:
+        UsageError: the message lists those that are.
+    """
+    flags = {flag.field: flag for kind in (Overrides, RunOptions) for flag in list_flags(kind)}
+    spelled = {name.removeprefix("--").replace("-", "_"): flag for flag in flags.values() for name in flag.names}
+    for name in values:
+        if name not in flags and name in spelled:
+            raise UsageError(f"unknown keyword {name!r}: {spelled[name].names[0]} is {spelled[name].field}= in Python")
+        if name not in flags:
+            raise UsageError(fields.unknown_name("keyword", name, flags))
+
+
+def find_data_root() -> Path | None:
+    """Finds the folder in RAYSWEEP_DATA, which may hold mnist/ and fashion-mnist/."""
+    value = os.environ.get("RAYSWEEP_DATA")
+    return Path(value).expanduser().resolve() if value else None
+
+
+def _pick(values: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    return {flag.field: values[flag.field] for flag in list_flags(kind) if flag.field in values}

@@ -1,0 +1,133 @@
+"""What `raysweep` offers is listed here: a change of a public name or signature is a change of this file, too."""
+
+import dataclasses
+import importlib
+import inspect
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import raysweep
+from raysweep.cluster.code import package_folders
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLIC = """
+AugmentationConfig(strength=, random_crop=, rotation_degrees=, horizontal_flip=, brightness=, contrast=)
+AutoencoderConfig(variant=, bottleneck=, latent_size=, width=, dropout=, batch_norm=, loss=, noise_std=, beta=,
+    kl_warmup_epochs=, optimizer=, learning_rate=, weight_decay=, schedule=): check_available, comparison_group,
+    evaluation, kind, prepare, reported_metrics, task
+Budget(trials=, time_s=, target=)
+ClassificationConfig(model=, pretrained=, head=, dropout=, batch_norm=, label_smoothing=, optimizer=,
+    learning_rate=, backbone_factor=, momentum=, weight_decay=, schedule=, warmup_epochs=, gradient_clip_norm=,
+    ema_decay=, freeze_batch_norm=): check_available, comparison_group, evaluation, kind, prepare, reported_metrics,
+    task
+DataConfig(source=, image_size=, cache_size=, channels=, normalization=, augmentation=, split_seed=,
+    max_bad_fraction=, max_pixels=): decoded_size
+DataError(RaysweepError)
+GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dropout=, loss=, real_label=,
+    weight_clip=, gradient_penalty=, discriminator_steps=, generator_learning_rate=, discriminator_learning_rate=,
+    beta1=, noise=, augmentation=, ema_decay=, num_eval_images=, grace_epochs=, failing_epochs=, min_coverage=,
+    max_accuracy=): check_available, comparison_group, evaluation, kind, prepare, reported_metrics, task
+NoiseSchedule(kind=, start=, end=, until=, per_step=): value
+Objective(metric, direction=): is_better, parse
+Observer(): epoch_ended, trial_ended, trial_started
+RaysweepError(Exception)
+Run(folder, results, sync_command=): baseline, best, lift, load_model, predict, test, trials
+Source(name, classes, records, synthetic=): fingerprint
+Study(name, task, data, training, space, conditions=, points=, objective, second_objective=, budget=, seed=):
+    all_distributions, baseline, fields, objectives, space_at, starting_points, to_json, trial_config,
+    with_max_epochs, with_settings
+StudyFailedError(RaysweepError)
+Task(): end_epoch, eval_step, init_state, load_modules, sample, train_step, use
+TaskConfig(): check_available, comparison_group, prepare, reported_metrics
+TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, eval_batch_size=)
+TrialError(RaysweepError)
+UsageError(RaysweepError)
+When(key, values, space): holds
+load_run(folder)
+plan(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
+    finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
+    cpus_per_worker=, gpus_per_worker=, keep_checkpoints=, wandb=, observers=)
+tune(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
+    finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
+    cpus_per_worker=, gpus_per_worker=, keep_checkpoints=, wandb=, observers=)
+"""
+
+
+def describe(name: str) -> str:
+    """A public name with what callers give and what they may read: keyword names, `=` after those with a default."""
+    thing = getattr(raysweep, name)
+    if inspect.isclass(thing) and issubclass(thing, Exception):
+        return f"{name}({thing.__mro__[1].__name__})"
+    if dataclasses.is_dataclass(thing):
+        parameters = list(inspect.signature(thing).parameters.values())
+    else:
+        parameters = [] if inspect.isclass(thing) else list(inspect.signature(thing).parameters.values())
+    fields = {parameter.name for parameter in parameters}
+    given = ", ".join(f"{each.name}{'=' * (each.default is not each.empty)}" for each in parameters)
+    read = sorted(
+        key
+        for key, value in inspect.getmembers(thing)
+        if not key.startswith("_") and key not in fields and inspect.isclass(thing)
+    )
+    text = f"{name}({given}){': ' * bool(read)}{', '.join(read)}"
+    return textwrap.fill(text, 116, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+
+
+def test_the_public_names_and_signatures_are_these() -> None:
+    now = "\n".join(describe(name) for name in sorted(set(raysweep.__all__) - {"__version__"}))
+    assert now == PUBLIC.strip(), f"what is public changed; where that is meant, list it here and in CHANGELOG:\n{now}"
+
+
+def test_each_name_is_what_its_module_has_and_is_listed() -> None:
+    for name, module in raysweep._MODULES.items():
+        assert getattr(raysweep, name) is getattr(importlib.import_module(module), name)
+    assert set(raysweep.__all__) <= set(dir(raysweep))
+
+
+def test_a_function_is_not_hidden_by_a_module_of_its_name() -> None:
+    names = [path.stem for path in (ROOT / "raysweep").iterdir() if path.suffix == ".py" or path.is_dir()]
+    assert not set(names) & set(raysweep.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        raysweep.no_such_name  # noqa: B018
+
+
+TYPED = """
+import raysweep
+from raysweep import Study, When
+run: raysweep.Run = raysweep.tune("fashion_cnn", trials=20, storage="x", num_workers=2, settings=["a=b"])
+raysweep.tune("fashion_cnn", trails=20)
+raysweep.tune("fashion_cnn", trials="many")
+raysweep.no_such_name
+"""
+
+
+def test_type_checkers_know_the_names_and_the_keywords(tmp_path: Path) -> None:
+    path = tmp_path / "typed.py"
+    path.write_text(TYPED)
+    process = subprocess.run(  # in the checkout, for what `make lint` has cached
+        [sys.executable, "-m", "mypy", path], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    found = [line.partition(": error: ")[2] for line in process.stdout.splitlines() if line.startswith(str(path))]
+    errors = [line for line in found if line]
+    assert len(errors) == 3, process.stdout
+    assert 'did you mean "trials"' in errors[0]
+    assert 'expected "int | None"' in errors[1]
+    assert "no attribute" in errors[2]
+    assert (ROOT / "raysweep/py.typed").is_file()
+
+
+def test_the_version_is_known_where_only_the_code_is(tmp_path: Path) -> None:
+    """As on a Ray worker, to which packages travel without their metadata."""
+    (tmp_path / "raysweep").symlink_to(package_folders()[0])
+    code = "import raysweep; print(raysweep.__version__)"
+    process = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == raysweep.__version__
