@@ -102,7 +102,8 @@ class Task(ABC):
 
     def train_step(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
         """Trains on a batch; returns means over it, such as `loss`, detached."""
-        state.prepared[self.main_module].train()
+        for module in state.prepared.values():
+            module.train()
         means = self.compute_loss(state, batch)
         self.optimize(state, self.main_module, means["loss"], batch.weight)
         return {name: value.detach() for name, value in means.items()}
