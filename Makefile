@@ -22,9 +22,10 @@ demo: install
 		--set task.model=resnet10t --set task.pretrained=false --set data.image_size=64 \
 		--set task.head=linear --set task.backbone_factor=1 --set task.optimizer=adam
 
-# All tests: the quick ones, then those that drive Ray, one after the other.
+# All tests: the quick ones, then those that drive Ray, one after the other. The coverage is that of the test processes;
+# what only Ray's workers and commands in processes of their own run is not in it.
 test: unit
-	$(BIN)/python -m pytest -m ray
+	$(BIN)/python -m pytest -m ray --cov=raysweep --cov-append --cov-report=term:skip-covered
 
 # Format, lint, types and the unit tests that need no Ray.
 check: lint unit
@@ -36,7 +37,7 @@ lint: install
 
 # The tests that need no Ray, side by side, a process a core.
 unit: install
-	$(BIN)/python -m pytest -n auto -m "not ray"
+	$(BIN)/python -m pytest -n auto -m "not ray" --cov=raysweep --cov-report=
 
 # record_curves.py measures nothing: it made the curves that search_efficiency.py searches on, with or without LCBench's.
 bench: install

@@ -140,6 +140,9 @@ class TaskConfig:
     evaluation: ClassVar[str]
     """Reference of the function that evaluates its best model on the test images; see FinalRun."""
 
+    advice_on_divergence: ClassVar[str] = "a lower learning rate may help"
+    """Ends the message of a trial whose metrics are no longer finite; the fields that it names exist."""
+
     @property
     def reported_metrics(self) -> frozenset[str]:
         """What a trial of this configuration reports, `val/NAME`."""

@@ -33,7 +33,7 @@ NOT_RUN = {
     "tests/search/test_run.py searches by two objectives",
     "make test": "these tests",
     "source .venv/bin/activate": "the tests run in that environment",
-    "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/search/test_probe.py plans",
+    "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/plan/test_probe.py plans",
     "python -m platform.tune fashion_cnn": "hours",
     "raysweep tune fashion_cnn": "hours; tests/test_cli.py runs the installed command",
     "python -m platform.tune car_resnet": "needs Kaggle and a GPU",
@@ -56,6 +56,12 @@ def list_commands() -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [" ".join(line.split("#")[0].split()) for line in lines if line.split("#")[0].strip()]
+
+
+def test_the_tests_that_the_reasons_name_exist():
+    named = {path for reason in NOT_RUN.values() for path in re.findall(r"tests/[\w/]+(?:\.py)?", reason)}
+    assert named
+    assert not [path for path in sorted(named) if not (ROOT / path).exists()]
 
 
 def test_every_command_is_run_or_has_its_reason():

@@ -1,0 +1,1 @@
+"""Connects to a Ray cluster, counts what fits on it, and finds what is lost or wrong there."""

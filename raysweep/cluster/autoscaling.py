@@ -1,4 +1,4 @@
-"""Which nodes a cluster may still get: trials are planned for them too, or none would ever be asked for."""
+"""Lists nodes that the autoscaler may add: trials are sized for them too, or none would ever be asked for."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from raysweep.cluster.capacity import Node
 
 
 def nodes_to_come(config: Mapping[str, Any], living: Sequence[Node]) -> list[Node]:
-    """The nodes that the autoscaler can add to the living ones, the head among these.
+    """Lists the nodes that the autoscaler can add to the living ones, the head among these.
 
     `config` is what `ray up` leaves on the head: node types with their resources and limits. A type without resources
     (machines that are there or not, `type: local`) adds none.

@@ -1,4 +1,4 @@
-"""How many trials fit on a cluster at once: pure functions of its nodes and of one trial's request."""
+"""Counts the trials that fit on a cluster at once: pure functions of its nodes and of one trial's request."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ class Node:
     num_cpus: float
     num_gpus: float = 0.0
     memory_bytes: float = field(default=0.0, compare=False)
-    """What Ray leaves to processes; 0: not known. Nodes of one kind are equal though it differs by a little."""
+    """Memory that Ray leaves to processes; 0: not known. Not compared: it differs a little among nodes of one kind."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What one trial asks for."""
+    """Resources that one trial asks for."""
 
     num_workers: int = 1
     """DDP workers; 1 trains in the trial's own process."""
@@ -36,8 +36,11 @@ class Request:
 def default_request(
     nodes: Sequence[Node], *, num_workers: int, cpus_per_worker: float | None, gpus_per_worker: float | None
 ) -> Request:
-    """The request with what was left open filled in: a GPU for each worker where there are any, and then the
-    CPUs that fall to it on the node with the fewest for each GPU; without GPUs one CPU."""
+    """Fills in a request's defaults.
+
+    A worker has a GPU where there are any, and then its share of the CPUs on the node with the fewest for each GPU;
+    without GPUs one CPU.
+    """
     gpu_nodes = [node for node in nodes if node.num_gpus >= 1]
     gpus = gpus_per_worker if gpus_per_worker is not None else (1.0 if gpu_nodes else 0.0)
     cpus = cpus_per_worker
@@ -49,7 +52,7 @@ def default_request(
 
 
 def count_workers(node: Node, request: Request) -> int:
-    """How many workers of the request fit on a node."""
+    """Counts the workers of the request that fit on a node."""
     by_cpu = math.floor(node.num_cpus / request.cpus_per_worker + 1e-9)
     if not request.gpus_per_worker:
         return by_cpu
@@ -57,7 +60,7 @@ def count_workers(node: Node, request: Request) -> int:
 
 
 def count_concurrent_trials(nodes: Sequence[Node], request: Request) -> int:
-    """How many trials run side by side. Decoding is done before they start, so that they may have all CPUs.
+    """Counts the trials that run side by side. They may have all CPUs: decoding is done before they start.
 
     Raises:
         UsageError: not even one trial fits; the message shows the arithmetic.

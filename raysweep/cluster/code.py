@@ -1,4 +1,4 @@
-"""The driver's code on the workers: what travels with a job, and how a worker is kept to it."""
+"""Sends the driver's code to the workers, and makes them import that."""
 
 import hashlib
 import importlib
@@ -11,13 +11,13 @@ PACKAGES = ("raysweep", "search_spaces")
 
 
 def package_folders() -> list[str]:
-    """The folders of the packages that a job takes along, as this process imports them."""
+    """Lists the folders of the packages that travel with a job, as this process imports them."""
     specs = [importlib.util.find_spec(name) for name in PACKAGES]
     return [folder for spec in specs for folder in (spec and spec.submodule_search_locations) or ()]
 
 
 def pin_packages() -> None:
-    """Imports what came with the job, in a worker that has just started.
+    """Imports the packages that came with the job, in a worker that has just started.
 
     Later, with the worker's first task, Ray puts the driver's current folder in front of everything. A checkout there
     may be older than the driver's; a package that is imported already stays what it is.
@@ -27,7 +27,7 @@ def pin_packages() -> None:
 
 
 def code_digest() -> str:
-    """Of the source files of the raysweep that this process imported."""
+    """Computes a digest of the source files of the raysweep that this process imported."""
     root = Path(raysweep.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

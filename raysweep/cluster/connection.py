@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster: a driver's settings and code go along."""
+"""Connects to a Ray cluster; the driver's settings and code travel with the job."""
 
 import json
 import logging
@@ -29,9 +29,9 @@ ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""What Ray Tune reads from the environment, of the driver and of its workers."""
+"""Environment variables that Ray reads in the driver and in its workers."""
 BOOTSTRAP_CONFIG = Path.home() / "ray_bootstrap_config.yaml"
-"""What `ray up` leaves on the head: the cluster's configuration, as JSON."""
+"""The cluster's configuration as JSON, which `ray up` leaves on the head."""
 
 
 def connect(address: str | None) -> None:
@@ -60,7 +60,7 @@ def connect(address: str | None) -> None:
 
 
 def find_address(address: str | None) -> str | None:
-    """Host and port of the cluster to connect to (see `connect`), or None: a local Ray is to be started.
+    """Finds host and port of the cluster to connect to (see `connect`), or None: a local Ray is to be started.
 
     Ray itself waits five minutes for an address where nothing listens. A cluster that crashed leaves its address in
     Ray's temporary folder: where nobody asked for a cluster, that is no reason not to start.
@@ -90,7 +90,7 @@ def find_address(address: str | None) -> str | None:
 
 
 def job_environment() -> dict[str, Any]:
-    """The runtime environment of a job on a cluster."""
+    """Builds the runtime environment of a job on a cluster."""
     return {
         "env_vars": dict(ENVIRONMENT),
         "py_modules": package_folders(),
@@ -99,7 +99,7 @@ def job_environment() -> dict[str, Any]:
 
 
 def prepare_worker() -> None:
-    """Ray calls this as a worker process of a cluster starts.
+    """Prepares a worker process of a cluster as it starts; Ray calls this.
 
     gloo, which carries DDP without GPUs, listens where the host's own name points to: 127.0.1.1 on many a machine,
     where no other node reaches it. It is told the network that Ray uses.
@@ -114,12 +114,12 @@ def prepare_worker() -> None:
 
 
 def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str | None:
-    """The network interface with this address. `interfaces`: by name, the addresses that psutil lists."""
+    """Finds the network interface with this address. `interfaces`: by name, the addresses that psutil lists."""
     return next((name for name, entries in interfaces.items() if address in [entry.address for entry in entries]), None)
 
 
 def list_nodes() -> list[Node]:
-    """The cluster's living nodes."""
+    """Lists the cluster's living nodes."""
     return [
         Node(
             num_cpus=node["Resources"].get("CPU", 0.0),
@@ -132,7 +132,7 @@ def list_nodes() -> list[Node]:
 
 
 def list_potential_nodes() -> list[Node]:
-    """The living nodes and those that the autoscaler may add, known where the driver runs on the head."""
+    """Lists the living nodes and, where the driver runs on the head, those that the autoscaler may add."""
     nodes = list_nodes()
     here = ray.get_runtime_context().get_node_id()
     heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]  # type: ignore[no-untyped-call]

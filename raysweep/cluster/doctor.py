@@ -1,4 +1,4 @@
-"""The cluster doctor: asks every node for facts and prints what is wrong, with the command that mends it."""
+"""Examines a cluster: asks every node for facts, and finds what is wrong and the command that mends it."""
 
 import importlib.metadata
 import math
@@ -32,22 +32,22 @@ from raysweep.run_folder import cache_folder
 from raysweep.study import Study
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "pyarrow")
-"""Whose versions must be the same on all nodes: what pickles, trains or talks across them."""
+"""Packages whose versions must be the same on all nodes: those that pickle, train or talk across them."""
 ANSWER_TIMEOUT_S = 120.0
-"""A first task on a node waits for a worker process to start and the job's code to be unpacked."""
+"""Long: a first task on a node waits for a worker process to start and the job's code to be unpacked."""
 MAX_FILES_TRIED = 50
 POD_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Kubernetes mounts it into every pod."""
+"""A folder that Kubernetes mounts into every pod."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What the doctor is to look at."""
+    """The cluster, storage and data that the doctor examines."""
 
     storage: Path
     address: str | None = None
     study: Study | None = None
-    """Whose data has to be reachable; none: data is not looked at."""
+    """The study whose data must be readable; none: data are not examined."""
     data_root: Path | None = None
     num_workers: int = 1
     cpus_per_worker: float | None = None
@@ -55,7 +55,7 @@ class Question:
 
 
 def diagnose(question: Question) -> list[Finding]:
-    """The findings, after connecting to the cluster. What it writes to the storage it removes.
+    """Connects to the cluster and lists the findings; removes the files that it writes to the storage.
 
     Raises:
         UsageError: nothing answers at the address, or the storage cannot be written from here.
@@ -105,7 +105,7 @@ def diagnose(question: Question) -> list[Finding]:
 
 
 def _look_at_data(question: Question) -> tuple[str, list[str]]:
-    """The name of the study's data ("" without a study), and some of its files to try: none once it is decoded."""
+    """Finds the name of the study's data ("" without a study), and some of its files to try: none once decoded."""
     if question.study is None:
         return "", []
     config = question.study.data
@@ -119,7 +119,7 @@ def _look_at_data(question: Question) -> tuple[str, list[str]]:
 
 
 def _ask(nodes: Sequence[Any], function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], list[str]]:
-    """What `function(node_id, address, *arguments)` returns on each of Ray's nodes, and the addresses that are silent.
+    """Calls `function(node_id, address, *arguments)` on each of Ray's nodes; returns results and silent addresses.
 
     The tasks ask for no CPU: a doctor has to be heard on a busy cluster too.
     """
@@ -142,7 +142,7 @@ def _ask(nodes: Sequence[Any], function: Callable[..., Any], *arguments: Any) ->
 
 
 def _examine(node_id: str, address: str, folder: str, paths: Sequence[str]) -> NodeFacts:
-    """Runs on a node: its facts; leaves a file with its id as the name in the storage's folder."""
+    """Collects a node's facts there; leaves a file with its id as the name in the storage's folder."""
     error = ""
     try:
         if not Path(folder).is_dir():
@@ -163,20 +163,20 @@ def _examine(node_id: str, address: str, folder: str, paths: Sequence[str]) -> N
 
 
 def _list_written(node_id: str, address: str, folder: str) -> tuple[str, list[str]]:
-    """Runs on a node: its id and those of the nodes whose files it can read."""
+    """Lists, on a node, the nodes whose files it can read; returns its id too."""
     written = [path for path in Path(folder).glob("*") if path.is_file()]
     return node_id, [path.name for path in written if path.read_text() == path.name]
 
 
 def _count_visible_gpus() -> int:
-    """By torch. The task asks Ray for no GPU, and with the environment of our jobs Ray then hides none."""
+    """Counts torch's GPUs. The task asks Ray for none, and with the environment of our jobs Ray then hides none."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def list_versions() -> dict[str, str]:
-    """Of Python and of the packages that have to be the same on every node, in this process."""
+    """Lists the versions of Python and of PACKAGES in this process."""
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in PACKAGES:
         try:
@@ -187,12 +187,12 @@ def list_versions() -> dict[str, str]:
 
 
 def is_authenticated() -> bool:
-    """Whether Ray in this process takes and sends commands only with a token."""
+    """Checks whether Ray in this process takes and sends commands only with a token."""
     return bool(get_authentication_mode() == AuthenticationMode.TOKEN)
 
 
 def list_leaked() -> list[str]:
-    """The ids of placement groups whose jobs have ended."""
+    """Lists the ids of placement groups whose jobs have ended."""
     groups = {name: group["state"] for name, group in placement_group_table().items()}
     living = [job["JobID"] for job in jobs() if not job["IsDead"]]  # type: ignore[no-untyped-call]
     return checks.find_leaked(groups, living)

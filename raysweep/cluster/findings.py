@@ -1,4 +1,4 @@
-"""What the doctor makes of the facts: pure functions, facts in, findings out."""
+"""Judges the doctor's facts: pure functions, facts in, findings out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ SET_UP_AGAIN = "ray up CLUSTER.yaml   # installs requirements.lock on every node
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeFacts:
-    """What a node says of itself."""
+    """Facts that a node reports about itself."""
 
     node_id: str
     address: str
     versions: Mapping[str, str]
-    """Of Python and the packages that must be the same everywhere; what is not installed is missing."""
+    """Versions of Python and the packages that must be the same everywhere; one that is not installed is missing."""
     code: str
     """Digest of the raysweep that its workers import."""
     authenticated: bool
     """Whether Ray takes commands only with the token there."""
     visible_gpus: int
-    """As torch sees them."""
+    """Number of GPUs that torch sees."""
     write_error: str = ""
     """Why the node could not write to the storage; "" when it could."""
     unreadable: Sequence[str] = ()
@@ -32,7 +32,7 @@ class NodeFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One line of the doctor's."""
+    """One line of the doctor's report."""
 
     check: str
     ok: bool
@@ -46,7 +46,7 @@ class Finding:
 
 
 def check_answers(answered: Sequence[str], silent: Sequence[str], nodes: Sequence[Node]) -> Finding:
-    """Every node that Ray counts as alive runs a task. `answered`, `silent`: the nodes' addresses."""
+    """Checks that every node that Ray counts as alive runs a task. `answered`, `silent`: the nodes' addresses."""
     if silent:
         return Finding(
             check="nodes",
@@ -59,7 +59,7 @@ def check_answers(answered: Sequence[str], silent: Sequence[str], nodes: Sequenc
 
 
 def check_versions(facts: Sequence[NodeFacts], driver: Mapping[str, str]) -> Finding:
-    """Every node has the driver's Python, Ray and libraries."""
+    """Checks that every node has the driver's Python, Ray and libraries."""
     wrong = []
     for node in facts:
         differing = [
@@ -75,7 +75,7 @@ def check_versions(facts: Sequence[NodeFacts], driver: Mapping[str, str]) -> Fin
 
 
 def check_code(facts: Sequence[NodeFacts], driver: str) -> Finding:
-    """Every worker imports the driver's raysweep."""
+    """Checks that every worker imports the driver's raysweep."""
     wrong = [node.address for node in facts if node.code != driver]
     if wrong:
         return Finding(
@@ -88,7 +88,7 @@ def check_code(facts: Sequence[NodeFacts], driver: str) -> Finding:
 
 
 def check_authentication(facts: Sequence[NodeFacts], driver: bool) -> Finding:
-    """Ray takes commands only with the token, on every node and here."""
+    """Checks that Ray takes commands only with the token, on every node and here."""
     open_nodes = [node.address for node in facts if not node.authenticated] + ([] if driver else ["here"])
     if open_nodes:
         return Finding(
@@ -101,7 +101,7 @@ def check_authentication(facts: Sequence[NodeFacts], driver: bool) -> Finding:
 
 
 def check_dashboard(url: str, *, in_pod: bool) -> Finding:
-    """The dashboard listens on this machine only. `url`: host:port, or "" where there is none.
+    """Checks that the dashboard listens on this machine only. `url`: host:port, or "" where there is none.
 
     In a pod of Kubernetes it has to be reached from outside: KubeRay's operator hands jobs in there, with the token.
     """
@@ -118,7 +118,7 @@ def check_dashboard(url: str, *, in_pod: bool) -> Finding:
 
 
 def check_storage(storage: str, facts: Sequence[NodeFacts], unseen: Sequence[tuple[str, str]]) -> Finding:
-    """What any node writes every node reads. `unseen`: pairs (who read, who had written), by address."""
+    """Checks that every node reads any node's files. `unseen`: pairs (who read, who had written), by address."""
     cannot = [f"{node.address} cannot write there ({node.write_error})" for node in facts if node.write_error]
     wrong = cannot or [f"{reader} does not see what {writer} wrote" for reader, writer in unseen]
     if wrong:
@@ -133,7 +133,7 @@ def check_storage(storage: str, facts: Sequence[NodeFacts], unseen: Sequence[tup
 
 
 def check_resources(nodes: Sequence[Node], request: Request) -> Finding:
-    """At least one trial of the size asked for fits."""
+    """Checks that at least one trial of the size asked for fits."""
     size = f"{_count(range(request.num_workers), 'worker')} of {request.cpus_per_worker:g} CPUs"
     size += f" and {request.gpus_per_worker:g} GPUs" if request.gpus_per_worker else ""
     try:
@@ -145,7 +145,7 @@ def check_resources(nodes: Sequence[Node], request: Request) -> Finding:
 
 
 def check_gpus(facts: Sequence[NodeFacts], counted: Mapping[str, float]) -> Finding:
-    """torch can use every GPU that Ray gives out. `counted`: Ray's number by node id."""
+    """Checks that torch can use every GPU that Ray gives out. `counted`: Ray's number by node id."""
     wrong = [
         f"{node.address}: Ray counts {counted[node.node_id]:g}, torch sees {node.visible_gpus}"
         for node in facts
@@ -159,7 +159,7 @@ def check_gpus(facts: Sequence[NodeFacts], counted: Mapping[str, float]) -> Find
 
 
 def find_leaked(groups: Mapping[str, str], living_jobs: Sequence[str]) -> list[str]:
-    """The placement groups that hold resources for a job that has ended. `groups`: state by id.
+    """Finds the placement groups that hold resources for a job that has ended. `groups`: state by id.
 
     The last eight digits of a placement group's id are its job's.
     """
@@ -167,7 +167,7 @@ def find_leaked(groups: Mapping[str, str], living_jobs: Sequence[str]) -> list[s
 
 
 def check_placement_groups(leaked: Sequence[str]) -> Finding:
-    """No placement group of an ended job holds resources."""
+    """Checks that no placement group of an ended job holds resources."""
     if leaked:
         shown = ", ".join(name[:12] for name in leaked[:3]) + (", ..." if len(leaked) > 3 else "")
         return Finding(
@@ -180,7 +180,7 @@ def check_placement_groups(leaked: Sequence[str]) -> Finding:
 
 
 def check_data(source: str, num_files: int, facts: Sequence[NodeFacts]) -> Finding:
-    """Every node can read the images, of whose files `num_files` were tried; none where all is in the cache already."""
+    """Checks that every node can read the images. `num_files` files were tried: none where all are in the cache."""
     if not num_files:
         return Finding(check="data", ok=True, text=f"{source}: decoded, in the shared cache")
     wrong = [f"{node.address} cannot read {node.unreadable[0]}" for node in facts if node.unreadable]

@@ -1,4 +1,4 @@
-"""Which nodes a cluster has lost, found out before Ray notices."""
+"""Finds the nodes that a cluster has lost, before Ray notices."""
 
 import socket
 import time
@@ -12,15 +12,15 @@ Addresses = Mapping[str, tuple[str, int]]
 """Host and port of the raylets, Ray's process on each node, by the nodes' ids."""
 CONNECT_TIMEOUT_S = 2.0
 GRACE_S = 3.0
-"""A machine that is shut down ends its processes in any order, a trial's perhaps before Ray's own."""
+"""Time to wait: a machine that is shut down may end a trial's process before Ray's own."""
 IDLE = NodeDeathInfo.AUTOSCALER_DRAIN_IDLE
 
 
 class NodeWatch:
-    """Asks the cluster that this process is connected to."""
+    """Finds lost nodes of the cluster that this process is connected to."""
 
     def list_living(self) -> Addresses:
-        """The nodes that Ray counts as alive."""
+        """Lists the nodes that Ray counts as alive."""
         return {
             node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"])
             for node in ray.nodes()  # type: ignore[no-untyped-call]
@@ -28,7 +28,7 @@ class NodeWatch:
         }
 
     def find_lost(self, nodes: Addresses) -> list[str]:
-        """The hosts of those nodes that do not answer, or are gone for another reason than being idle.
+        """Finds the hosts of those nodes that do not answer, or are gone for another reason than being idle.
 
         Called when a trial's process has died, which Ray often knows up to half a minute before it misses the node.
         """
@@ -43,14 +43,14 @@ class NodeWatch:
 
 
 def is_lost(known: Mapping[str, Any] | None, address: tuple[str, int]) -> bool:
-    """Whether a node is lost, of which Ray knows so much; it forgets those that are long dead."""
+    """Checks whether a node is lost, by Ray's record of it; Ray forgets nodes that are long dead."""
     if known is None:
         return True
     return not answers(address) if known["Alive"] else bool(known["DeathReason"] != IDLE)
 
 
 def answers(address: tuple[str, int]) -> bool:
-    """Whether a TCP connection to host and port can be made."""
+    """Checks whether a TCP connection to host and port can be made."""
     try:
         socket.create_connection(address, CONNECT_TIMEOUT_S).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""Gives back what a DDP trial held whose own process was killed."""
+"""Frees the resources of a DDP trial whose own process was killed."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ class OrphanCollector(tune.Callback):
         self._next = 0.0
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Called several times a second."""
+        """Removes orphans every PERIOD_S; Ray Tune calls this several times a second."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + PERIOD_S
             remove_orphans()

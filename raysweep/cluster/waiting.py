@@ -1,4 +1,4 @@
-"""Says that the search waits where the cluster has too few nodes left for a trial."""
+"""Prints that the search waits where the cluster has too few nodes left for a trial."""
 
 import sys
 import time
@@ -11,11 +11,11 @@ from raysweep.cluster.connection import list_nodes
 
 PERIOD_S = 2.0
 PATIENCE_S = 20.0
-"""Of a cluster that is too small before stderr says so; an autoscaled one is that at every start."""
+"""How long a cluster is too small before stderr says so; an autoscaled one is that at every start."""
 
 
 class WaitingNotice(tune.Callback):
-    """Looks at the cluster while Ray Tune runs, which itself waits without a word."""
+    """Prints that a search waits for nodes: Ray Tune itself waits without a word."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -24,7 +24,7 @@ class WaitingNotice(tune.Callback):
         self._told = False
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Called several times a second."""
+        """Looks at the nodes every PERIOD_S; Ray Tune calls this several times a second."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -35,7 +35,7 @@ class WaitingNotice(tune.Callback):
             print(message, file=sys.stderr)
 
     def look(self, num_workers: int, num_nodes: int, now: float) -> str | None:
-        """What is to be said when the cluster's nodes have room for so many workers at a time in seconds."""
+        """Decides on the message when the cluster has room for `num_workers` workers at the time `now`, in seconds."""
         if num_workers >= self.request.num_workers:
             told, self._told, self._small_since = self._told, False, None
             return "the cluster has room for a trial again: the search goes on" if told else None

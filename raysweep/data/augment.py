@@ -1,4 +1,4 @@
-"""Random changes of training images, each image with its own draw, with torchvision's functions."""
+"""Augments training images, each with its own draw, with torchvision's functions."""
 
 import torch
 from torchvision.transforms.v2 import InterpolationMode
@@ -8,7 +8,7 @@ from raysweep.config import AugmentationConfig
 
 
 def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Random window, rotation, mirror image, brightness and contrast of images (B, C, H, W) in [0, 1].
+    """Crops, rotates, mirrors, brightens and changes the contrast of images (B, C, H, W) in [0, 1] at random.
 
     Every image of the batch gets its own parameters, drawn on the CPU from `generator`; the pixels are
     changed on their device. Returns (B, C, size, size) in [0, 1].

@@ -41,7 +41,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Which of how many workers this is, and its device."""
+    """This worker's rank, the number of workers, and its device."""
 
     rank: int = 0
     num_workers: int = 1
@@ -49,12 +49,12 @@ class Worker:
 
 
 def derive_seed(seed: int, *parts: int) -> int:
-    """A 63-bit seed from a seed and counters such as epoch, step and rank."""
+    """Derives a 63-bit seed from a seed and counters such as epoch, step and rank."""
     return int(np.random.SeedSequence([seed, *parts]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def count_steps(num_images: int, batch_size: int, num_workers: int) -> int:
-    """Training steps of an epoch. A last batch with fewer than 2 images for each worker is left out."""
+    """Counts the training steps of an epoch. A last batch with fewer than 2 images for each worker is left out."""
     full, rest = divmod(num_images, batch_size)
     return full + (rest >= 2 * num_workers or (full == 0 and rest > 0))
 
@@ -62,7 +62,7 @@ def count_steps(num_images: int, batch_size: int, num_workers: int) -> int:
 def iterate_training(
     images: ImageSet, config: DataConfig, *, batch_size: int, seed: int, epoch: int, worker: Worker
 ) -> Iterator[Batch]:
-    """The batches of an epoch: a permutation by (seed, epoch); each step's batch is dealt out to the workers."""
+    """Yields an epoch's batches, permuted by (seed, epoch); each step's batch is dealt out to the workers."""
     order = np.random.default_rng([seed, epoch]).permutation(len(images))
     for step in range(count_steps(len(images), batch_size, worker.num_workers)):
         whole = order[step * batch_size : (step + 1) * batch_size]
@@ -83,7 +83,7 @@ def iterate_evaluation(
     worker: Worker,
     indices: npt.NDArray[np.int64] | None = None,
 ) -> Iterator[Batch]:
-    """Every image exactly once over all workers, in order, the last partial batch included."""
+    """Yields every image exactly once over all workers, in order, the last partial batch included."""
     mine = (np.arange(len(images)) if indices is None else indices)[worker.rank :: worker.num_workers]
     for start in range(0, len(mine), batch_size):
         share = mine[start : start + batch_size]
@@ -93,18 +93,18 @@ def iterate_evaluation(
 
 
 def normalise_images(pixels: npt.NDArray[np.uint8], config: DataConfig, device: torch.device) -> torch.Tensor:
-    """Decoded images (B, H, W, C) uint8 as the model sees them in evaluation: (B, C, H, W) float32."""
+    """Normalises decoded images (B, H, W, C) uint8 as evaluation does: (B, C, H, W) float32."""
     return _normalise(_to_device(pixels, device), config)
 
 
 def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """Images (B, C, H, W) float in [0, 1] as decoded ones are, (B, H, W, C) uint8."""
+    """Converts images (B, C, H, W) float in [0, 1] to pixels as decoded ones are, (B, H, W, C) uint8."""
     pixels: npt.NDArray[np.uint8] = images.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return pixels
 
 
 def _to_device(pixels: npt.NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """Pixels (B, H, W, C) uint8 to (B, C, H, W) float32 in [0, 1], strided channels last."""
+    """Moves pixels (B, H, W, C) uint8 to the device: (B, C, H, W) float32 in [0, 1], strided channels last."""
     return torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
 
 

@@ -1,4 +1,4 @@
-"""JPEG or PNG bytes to a square uint8 array, or one exception that says why not.
+"""Decodes JPEG or PNG bytes to a square uint8 array, or raises one exception that says why not.
 
 Pillow's two plugins are used directly, not through `Image.open`. That decides the format by its magic bytes,
 reaches no other decoder, leaves the limit on pixels to us (`Image.open` has its own, which warns), and keeps

@@ -34,7 +34,7 @@ CLASS_NAMES = {
 
 
 def find_idx_file(folder: Path, name: str) -> Path | None:
-    """The idx file `name`, such as `train-images-idx3-ubyte`, in `folder` or in torchvision's layout there."""
+    """Finds the idx file `name`, such as `train-images-idx3-ubyte`, in `folder` or in torchvision's layout there."""
     for layout in LAYOUTS:
         for suffix in ("", ".gz"):
             path = folder / layout / f"{name}{suffix}"
@@ -44,7 +44,7 @@ def find_idx_file(folder: Path, name: str) -> Path | None:
 
 
 def load_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """The array in an idx file of unsigned bytes: images (N, H, W) or labels (N,), uint8, read-only.
+    """Loads an idx file of unsigned bytes: images (N, H, W) or labels (N,), uint8, read-only.
 
     Raises:
         DataError: the file is truncated, or is no idx file of unsigned bytes.
@@ -58,7 +58,7 @@ def load_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 @lru_cache(maxsize=4)
 def _read_idx(path: Path, size_bytes: int, mtime_ns: int) -> npt.NDArray[np.uint8]:
-    """The array in the idx file that has this size and time: one that is written again is read again."""
+    """Reads the idx file that has this size and time: a file that is rewritten is read again."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         zeros, kind, num_dimensions = struct.unpack(">HBB", data[:4])
@@ -76,6 +76,6 @@ def _read_idx(path: Path, size_bytes: int, mtime_ns: int) -> npt.NDArray[np.uint
 
 
 def name_classes(labels: npt.NDArray[np.uint8]) -> tuple[str, ...]:
-    """The class names of training labels (N,): those of MNIST and Fashion-MNIST are known by their digest."""
+    """Names the classes of training labels (N,): MNIST and Fashion-MNIST are recognised by their digest."""
     known = CLASS_NAMES.get(hashlib.sha256(labels.tobytes()).hexdigest())
     return known or tuple(str(label) for label in range(int(labels.max()) + 1))

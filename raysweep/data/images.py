@@ -40,18 +40,18 @@ class ImageSet:
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
-        """Class numbers, (N,) int64."""
+        """Returns class numbers, (N,) int64."""
         labels: npt.NDArray[np.int64] = np.load(self.folder / "labels.npy")
         return labels
 
     @cached_property
     def names(self) -> list[str]:
-        """Where each image came from: a path, with `#index` for a member of an idx file; length N."""
+        """Returns each image's origin: a path, with `#index` for a member of an idx file; length N."""
         names: list[str] = json.loads((self.folder / "names.json").read_text())
         return names
 
     def gather(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Copies of some images, (len(indices), H, W, C) uint8."""
+        """Copies some images, (len(indices), H, W, C) uint8."""
         return np.asarray(self._images[self._rows[indices]])
 
 
@@ -66,7 +66,7 @@ class SkippedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataInfo:
-    """What is known of a prepared data set: the facts that models and reports need."""
+    """Facts of a prepared data set that models and reports need."""
 
     source: str
     synthetic: bool
@@ -88,16 +88,16 @@ class PreparedData:
 
     @property
     def train(self) -> ImageSet:
-        """The training images."""
+        """Returns the training images."""
         return ImageSet(self.folder / "train")
 
     @property
     def val(self) -> ImageSet:
-        """The validation images."""
+        """Returns the validation images."""
         return ImageSet(self.folder / "val")
 
     def take_subset(self, folder: Path, num_train: int, num_val: int) -> "PreparedData":
-        """A part of these data, at most so many images, evenly spaced, in a new `folder`; pixels are linked to."""
+        """Takes at most so many images, evenly spaced, into a new `folder`; pixels are linked to."""
         folder.mkdir(parents=True)
         for path in self.folder.iterdir():
             if path.name not in ("train", "val"):
@@ -118,11 +118,11 @@ class PreparedData:
 
     @staticmethod
     def load(folder: Path) -> "PreparedData":
-        """What `save` left in the cache's `folder`."""
+        """Loads the data that were prepared in the cache's `folder`."""
         values: dict[str, Any] = json.loads((folder / "info.json").read_text())
         return PreparedData(folder=folder, info=fields.from_json(DataInfo, values))
 
 
 def space_evenly(num_images: int, most: int | None) -> npt.NDArray[np.int64]:
-    """At most so many positions in a split, evenly spaced: it may be sorted by class. None: all."""
+    """Chooses at most so many positions in a split, evenly spaced: it may be sorted by class. None: all."""
     return np.linspace(0, num_images - 1, min(num_images, most or num_images)).round().astype(np.int64)

@@ -1,4 +1,4 @@
-"""Ray Data reads, decodes and resizes every image once; the result is cached on disk by files and settings."""
+"""Decodes and resizes every image once, with Ray Data; the result is cached on disk by files and settings."""
 
 import dataclasses
 import hashlib
@@ -29,14 +29,14 @@ from raysweep.data.records import SPLITS, WHOLE_FILE, Source, Split
 from raysweep.errors import DataError
 
 BLOCKS_PER_CPU = 4
-"""Ray Data leaves a CPU idle for about 0.2 s between two tasks: few blocks are better, equal shares still need some."""
+"""Few: Ray Data leaves a CPU idle for about 0.2 s between two tasks; not one: shares have to be equal."""
 MIN_BLOCK_ROWS = 32
 SYNC_ROWS = 64
 CACHE_VERSION = 1
 
 
 def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedData, Path]:
-    """Training and validation data, and apart from them the folder of the sealed test split.
+    """Prepares training and validation data, and apart from them the folder of the sealed test split.
 
     Everything is decoded by the first run on these files and settings, which needs a Ray connection, and
     found in `cache` by the next.
@@ -56,7 +56,7 @@ def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedDa
 
 
 def is_prepared(source: Source, config: DataConfig, cache: Path) -> bool:
-    """Whether `prepare` would find everything decoded."""
+    """Checks whether everything is decoded already."""
     folder, test_folder = _folders(source, config, cache)
     return (folder / "info.json").is_file() and (test_folder / "rows.npy").is_file()
 
@@ -122,7 +122,7 @@ def _decode_splits(source: Source, config: DataConfig, into: dict[Split, Path]) 
 
 
 def _make_blocks(source: Source, num_cpus: float) -> list[pa.Table]:
-    """All records, in blocks of one split each."""
+    """Groups all records into blocks of one split each."""
     num_images = sum(len(source.records[split]) for split in SPLITS)
     rows_per_block = max(MIN_BLOCK_ROWS, math.ceil(num_images / (BLOCKS_PER_CPU * num_cpus)))
     blocks = []
@@ -209,7 +209,7 @@ def _decode_record(record: dict[str, Any], into: npt.NDArray[np.uint8], max_pixe
 
 
 def _resize_grey(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """A grey image (H, W) stretched to (side, side, 1); it broadcasts to three channels."""
+    """Stretches a grey image (H, W) to (side, side, 1), which broadcasts to three channels."""
     if image.shape != (side, side):
         image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
     return image[:, :, None]
@@ -221,7 +221,7 @@ def _summarise(
     reasons: dict[Split, list[str]],
     digests: dict[Split, list[str]],
 ) -> DataInfo:
-    """Writes rows, labels and names of what could be decoded, and returns the facts of the whole set."""
+    """Writes rows, labels and names of the decoded images, and returns the facts of the whole set."""
     digest = hashlib.sha256()
     skipped: list[SkippedFile] = []
     counts: dict[Split, int] = {}
@@ -272,6 +272,6 @@ def _check_skipped(info: DataInfo, max_bad_fraction: float) -> None:
 
 
 def _round_up(share: float) -> str:
-    """A share in (0, 1] as a decimal number with two significant digits, never below it."""
+    """Rounds a share in (0, 1] up to two significant digits."""
     digits = max(2, 1 - math.floor(math.log10(share)))
     return f"{math.ceil(share * 10**digits) / 10**digits:.{digits}f}"

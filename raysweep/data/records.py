@@ -1,4 +1,4 @@
-"""Which images a source has: paths and labels by split, before any is decoded."""
+"""Lists a source's images: paths and labels by split, before any is decoded."""
 
 import hashlib
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Records:
         return len(self.paths)
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Records":
-        """The records of some rows, in that order."""
+        """Takes the records of some rows, in that order."""
         return Records(paths=[self.paths[row] for row in rows], members=self.members[rows], labels=self.labels[rows])
 
 
@@ -43,7 +43,7 @@ class Source:
     synthetic: bool = False
 
     def fingerprint(self) -> str:
-        """Changes when a file is added, removed or written: hashes names, sizes and times, no content."""
+        """Hashes the files' names, sizes and times, no content: changes when one is added, removed or written."""
         digest = hashlib.sha256(repr(self.classes).encode())
         for split in SPLITS:
             records = self.records[split]
@@ -57,7 +57,7 @@ class Source:
 def split_stratified(
     labels: npt.NDArray[np.int64], share: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows (kept, held out), each ascending: of every class `share` is held out, at least one image of it.
+    """Splits rows into (kept, held out), each ascending: `share` of every class is held out, at least one image.
 
     Raises:
         DataError: a class has a single image, which cannot be on both sides.

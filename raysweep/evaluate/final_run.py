@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysweep.data.images import ImageSet, PreparedData
-from raysweep.evaluate.stored_model import StoredModel
+from raysweep.evaluate.stored_model import StoredModel, describe_model
 from raysweep.run_folder import RunFolder
 
 
@@ -19,8 +19,10 @@ class FinalRun:
     """
 
     best: StoredModel
-    baseline: StoredModel
-    """The best model again where the baseline is the best, or has failed."""
+    baseline: StoredModel | None
+    """The best model again where the baseline is the best; none: the baseline failed."""
+    baseline_failure: str | None = None
+    """Why there is no baseline; none: there is one."""
     test: ImageSet
     data: PreparedData
     """Training and validation images: whatever is chosen or fitted is so on these."""
@@ -33,3 +35,20 @@ class FinalRun:
     """Metrics of each epoch of the best trial and the baseline, by their titles."""
     note: str
     """Stands at the foot of every text and figure; may be empty."""
+
+    @property
+    def rival(self) -> StoredModel | None:
+        """The baseline where it can be compared with the best model: it is another one and has not failed."""
+        return None if self.baseline is None or self.baseline.number == self.best.number else self.baseline
+
+    def explain_no_lift(self) -> str:
+        """Says in a sentence why there is no rival, and so no lift."""
+        if self.baseline is None:
+            return f"the baseline failed, so that no lift is stated: {self.baseline_failure}"
+        return f"the best trial is the baseline: no lift (n = {len(self.test)} test images)"
+
+    def describe_baseline(self) -> str:
+        """Names the baseline's model, or its failure, for texts."""
+        if self.baseline is None:
+            return f"failed: {self.baseline_failure}"
+        return describe_model(self.baseline)

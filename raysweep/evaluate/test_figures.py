@@ -24,7 +24,9 @@ class TestFigures:
     """The best against the baseline: `text`, a sentence; where there is a difference also `difference`, `low`,
     `high`, `confidence`, `num_images`, `num_resamples`, `includes_zero`. A mapping, as a task may add to it."""
     baseline: Mapping[str, Any] | None = None
-    """The baseline's own scores, named as the best model's; a mapping, as each task has others. None: it has none."""
+    """The baseline's own scores, named as the best model's; a mapping, as each task has others. None: it failed."""
+    baseline_failure: str | None = None
+    """Why there is no baseline; none: there is one."""
     openings: int = 1
     """How often the test split of this run has been opened."""
     synthetic: bool = False

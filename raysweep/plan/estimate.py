@@ -1,4 +1,4 @@
-"""How long a search takes, and what its checkpoints take, by what a probe of some of its points took. No Ray."""
+"""Estimates a search's wall time and the size of its checkpoints from a probe of some of its points. No Ray."""
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,46 +13,46 @@ from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 
 TRAINED_SHARE, LOW_TRAINED_SHARE = 0.30, 0.19
-"""Of the epochs of all trials but the baseline, those that are trained where the default stops trials early: on
+"""Share of the epochs of all trials but the baseline that is trained where the default stops trials early: on
 learning curves of LCBench, mean and lower tenth of 90 searches of 10 to 40 trials (benchmarks/README.md)."""
 PROBE_EPOCHS = 2
-"""Of each point; the first one warms up."""
+"""Epochs of each point; the first one warms up."""
 NUM_DRAWS = 200
-"""Searches that are drawn for the range of the wall time."""
+"""Number of searches that are drawn for the range of the wall time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbedPoint:
-    """What a trial of one point takes, brought from the probe's share of the images to all of them."""
+    """Time, memory and disk of a trial of one point, scaled from the probe's share of the images to all of them."""
 
     params: Mapping[str, Any]
     train_s: float
-    """Of one epoch."""
+    """Training time of one epoch."""
     val_s: float
-    """Of one epoch: validation, checkpoint and report."""
+    """Time of one epoch's validation, checkpoint and report."""
     overhead_s: float
-    """Of the trial: the start of its process where that is new, its networks, its end."""
+    """Time of the trial outside epochs: the start of its process where that is new, its networks, its end."""
     memory_bytes: int
     gpu_memory_bytes: int
     gpu_total_bytes: int
     best_bytes: int
-    """The best weights on disk."""
+    """Size of the best weights on disk."""
     last_bytes: int
-    """All that the trial needs to go on, on disk."""
+    """Size of the last checkpoint on disk."""
 
     @property
     def epoch_s(self) -> float:
-        """Seconds of an epoch."""
+        """Returns the seconds of an epoch."""
         return self.train_s + self.val_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """What was probed: the baseline first."""
+    """Measurements of the probed points, the baseline first."""
 
     points: tuple[ProbedPoint, ...]
     failures: tuple[str, ...]
-    """Why other points could not be trained."""
+    """Errors of the points that could not be trained."""
     num_train: int
     """Training images of an epoch of the probe."""
     side_by_side: int
@@ -61,17 +61,17 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WallTime:
-    """Of the search, in seconds."""
+    """Wall time of the search, in seconds."""
 
     low_s: float
-    """The lower twentieth of what may be drawn, with many trials stopped early where any are."""
+    """5 % quantile of the drawn searches, with many trials stopped early where any are."""
     expected_s: float
     high_s: float
-    """The upper twentieth of what may be drawn, all trials running to their ends."""
+    """95 % quantile of the drawn searches, all trials running to their ends."""
 
 
 def estimate_wall_time(study: Study, probe: Probe, concurrency: int, *, reuses: bool) -> WallTime:
-    """Draws searches: epochs uniformly from the space, and for each trial but the baseline the times of a probed point.
+    """Draws searches: epochs from the space, and for each trial but the baseline the times of a probed point.
 
     `reuses`: only the first trials of each place start a process.
     """
@@ -88,7 +88,7 @@ def estimate_wall_time(study: Study, probe: Probe, concurrency: int, *, reuses: 
 def _draw_walls(
     study: Study, probe: Probe, concurrency: int, reuses: bool, shares: Sequence[float], random: np.random.Generator
 ) -> list[float]:
-    """The wall time of one search that is drawn, for each share of the epochs that may be trained."""
+    """Draws one search and returns its wall time for each share of the epochs that may be trained."""
     trials = study.budget.trials
     epochs = np.array(draw_epochs(study, random, trials))
     others = probe.points[1:] or probe.points
@@ -106,7 +106,7 @@ def _draw_walls(
 
 
 def draw_epochs(study: Study, random: np.random.Generator, trials: int) -> list[int]:
-    """How many epochs each trial is to have: those that the study names first, then points drawn uniformly."""
+    """Draws each trial's number of epochs: the study's starting points first, then points drawn uniformly."""
     points = study.starting_points[:trials]
     if study.space:
         space = UnitCube(study.space, study.conditions)
@@ -117,7 +117,7 @@ def draw_epochs(study: Study, random: np.random.Generator, trials: int) -> list[
 
 
 def schedule(durations_s: Iterable[float], concurrency: int, deadline_s: float | None = None) -> float:
-    """When all trials have ended that start, in order, wherever one has ended; none starts after the deadline."""
+    """Schedules trials in order, each wherever one has ended, none after the deadline; returns the end of the last."""
     free_at = [0.0] * concurrency
     end = 0.0
     for duration_s in durations_s:
@@ -130,8 +130,11 @@ def schedule(durations_s: Iterable[float], concurrency: int, deadline_s: float |
 
 
 def count_checkpoint_bytes(probe: Probe, num_kept: int, concurrency: int) -> int:
-    """What checkpoints take at most: those that are kept, the run's best among them, and of running trials the best and
-    the last, which stands twice on the disk while it is written."""
+    """Counts the bytes of all checkpoints at most.
+
+    These are the ones that are kept, the run's best among them, and of each running trial the best and the last, which
+    stands twice on the disk while it is written.
+    """
     best = max(point.best_bytes for point in probe.points)
     last = max(point.last_bytes for point in probe.points)
     return num_kept * best + concurrency * (best + 2 * last)

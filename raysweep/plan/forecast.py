@@ -1,4 +1,4 @@
-"""What a search will take of its cluster: pure functions of a probe, the study and the nodes."""
+"""Forecasts a search's time, memory, disk and cost: pure functions of a probe, the study and the nodes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,33 +23,33 @@ from raysweep.study import Study
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What a search will take."""
+    """Time, memory, disk and cost of a search."""
 
     study: str
     trials: int
     request: Request
     concurrency: int
     nodes: tuple[Node, ...]
-    """Those that trials run on."""
+    """The nodes that trials run on."""
     probe: Probe
     stops_early: bool
     wall: WallTime
     memory_bytes: int
-    """Of one trial's process, of a DDP trial each worker."""
+    """Memory of one trial's process, of each worker in a DDP trial."""
     num_kept: int
-    """Models that stay at most: of trials, and the run's best."""
+    """Number of models kept at most: trials' and the run's best."""
     checkpoint_bytes: int
-    """All checkpoints of the run at most, those being written included."""
+    """Size of all checkpoints of the run at most, those being written included."""
     cache_bytes: int
-    """The decoded images, which are on the disk already."""
+    """Size of the decoded images, which are on the disk already."""
     free_bytes: int
-    """Of the storage."""
+    """Free space of the storage."""
     prices: Mapping[str, tuple[int, float]] | None
-    """By node type how many are paid for, and the price of one for an hour."""
+    """Number of nodes paid for by node type, and the price of one for an hour; none: no prices."""
 
     @property
     def price_per_hour(self) -> float | None:
-        """Of all nodes; none: not known."""
+        """Returns the price of all nodes for an hour; none: not known."""
         return None if self.prices is None else sum(count * price for count, price in self.prices.values())
 
 
@@ -64,7 +64,7 @@ def build_forecast(
     free_bytes: int,
     prices: Mapping[str, tuple[int, float]] | None,
 ) -> Forecast:
-    """The forecast of a search on `nodes`, those that trials run on.
+    """Builds the forecast of a search on `nodes`, those that trials run on.
 
     Raises:
         UsageError: memory, GPU memory or the disk cannot hold it; the message shows the arithmetic.
@@ -93,7 +93,7 @@ def build_forecast(
 
 
 def nodes_in_use(nodes: Sequence[Node], request: Request, concurrency: int) -> list[Node]:
-    """The first nodes that hold so many trials."""
+    """Chooses the first nodes that hold so many trials."""
     used: list[Node] = []
     missing = concurrency * request.num_workers
     for node in nodes:
@@ -145,7 +145,7 @@ def _check_disk(forecast: Forecast) -> list[str]:
 
 
 def describe_checkpoints(forecast: Forecast) -> str:
-    """The arithmetic of `count_checkpoint_bytes`."""
+    """Describes the arithmetic of `count_checkpoint_bytes`."""
     best = max(point.best_bytes for point in forecast.probe.points)
     last = max(point.last_bytes for point in forecast.probe.points)
     return (
@@ -155,7 +155,7 @@ def describe_checkpoints(forecast: Forecast) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """A size for a person, three digits: 1.23 GB."""
+    """Formats a size with three digits: 1.23 GB."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -164,7 +164,7 @@ def format_bytes(size: float) -> str:
 
 
 def forecast_to_json(forecast: Forecast) -> dict[str, Any]:
-    """The forecast as plain JSON values, with what it costs."""
+    """Converts the forecast to plain JSON values, with its cost."""
     hours = {name: seconds / 3600 for name, seconds in fields.to_json(forecast.wall).items()}
     price = forecast.price_per_hour
     cost = None if price is None else {name.removesuffix("_s"): price * value for name, value in hours.items()}
@@ -172,7 +172,7 @@ def forecast_to_json(forecast: Forecast) -> dict[str, Any]:
 
 
 def describe_forecast(forecast: Forecast) -> str:
-    """The forecast for a person, a line for each of what it takes, and what it takes for granted."""
+    """Describes the forecast for a person: a line for each resource, then the assumptions."""
     probe, request = forecast.probe, forecast.request
     epochs_s = [point.epoch_s for point in probe.points]
     lines = {
@@ -217,7 +217,7 @@ def _describe_cost(forecast: Forecast) -> str:
 
 
 def _describe_assumptions(forecast: Forecast) -> list[str]:
-    """What the figures take for granted."""
+    """Describes the assumptions behind the figures."""
     baseline = forecast.probe.points[0]
     others = sum(point.params != baseline.params for point in forecast.probe.points)
     texts = [
@@ -242,7 +242,7 @@ def _count(number: int, name: str) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """A duration for a person: 12 s, 3.4 min, 5.6 h."""
+    """Formats a duration: 12 s, 3.4 min, 5.6 h."""
     if seconds < 100:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -1,4 +1,4 @@
-"""What the nodes of a cluster cost, where its configuration says so: `metadata.prices_per_hour`, by node type.
+"""Prices a cluster's nodes where its configuration says so: `metadata.prices_per_hour`, by node type.
 
 Ray lets `metadata` pass and does not read it. Prices are in any one currency.
 """
@@ -17,7 +17,7 @@ KEY = "prices_per_hour"
 
 
 def load_cluster(path: Path) -> dict[str, Any]:
-    """The cluster configuration in a file of YAML or JSON.
+    """Loads the cluster configuration in a file of YAML or JSON.
 
     Raises:
         UsageError: it is none.
@@ -32,7 +32,7 @@ def load_cluster(path: Path) -> dict[str, Any]:
 
 
 def price_nodes(config: Mapping[str, Any], nodes: Sequence[Node]) -> dict[str, tuple[int, float]] | None:
-    """By node type how many of it are paid for while trials run on `nodes`, and the price of one; none: no prices.
+    """Counts by type the nodes paid for while trials run on `nodes`, with the price of one; none: no prices.
 
     The head is always paid for. A node is of the type that has its CPUs and GPUs, else of the one type beside the head.
 

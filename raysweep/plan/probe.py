@@ -1,4 +1,4 @@
-"""A short probe of a study on a cluster: some of its points, trained for two epochs on a part of the images.
+"""Probes a study on a cluster: trains some of its points for two epochs on a part of the images.
 
 The points are trained by what trains trials in a search, side by side as they would be there.
 """
@@ -35,7 +35,7 @@ from raysweep.trial_result import TrialResult
 NUM_POINTS = 6
 """The baseline and others, fewer where training is slow."""
 PROBE_S = 15.0
-"""What training all points takes, about, without the start of processes."""
+"""Seconds that training all points takes, about, without the start of processes."""
 SLOW_STEP_S = 3.0
 """Where a step takes longer only the baseline is probed."""
 
@@ -86,7 +86,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
 
 
 def size_part(study: Study, num_train: int, speed: float, side_by_side: int) -> tuple[int, int]:
-    """How many points to train and on how many images, so that it takes PROBE_S, at `speed` images a second each.
+    """Sizes the probe to take PROBE_S: how many points and images, at `speed` images a second each.
 
     At least a batch of each size and as many points as run side by side, though that takes longer.
     """
@@ -133,13 +133,13 @@ def _read(part: SearchContext, whole: PreparedData, result: TrialResult) -> Prob
 
 
 def _count_val(config: TrialConfig, data: PreparedData) -> int:
-    """Validation images of an epoch."""
+    """Counts the validation images of an epoch."""
     most = build_task(config, data.info).num_eval_images
     return min(data.info.num_val, most or data.info.num_val)
 
 
 def forecast_study(study: Study, options: RunOptions, cluster: Path | None) -> Forecast:
-    """The plan of a study after a probe of it. Images are decoded, if they are not yet, and stay so for the search.
+    """Forecasts a study's search after a probe of it. Images are decoded, and stay so for the search.
 
     `cluster`: the configuration of a cluster that may have prices.
 
@@ -167,5 +167,5 @@ def forecast_study(study: Study, options: RunOptions, cluster: Path | None) -> F
 
 
 def find_cluster() -> Path | None:
-    """The configuration of this head's cluster, else `cluster.yaml` here, if there is one."""
+    """Finds the configuration of this head's cluster, else `cluster.yaml` here, if there is one."""
     return next((path for path in (BOOTSTRAP_CONFIG, Path("cluster.yaml")) if path.is_file()), None)

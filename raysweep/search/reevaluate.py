@@ -11,7 +11,7 @@ from raysweep.errors import UsageError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
-from raysweep.search.results import load_results, save_results
+from raysweep.search.results import Results, load_results, save_results
 from raysweep.search.session.identity import check_digest, load_record
 from raysweep.search.session.lock import hold_lock
 
@@ -44,6 +44,17 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
             reason="evaluated again",
             num_threads=os.cpu_count() or 1,
             data_root=data_root,
+            baseline_failure=_find_baseline_failure(results),
         )
         save_results(run_folder, dataclasses.replace(results, test=test))
     return test
+
+
+def _find_baseline_failure(results: Results) -> str | None:
+    """Finds why a run has no baseline. Files from before this was stored know how trial 0 of the search ended."""
+    baseline, finalists = results.baseline, results.finalists
+    if results.test.baseline_failure is not None:
+        return results.test.baseline_failure
+    if baseline is None or baseline.state != "FAIL" or (finalists and finalists.winner is not None):
+        return None
+    return baseline.error or "it has no complete trial"

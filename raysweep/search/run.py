@@ -27,7 +27,12 @@ from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best, keep_winner
 from raysweep.search.finalists.retraining import open_retraining
-from raysweep.search.finalists.statistics import Finalist, choose_finalists, summarise_finalists
+from raysweep.search.finalists.statistics import (
+    Finalist,
+    choose_finalists,
+    explain_baseline_failure,
+    summarise_finalists,
+)
 from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.live_table import LiveTable
 from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
@@ -86,6 +91,7 @@ def run_study(study: Study, options: RunOptions) -> Outcome:
         trials = _take_results(study, folder, strategy)
         finalists = _retrain_finalists(context, identity, trials, tracker, factories)
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
+        failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
         results = Results(
             study=study.name,
@@ -97,7 +103,7 @@ def run_study(study: Study, options: RunOptions) -> Outcome:
             best=best,
             baseline=next((trial for trial in trials if trial.number == BASELINE), None),
             finalists=summarise_finalists(finalists, study.objective, asked.finalists, asked.seeds),
-            test=_evaluate(context, test_folder, options.data_root),
+            test=_evaluate(context, test_folder, options.data_root, failure),
             data=data.info,
             machine=Machine.describe(list_nodes()),
             duration_s=round(time.monotonic() - began, 3),
@@ -198,13 +204,16 @@ def _take_results(study: Study, folder: RunFolder, strategy: Strategy) -> list[T
     return results
 
 
-def _evaluate(context: SearchContext, test_folder: Path, data_root: Path | None) -> TestFigures:
+def _evaluate(
+    context: SearchContext, test_folder: Path, data_root: Path | None, baseline_failure: str | None
+) -> TestFigures:
     """Evaluates the run in the end, here, or on a node with a GPU where the driver has none."""
     request = context.request
     given: dict[str, Any] = {  # keywords of evaluate_final, which are of several types
         "data": context.data,
         "reason": "final evaluation",
         "data_root": data_root,
+        "baseline_failure": baseline_failure,
     }
     if request.gpus_per_worker and not torch.cuda.is_available():
         remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(evaluate_final)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ def fit(
     while not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
         metrics |= _evaluate(task, state, config, data.val, worker) | costs
-        _check_finite(metrics)
+        _check_finite(metrics, config.task.advice_on_divergence)
         state.cause = task.end_epoch(state, metrics)
         state.epoch += 1
         state.history.append(metrics)
@@ -196,13 +196,10 @@ def _share_buffers(state: TrainState) -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
-def _check_finite(metrics: dict[str, float]) -> None:
+def _check_finite(metrics: dict[str, float], advice: str) -> None:
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise TrialError(
-                f"{name} is {value} in epoch {metrics['epoch']:.0f}: training diverged; a lower learning rate or "
-                "task.gradient_clip_norm may help"
-            )
+            raise TrialError(f"{name} is {value} in epoch {metrics['epoch']:.0f}: training diverged; {advice}")
 
 
 def _save(folder: TrialFolder, state: TrainState, improved: bool) -> None:

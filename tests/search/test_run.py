@@ -22,6 +22,7 @@ from raysweep.errors import StudyFailedError, UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
+from raysweep.search.reevaluate import reevaluate
 from raysweep.search.results import Results, load_results
 from raysweep.search.run import Outcome, run_study
 from raysweep.search.summary import describe_results
@@ -210,6 +211,32 @@ def test_a_diverging_trial_fails_with_its_cause_and_the_study_goes_on(ray_local,
         assert "training diverged" in trial.error
         assert "Traceback" in (tmp_path / f"some-fail/trials/{trial.number:04d}/error.txt").read_text()
     assert results.best.state == "COMPLETE"
+
+
+def test_a_baseline_that_failed_is_said_everywhere_and_nothing_stands_in_for_it(ray_local, images, tmp_path):
+    study = make_study(
+        images,
+        task=ClassificationConfig(model="fashion_cnn", learning_rate=1e30),
+        space={"task.learning_rate": CategoricalDistribution((1e-4, 1e30))},
+        points=({"task.learning_rate": 1e-4},),
+        budget=Budget(trials=2),
+    )
+    options = RunOptions(storage=tmp_path, name="failed", wandb="offline")
+    results, run_folder = run_study(study, options).results, options.run_folder
+    assert [trial.state for trial in results.trials] == ["FAIL", "COMPLETE"]
+    cause, test = results.trials[0].error, results.test
+    assert test.baseline is None
+    assert test.baseline_failure == cause
+    assert test.lift == {"text": f"the baseline failed, so that no lift is stated: {cause}"}
+    printed = describe_results(results, run_folder)
+    report = (run_folder.test / "classification_report.txt").read_text()
+    for text in (printed, report):
+        assert f"no lift is stated: {cause}" in text
+        assert "the best trial is the baseline" not in text
+    assert "baseline: failed" in printed
+    assert cause in (run_folder.test / "baseline_classification_report.txt").read_text()
+    again = reevaluate(run_folder, None)
+    assert (again.baseline, again.baseline_failure, again.lift) == (None, cause, test.lift)
 
 
 def test_when_all_trials_fail_the_causes_are_listed(ray_local, images, tmp_path):

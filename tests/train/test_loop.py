@@ -165,7 +165,7 @@ def test_early_stopping(
     ("values", "message"),
     [
         # several steps an epoch: the loss itself overflows; one step: only the evaluation shows it
-        ({"learning_rate": 1e30}, r"train/loss is (nan|inf) in epoch 1: .*learning rate"),
+        ({"learning_rate": 1e30}, r"train/loss is (nan|inf) in epoch 1: .*task\.learning_rate"),
         ({"learning_rate": 1e38, "batch_size": 36}, r"val/loss is (nan|inf) in epoch 1: .*gradient_clip_norm"),
     ],
 )

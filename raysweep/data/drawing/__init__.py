@@ -1,1 +1,1 @@
-"""Procedural pictures of cars: bodies, a camera, a brush and the scenes around them."""
+"""Draws pictures of cars: bodies, a camera, a brush and the scenes around them."""

@@ -12,7 +12,7 @@ Colour = tuple[int, int, int]
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour, `factor` times as bright: darkened below 1, mixed with white above it."""
+    """Shades a colour, `factor` times as bright: darkened below 1, mixed with white above it."""
     if factor <= 1.0:
         red, green, blue = (int(channel * factor) for channel in colour)
     else:
@@ -43,7 +43,7 @@ class Camera:
 
     @cached_property
     def _matrix(self) -> Points:
-        """The projection as a matrix (4, 3) on homogeneous points (N, 4)."""
+        """Returns the projection as a matrix (4, 3) on homogeneous points (N, 4)."""
         sine, cosine = np.sin(self.yaw), np.cos(self.yaw)
         level, upright = np.array([-sine, 0.0, cosine]), np.array([0.0, 1.0, 0.0])
         across = np.array([cosine, 0.0, sine])
@@ -62,7 +62,7 @@ class Camera:
         return rows.T.copy()
 
     def project(self, points: Points) -> Points:
-        """Canvas positions (N, 2) in pixels of points (N, 3) in metres."""
+        """Projects points (N, 3) in metres to positions (N, 2) in pixels of the canvas."""
         matrix = self._matrix
         flat = points @ matrix[:3] + matrix[3]
         return np.asarray(flat[:, :2] / flat[:, 2:])
@@ -76,17 +76,17 @@ class Brush:
     camera: Camera
 
     def polygon(self, points: Points, colour: Colour) -> None:
-        """Fill the polygon through points (N, 3); fewer than three paint nothing."""
+        """Fills the polygon through points (N, 3); fewer than three paint nothing."""
         if len(points) >= 3:
             self.draw.polygon(self.camera.project(points).ravel().tolist(), fill=colour)
 
     def line(self, points: Points, colour: Colour, width: int = 1) -> None:
-        """Draw the open line through points (N, 3); width in pixels of the canvas."""
+        """Draws the open line through points (N, 3); width in pixels of the canvas."""
         self.draw.line(self.camera.project(points).ravel().tolist(), fill=colour, width=width)
 
 
 def rounded(outline: ArrayLike, softness: float, passes: int = 2) -> Points:
-    """An open outline (N, 2) with its corners cut (Chaikin 1974); its two ends stay where they are."""
+    """Rounds an open outline (N, 2): its corners are cut (Chaikin 1974); its two ends stay where they are."""
     line = np.asarray(outline, dtype=np.float64)
     for _ in range(passes):
         near = (1.0 - softness) * line[:-1] + softness * line[1:]
@@ -96,7 +96,7 @@ def rounded(outline: ArrayLike, softness: float, passes: int = 2) -> Points:
 
 
 def clipped(polygon: Points, axis: int, bound: float, *, above: bool) -> Points:
-    """The part of a polygon (N, 2) on one side of `bound` along an axis; may be empty (0, 2)."""
+    """Clips a polygon (N, 2) to one side of `bound` along an axis; may be empty (0, 2)."""
     sign = 1.0 if above else -1.0
     corners = polygon.tolist()
     kept: list[tuple[float, float]] = []

@@ -1,4 +1,4 @@
-"""Paint one car through a camera: extruded body, cabin and windows, doors, bed."""
+"""Paints one car through a camera: extruded body, cabin and windows, doors, bed."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from raysweep.data.drawing.surface import Surface
 
 @dataclass(frozen=True)
 class Look:
-    """What differs between two cars of one class."""
+    """Paint, glass, rims and light: what differs between two cars of one class."""
 
     paint: Colour
     glass: Colour
@@ -31,7 +31,7 @@ class Look:
 
 
 def paint_car(brush: Brush, shape: CarShape, look: Look) -> None:
-    """Paint the whole car, back to front."""
+    """Paints the whole car, back to front."""
     surface = Surface(shape)
     for x in surface.axles:
         paint_disc(brush, x, -shape.width / 2 + 0.14, shape.wheel_radius, shape.wheel_radius, BLACK)
@@ -49,7 +49,7 @@ def paint_car(brush: Brush, shape: CarShape, look: Look) -> None:
 
 
 def _strips(brush: Brush, near: Points) -> tuple[Points, Points]:
-    """Quadrilaterals (N - 1, 4, 2) between a near outline (N, 3) and its far mirror; which are seen."""
+    """Projects quadrilaterals (N - 1, 4, 2) between a near outline (N, 3) and its far mirror; which are seen."""
     count = len(near)
     flat = brush.camera.project(np.concatenate([near, near * (1.0, 1.0, -1.0)]))
     this, far = flat[:count], flat[count:]
@@ -60,12 +60,12 @@ def _strips(brush: Brush, near: Points) -> tuple[Points, Points]:
 
 
 def _is_visible(brush: Brush, near: Points) -> bool:
-    """Whether most of a face, given by its near edge, is turned to the camera."""
+    """Checks whether most of a face, given by its near edge, is turned to the camera."""
     return bool(np.mean(_strips(brush, near)[1]) > 0.5)
 
 
 def _paint_strips(brush: Brush, near: Points, look: Look) -> None:
-    """Paint the outside of an extruded outline, lit by the sun."""
+    """Paints the outside of an extruded outline, lit by the sun."""
     quads, seen = _strips(brush, near)
     run, rise = np.diff(near[:, 0]), np.diff(near[:, 1])
     size = np.maximum(np.hypot(run, rise), 1e-6)
@@ -76,7 +76,7 @@ def _paint_strips(brush: Brush, near: Points, look: Look) -> None:
 
 
 def _paint_flank(brush: Brush, surface: Surface, look: Look) -> None:
-    """The near side up to the belt: shaded in bands, with arches, doors, strips and lamps."""
+    """Paints the near side up to the belt: shaded in bands, with arches, doors, strips and lamps."""
     shape = surface.shape
     side = shape.clearance + 0.02
     sill = [(surface.axles[1], side), (surface.axles[0], side)]
@@ -106,7 +106,7 @@ def _paint_flank(brush: Brush, surface: Surface, look: Look) -> None:
 
 
 def _paint_shoulder(brush: Brush, surface: Surface, look: Look) -> None:
-    """A bright reflection under the belt, and the crease along the doors."""
+    """Paints a bright reflection under the belt, and the crease along the doors."""
     shape = surface.shape
     x = np.linspace(0.3, shape.length - 0.25, 12)
     top = np.interp(x, surface.body[:, 0], surface.body[:, 1])
@@ -121,7 +121,7 @@ def _paint_shoulder(brush: Brush, surface: Surface, look: Look) -> None:
 
 
 def _paint_bumper_sides(brush: Brush, surface: Surface) -> None:
-    """Unpainted bumpers, as far as the wheels."""
+    """Paints unpainted bumpers, as far as the wheels."""
     gap = 1.3 * surface.shape.wheel_radius
     low, high = surface.bumper
     for front, reach in ((True, surface.axles[0] - gap), (False, surface.axles[1] + gap)):
@@ -131,7 +131,7 @@ def _paint_bumper_sides(brush: Brush, surface: Surface) -> None:
 
 
 def _paint_doors(brush: Brush, surface: Surface, look: Look) -> None:
-    """Door gaps and handles; a black rubbing strip where the model has one."""
+    """Paints door gaps and handles; a black rubbing strip where the model has one."""
     shape, gap = surface.shape, shade(look.paint, 0.42)
     first = shape.cowl[0] + 0.3
     last = min(surface.axles[1] - 0.15, shape.deck[0] - 0.1)
@@ -155,7 +155,7 @@ def _paint_doors(brush: Brush, surface: Surface, look: Look) -> None:
 
 
 def _paint_cabin(brush: Brush, surface: Surface, look: Look) -> None:
-    """Roof, windscreen and rear window as strips, then the near side with its windows."""
+    """Paints roof, windscreen and rear window as strips, then the near side with its windows."""
     shape, cabin = surface.shape, surface.cabin
     near = surface.cabin_flank(cabin)
     _paint_strips(brush, near, look)
@@ -176,7 +176,7 @@ def _paint_cabin(brush: Brush, surface: Surface, look: Look) -> None:
 
 
 def _paint_windows(brush: Brush, surface: Surface, look: Look) -> None:
-    """Side windows between the pillars, with the sky in their upper half."""
+    """Paints side windows between the pillars, with the sky in their upper half."""
     shape, cabin = surface.shape, surface.cabin
     middle = 0.5 * (shape.roof[0] + shape.roof[1])
     glass = cabin.copy()
@@ -195,7 +195,7 @@ def _paint_windows(brush: Brush, surface: Surface, look: Look) -> None:
 
 
 def _paint_bed(brush: Brush, surface: Surface, look: Look) -> None:
-    """The open bed of a pickup: a dark floor inside its walls."""
+    """Paints the open bed of a pickup: a dark floor inside its walls."""
     shape = surface.shape
     x = np.array([shape.deck[0] + 0.12, shape.length - 0.1])
     for inset, colour in ((0.06, shade(look.paint, 0.45)), (0.12, BLACK)):
@@ -206,7 +206,7 @@ def _paint_bed(brush: Brush, surface: Surface, look: Look) -> None:
 
 
 def _paint_bed_side(brush: Brush, surface: Surface, look: Look) -> None:
-    """The gap between cab and bed, the bed's rail and its ribs."""
+    """Paints the gap between cab and bed, the bed's rail and its ribs."""
     shape = surface.shape
     start, dark = shape.deck[0] + 0.06, shade(look.paint, 0.4)
     brush.line(surface.flank([(start, shape.clearance + 0.06), (start, shape.tail_height)]), BLACK, 2)

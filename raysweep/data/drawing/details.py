@@ -1,4 +1,4 @@
-"""Paint the parts that tell similar cars apart: lamps, grilles, bumpers, number plates, wheels."""
+"""Paints the parts that tell similar cars apart: lamps, grilles, bumpers, number plates, wheels."""
 
 from dataclasses import dataclass
 
@@ -34,18 +34,18 @@ class _Face:
         self.brush.polygon(self.surface.end(across, heights, front=self.front), colour)
 
     def pair(self, corners: Corners, colour: Colour) -> None:
-        """The same polygon left and right."""
+        """Paints the same polygon left and right."""
         self.polygon(corners, colour)
         self.polygon([(-across, height) for across, height in corners], colour)
 
     def box(self, half: float, low: float, high: float, colour: Colour) -> None:
-        """A rectangle round the middle, bent with the surface."""
+        """Paints a rectangle round the middle, bent with the surface."""
         levels = np.linspace(low, high, 4).tolist()
         self.polygon([(-half, y) for y in levels] + [(half, y) for y in levels[::-1]], colour)
 
 
 def paint_end(brush: Brush, surface: Surface, paint: Colour, *, front: bool) -> None:
-    """The front face (bumper, grille, headlights, plate) or the rear face (lamps, plate)."""
+    """Paints the front face (bumper, grille, headlights, plate) or the rear face (lamps, plate)."""
     shape = surface.shape
     face = _Face(brush, surface, front)
     low, high = surface.bumper
@@ -107,7 +107,7 @@ def _paint_headlights(face: _Face, shape: CarShape) -> None:
 
 
 def _tail_lamp_box(shape: CarShape) -> tuple[float, float, float]:
-    """How far in from the side, lower and upper edge of a tail lamp."""
+    """Returns the distance from the side, lower and upper edge of a tail lamp."""
     top = shape.tail_height - 0.1
     if shape.tail_light == "upright":
         return 0.78, shape.clearance + 0.37, top + 0.02
@@ -128,7 +128,7 @@ def _paint_tail_lamps(face: _Face, shape: CarShape) -> None:
 
 
 def paint_side_lamps(brush: Brush, surface: Surface) -> None:
-    """The parts of headlights and tail lamps that reach round to the near side."""
+    """Paints the parts of headlights and tail lamps that reach round to the near side."""
     shape, reach = surface.shape, surface.shape.headlight_length
     top = shape.nose_height - 0.05
     depth = {"slim": 0.12, "blade": 0.09, "feline": 0.14, "block": 0.18, "round": 0.1}[shape.headlight]
@@ -150,7 +150,7 @@ def paint_side_lamps(brush: Brush, surface: Surface) -> None:
 
 
 def paint_wheel(brush: Brush, shape: CarShape, x: float, z: float, rim: Colour) -> None:
-    """A whole wheel in the plane z, its rim in the model's pattern."""
+    """Paints a whole wheel in the plane z, its rim in the model's pattern."""
     paint_disc(brush, x, z, shape.wheel_radius, shape.wheel_radius, BLACK)
     radius = 0.66 * shape.wheel_radius
     paint_disc(brush, x, z, shape.wheel_radius, radius, rim)
@@ -173,6 +173,6 @@ def paint_wheel(brush: Brush, shape: CarShape, x: float, z: float, rim: Colour) 
 
 
 def paint_disc(brush: Brush, x: float, z: float, y: float, radius: float, colour: Colour) -> None:
-    """A filled circle round (x, y) in the plane z."""
+    """Paints a filled circle round (x, y) in the plane z."""
     ring = np.column_stack([x + radius * np.cos(_TURN), y + radius * np.sin(_TURN), np.full(24, z)])
     brush.polygon(ring, colour)

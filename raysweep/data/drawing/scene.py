@@ -1,4 +1,4 @@
-"""What surrounds a drawn car: backgrounds, clutter, shadows, things in front of it, the photograph."""
+"""Paints what surrounds a car: backgrounds, clutter, shadows, things in front of it, the photograph."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def _pick(rng: Generator, colours: tuple[Colour, ...], spread: float = 0.2) -> C
 
 
 def paint_background(size: tuple[int, int], rng: Generator, edge: int) -> Image.Image:
-    """A street, a wall or open country; the ground begins `edge` pixels from the top."""
+    """Paints a street, a wall or open country; the ground begins `edge` pixels from the top."""
     width, height = size
     high, low = _SKIES[int(rng.integers(len(_SKIES)))]
     ground = _pick(rng, _GROUNDS)
@@ -87,7 +87,7 @@ def _paint_hills(draw: ImageDraw.ImageDraw, rng: Generator, width: int, edge: in
 
 
 def _paint_clutter(draw: ImageDraw.ImageDraw, rng: Generator, width: int, edge: int) -> None:
-    """Trees, poles and parked shapes behind the car."""
+    """Paints trees, poles and parked shapes behind the car."""
     for _ in range(int(rng.integers(0, 5))):
         x, size, kind = float(rng.uniform(0, width)), float(rng.uniform(5, 18)), int(rng.integers(3))
         foot = edge + float(rng.uniform(-3, 8))
@@ -103,7 +103,7 @@ def _paint_clutter(draw: ImageDraw.ImageDraw, rng: Generator, width: int, edge: 
 
 
 def _paint_road(draw: ImageDraw.ImageDraw, rng: Generator, width: int, height: int, edge: int) -> None:
-    """A kerb, lane marks, patches and the shadows of things outside the picture."""
+    """Paints a kerb, lane marks, patches and the shadows of things outside the picture."""
     slope = float(rng.uniform(-6, 6))
     if rng.random() < 0.6:
         y = edge + float(rng.uniform(0, 6))
@@ -119,7 +119,7 @@ def _paint_road(draw: ImageDraw.ImageDraw, rng: Generator, width: int, height: i
 
 
 def paint_shadow(picture: Image.Image, outline: Callable[[Points], Points], shape: CarShape, rng: Generator) -> None:
-    """Darken the ground under the car, in place; `outline` projects points (N, 3) to pixels (N, 2)."""
+    """Darkens the ground under the car, in place; `outline` projects points (N, 3) to pixels (N, 2)."""
     turn = np.linspace(0.0, 2.0 * np.pi, 28, endpoint=False)
     shift = float(rng.uniform(-0.35, 0.35))
     along = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** 0.5
@@ -132,7 +132,7 @@ def paint_shadow(picture: Image.Image, outline: Callable[[Points], Points], shap
 
 
 def paint_foreground(canvas: Image.Image, rng: Generator, foot: float) -> None:
-    """Things that hide part of the car: poles, a fence's bars, bushes near `foot` (pixels from the top)."""
+    """Paints things that hide part of the car: poles, a fence's bars, bushes near `foot` (pixels from the top)."""
     draw, (width, height) = ImageDraw.Draw(canvas), canvas.size
     kind = float(rng.random())
     if kind < 0.1:
@@ -157,7 +157,7 @@ def paint_foreground(canvas: Image.Image, rng: Generator, foot: float) -> None:
 
 
 def photograph(picture: Image.Image, rng: Generator) -> Image.Image:
-    """The picture as a middling camera saw it: exposure, tint, uneven light, blur and noise."""
+    """Renders the picture as a middling camera saw it: exposure, tint, uneven light, blur and noise."""
     blur = float(rng.uniform(0.0, 1.0))
     if blur > 0.3:
         picture = picture.filter(ImageFilter.BoxBlur(0.9 * blur))

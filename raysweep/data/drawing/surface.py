@@ -28,37 +28,37 @@ class Surface:
         self.rear = self.body[top_of_tail:]
 
     def half_width(self, x: ArrayLike) -> Points:
-        """Half the body's width at x: narrower towards both bumpers."""
+        """Computes half the body's width at x: narrower towards both bumpers."""
         ends = np.minimum(np.abs(2.0 * np.asarray(x, dtype=np.float64) / self.shape.length - 1.0), 1.0)
         power, depth = (7.0, 0.24) if self.shape.softness > 0.1 else (16.0, 0.1)
         return np.asarray(self.shape.width / 2 * (1.0 - depth * ends**power))
 
     def belt(self, x: ArrayLike) -> Points:
-        """Height at x of the line on which the side windows stand."""
+        """Computes the height at x of the line on which the side windows stand."""
         cowl, deck = self.shape.cowl, self.shape.deck
         return np.asarray(np.interp(np.asarray(x, dtype=np.float64), (cowl[0], deck[0]), (cowl[1], deck[1])))
 
     def flank(self, outline: ArrayLike, out: float = 0.0) -> Points:
-        """Points (N, 2) put on the body's near side, `out` metres off it: (N, 3)."""
+        """Puts points (N, 2) on the body's near side, `out` metres off it: (N, 3)."""
         flat = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
         return _lifted(flat, self.half_width(flat[:, 0]) + out)
 
     def cabin_flank(self, outline: ArrayLike, out: float = 0.0) -> Points:
-        """Like `flank` for the cabin, which leans inwards towards the roof."""
+        """Puts points on the cabin's near side as `flank` does; it leans inwards towards the roof."""
         flat = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
         belt = self.belt(flat[:, 0])
         lean = 1.0 - 0.19 * np.clip((flat[:, 1] - belt) / (self.shape.height - belt), 0.0, 1.0)
         return _lifted(flat, self.half_width(flat[:, 0]) * lean * 0.98 + out)
 
     def end(self, across: ArrayLike, heights: ArrayLike, *, front: bool) -> Points:
-        """Points on the front or the rear face: across in [-1, 1] (1: the near side), heights (N,)."""
+        """Puts points on the front or the rear face: across in [-1, 1] (1: the near side), heights (N,)."""
         edge = self.front if front else self.rear[::-1]
         y = np.asarray(heights, dtype=np.float64)
         x = np.interp(y, edge[:, 1], edge[:, 0])
         return np.column_stack([x, y, np.asarray(across) * self.half_width(x)])
 
     def end_x(self, height: float, *, front: bool) -> float:
-        """x of the front or the rear face at a height."""
+        """Computes x of the front or the rear face at a height."""
         return float(self.end([0.0], [height], front=front)[0, 0])
 
 

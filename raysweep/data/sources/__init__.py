@@ -1,4 +1,4 @@
-"""Sources of images by name: each finds the images of a data set. Importing this imports none of them."""
+"""Finds the images of a data set by the name of its source. Importing this imports no source."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ WAYS_ON = """Three ways to go on:
 
 
 def load_source(spec: str, *, split_seed: int, storage: Path, data_root: Path | None = None) -> "Source":
-    """Finds the images that `spec` names: a folder, or a source in SOURCES or in a file; see there.
+    """Finds the images that `spec` names: a folder's path, or a source's name as SOURCES describes it.
 
     Raises:
         DataError: the images cannot be had; the message says what was tried and the ways to go on.
@@ -74,7 +74,7 @@ def check_source_name(spec: str) -> None:
 
 
 def refuse_argument(name: str, argument: str) -> None:
-    """Refuses what stands after the name of a source that takes no argument."""
+    """Refuses an argument to a source that takes none."""
     if argument:
         raise DataError(f"the source {name} takes no argument, got {argument!r}; give {name}")
 

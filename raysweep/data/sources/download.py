@@ -1,4 +1,4 @@
-"""What sources that use the network share: a limit on waiting, and errors in one line."""
+"""Limits waiting for the network, and shortens its errors."""
 
 import socket
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Folders of idx files, the format of MNIST and Fashion-MNIST."""
+"""Finds images in folders of idx files, the format of MNIST and Fashion-MNIST."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ IDX_VAL_SHARE = 0.20
 
 
 def load_idx_source(folder: Path, *, name: str, split_seed: int) -> Source:
-    """Finds images and labels in idx files: a seeded, stratified 20 % of the training files is the validation split.
+    """Finds images in idx files: a seeded, stratified 20 % of the training files is the validation split.
 
     Raises:
         DataError: a file is missing, damaged or does not fit the others.

@@ -1,4 +1,4 @@
-"""Image folders: `train|val|test/<class>/*.jpg|png`, or `<class>/*.jpg|png` without splits."""
+"""Finds images in folders: `train|val|test/<class>/*.jpg|png`, or `<class>/*.jpg|png` without splits."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ VAL_SHARE = TEST_SHARE = 0.15
 
 
 def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = False) -> Source:
-    """The images of a folder. Without `val`, 20 % of train is held out; without splits, 70/15/15 of all.
+    """Finds a folder's images. Without `val`, 20 % of train is held out; without splits, 70/15/15 of all.
 
     Raises:
         DataError: no images, no test split beside train, a class that only the test split has.
@@ -71,7 +71,7 @@ def _check_split_names(folder: Path) -> None:
 
 
 def find_class_folder(folder: Path) -> Path:
-    """The folder itself, or the one that a chain of single sub-folders leads to (archives often nest)."""
+    """Finds the folder of classes: this one, or where a chain of single sub-folders leads (archives often nest)."""
     while not any((folder / split).is_dir() for split in SPLITS):
         inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
         if len(inside) != 1:

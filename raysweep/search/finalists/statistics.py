@@ -83,6 +83,21 @@ def find_best_training(finalist: Finalist, objective: Objective) -> TrialResult 
     return next(iter(rank_results(finalist.trainings, [objective])), None)
 
 
+def explain_baseline_failure(
+    results: Sequence[TrialResult], finalists: Sequence[Finalist], objective: Objective
+) -> str | None:
+    """Says why the final evaluation has no baseline; none: it has one.
+
+    Beside a winner of the finalists the baseline is the best of its seeds, else trial 0 of the search.
+    """
+    ends = [result for result in results if result.number == BASELINE]
+    if find_winner(finalists, objective) is not None:
+        ends = list(finalists[0].trainings)
+    if any(end.state == "COMPLETE" for end in ends):
+        return None
+    return next((end.error for end in ends if end.error), "it has no complete trial")
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Computes the 95 % interval of the mean of two values or more.
 

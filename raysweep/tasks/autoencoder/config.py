@@ -17,6 +17,9 @@ class AutoencoderConfig(TaskConfig):
     kind: ClassVar[str] = "autoencoder"
     task: ClassVar[str] = "raysweep.tasks.autoencoder.task:AutoencoderTask"
     evaluation: ClassVar[str] = "raysweep.tasks.autoencoder.evaluation:evaluate"
+    advice_on_divergence: ClassVar[str] = (
+        "a lower task.learning_rate may help, or task.optimizer=adam; of a variational one also a lower task.beta"
+    )
 
     variant: Literal["plain", "denoising", "variational"] = "plain"
     """plain; denoising: the input is disturbed (Vincent et al. 2008); variational: a VAE (Kingma & Welling 2014)."""

@@ -29,14 +29,14 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
 def measure(run: FinalRun) -> Findings:
     """Everything that reports and figures show."""
     best = reconstruct(run.best, run.test)
-    same = run.baseline.number == run.best.number
-    baseline = best if same else reconstruct(run.baseline, run.test)
+    rival = None if run.rival is None else reconstruct(run.rival, run.test)
     sizes, pca = measure_latent_sizes(run.run_folder, run.data, run.best.config.data)
     code_size = get_task(run.best).code_size
     return Findings(
         best=best,
-        baseline=baseline,
-        lift=None if same else bootstrap_mean_difference(best.errors, baseline.errors),
+        baseline=best if rival is None and run.baseline is not None else rival,
+        lift=None if rival is None else bootstrap_mean_difference(best.errors, rival.errors),
+        no_lift=run.explain_no_lift() if rival is None else "",
         code_size=code_size,
         pca_error=pca.measure(run.test, [code_size])[code_size],
         sizes=sizes,

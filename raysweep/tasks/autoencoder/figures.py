@@ -32,9 +32,9 @@ def draw_figures(run: FinalRun, findings: Findings) -> None:
     title, classes = describe_model(run.best), run.best.info.classes
     _draw_reconstructions(run, findings, title)
     by_class = {f"best: {title}": class_means(findings.best.errors, run.test.labels, len(classes))}
-    if findings.lift is not None:
+    if run.rival is not None and findings.baseline is not None:
         errors = class_means(findings.baseline.errors, run.test.labels, len(classes))
-        by_class[f"baseline: {describe_model(run.baseline)}"] = errors
+        by_class[f"baseline: {describe_model(run.rival)}"] = errors
     save_class_bars(
         run.folder / "error_by_class.png",
         by_class,
@@ -80,9 +80,9 @@ def _draw_reconstructions(run: FinalRun, findings: Findings, title: str) -> None
     rows = space_evenly(len(run.test), NUM_IMAGES)
     names = ["test images", f"best: {title}"]
     shown = [_show_originals(run, rows), decode_pixels(run.best, findings.best.codes[rows])]
-    if findings.lift is not None:
-        names.append(f"baseline: {describe_model(run.baseline)}")
-        shown.append(decode_pixels(run.baseline, findings.baseline.codes[rows]))
+    if run.rival is not None and findings.baseline is not None:
+        names.append(f"baseline: {describe_model(run.rival)}")
+        shown.append(decode_pixels(run.rival, findings.baseline.codes[rows]))
     save_rows(
         run.folder / "reconstructions.png", np.stack(shown), names=names, title="Test images and their reconstructions",
         note=run.note,

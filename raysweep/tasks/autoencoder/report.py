@@ -46,9 +46,12 @@ class Findings:
     """The best model and the baseline's on the test images; the latent-size curve is of validation images."""
 
     best: Reconstruction
-    baseline: Reconstruction
+    baseline: Reconstruction | None
+    """None: the baseline failed."""
     lift: Lift | None
-    """Of the squared error per pixel. None: the best trial is the baseline."""
+    """Of the squared error per pixel. None: there is no other model to compare with."""
+    no_lift: str = ""
+    """Why there is no lift; empty: there is one."""
     code_size: int
     """Values of the best model's code."""
     pca_error: float
@@ -60,7 +63,7 @@ class Findings:
     def lift_text(self) -> str:
         """The best against the baseline in a sentence."""
         if self.lift is None:
-            return f"the best trial is the baseline: no lift (n = {len(self.best.errors)} test images)"
+            return self.no_lift
         return describe_lift(self.lift, "squared error per pixel against the baseline, lower is better", digits=5)
 
     def to_json(self) -> dict[str, Any]:
@@ -68,14 +71,14 @@ class Findings:
         ratio = self.best.metrics["mse"] / self.pca_error if self.pca_error else None
         against_pca = "" if ratio is None else f", {ratio:.3f} of PCA's with as many values ({self.pca_error:.5f})"
         lift = {} if self.lift is None else {**asdict(self.lift), "includes_zero": self.lift.includes_zero}
+        baseline = "failed" if self.baseline is None else f"{self.baseline.metrics['mse']:.5f}"
         return {
             **self.best.metrics,
             "num_images": len(self.best.errors),
             "report": f"{REPORT}.txt",
             "headline": f"squared error per pixel {self.best.metrics['mse']:.5f} (baseline "
-            f"{self.baseline.metrics['mse']:.5f}) with a code of {self.code_size} values{against_pca}\n"
-            + describe_sizes(self.sizes),
-            "baseline": self.baseline.metrics,
+            f"{baseline}) with a code of {self.code_size} values{against_pca}\n" + describe_sizes(self.sizes),
+            "baseline": None if self.baseline is None else self.baseline.metrics,
             "lift": {**lift, "text": self.lift_text},
             "code_size": self.code_size,
             "pca_mse": self.pca_error,
@@ -109,7 +112,10 @@ def write_reports(run: FinalRun, findings: Findings) -> None:
 
 
 def _error_text(findings: Findings) -> str:
-    columns = {"best": findings.best.metrics, "baseline": findings.baseline.metrics}
+    columns = {
+        "best": findings.best.metrics,
+        "baseline": {} if findings.baseline is None else findings.baseline.metrics,
+    }
     rows = [row for row in ROWS if any(row[1] in metrics for metrics in columns.values())]
     lines = [f"{'':22}{'best':>12}{'baseline':>12}"]
     for title, name, meaning in rows:
@@ -120,14 +126,11 @@ def _error_text(findings: Findings) -> str:
 
 
 def _class_text(run: FinalRun, findings: Findings) -> str:
-    frame = pd.DataFrame(
-        {
-            "best": class_means(findings.best.errors, run.test.labels, len(run.best.info.classes)),
-            "baseline": class_means(findings.baseline.errors, run.test.labels, len(run.best.info.classes)),
-            "images": np.bincount(run.test.labels, minlength=len(run.best.info.classes)),
-        },
-        index=list(run.best.info.classes),
-    )
+    labels, num_classes = run.test.labels, len(run.best.info.classes)
+    columns = {"best": findings.best, "baseline": findings.baseline}
+    errors = {name: class_means(found.errors, labels, num_classes) for name, found in columns.items() if found}
+    counts = np.bincount(labels, minlength=num_classes)
+    frame = pd.DataFrame({**errors, "images": counts}, index=list(run.best.info.classes))
     return f"Squared error per pixel by class:\n{frame.to_string(float_format='%.5f')}"
 
 

@@ -1,6 +1,6 @@
 """A classifier on the test images: reports, figures, and the lift over the baseline."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +39,16 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
     best, images, classes, note = run.best, run.test, run.best.info.classes, run.note
     probabilities = predict_probabilities(best, images)
     predicted = probabilities.argmax(axis=1)
-    same = best.number == run.baseline.number
-    baseline_predicted = predicted if same else predict_probabilities(run.baseline, images).argmax(axis=1)
-    lift = paired_bootstrap(predicted == images.labels, baseline_predicted == images.labels)
+    baseline = _evaluate_baseline(run, predicted)
     matrix = confusion_matrix(images.labels, predicted, labels=range(len(classes)))
     confused = most_confused(matrix, classes)
 
     report = report_classes(images.labels, predicted, classes)
-    baseline_report = report_classes(images.labels, baseline_predicted, classes)
     scores = _summarise(images.labels, predicted, report)
     title = describe_model(best)
-    lift_text = (
-        f"the best trial is the baseline: no lift (n = {len(images)} test images)" if same else describe_lift(lift)
-    )
     lines = [
         f"{title}: {len(images)} test images, accuracy {scores['accuracy']:.4f}",
-        lift_text,
+        baseline.lift["text"],
         *([note] if note else []),
         "",
         report.text,
@@ -65,28 +59,55 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
         run.folder / "classification_report.json",
         {"note": note, "report": report.values},
     )
-    lines = [f"baseline, {describe_model(run.baseline)}", *([note] if note else []), ""]
-    lines.append(baseline_report.text)
-    files.write_text(run.folder / "baseline_classification_report.txt", "\n".join(lines))
     _write_predictions(run.folder, images, probabilities, classes)
     _draw(run, matrix, probabilities)
     detector = ensure_detector(run.run_folder.best.detector, best, run.data)
     rejection = evaluate_rejection(
         best, detector, images, run.folder, note, predicted=predicted, digits=find_digits(run.data_root)
     )
-    baseline_scores = _summarise(images.labels, baseline_predicted, baseline_report)
     return {
         **scores,
         "num_images": len(images),
         "report": REPORT,
         "headline": f"test accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f}, "
-        f"{len(images)} images of {best.info.source}; baseline: test accuracy {baseline_scores['accuracy']:.4f}\n"
-        + rejection["headline"],
-        "baseline": baseline_scores,
-        "lift": {**asdict(lift), "includes_zero": lift.includes_zero, "text": lift_text},
+        f"{len(images)} images of {best.info.source}; baseline: {baseline.headline}\n" + rejection["headline"],
+        "baseline": baseline.scores,
+        "lift": baseline.lift,
         "rejection": rejection,
         "most_confused": confused.to_dict(orient="records"),
     }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Baseline:
+    """The baseline on the test images, beside the best model."""
+
+    scores: dict[str, float] | None
+    """None: it failed."""
+    lift: dict[str, Any]
+    headline: str
+
+
+def _evaluate_baseline(run: FinalRun, predicted: npt.NDArray[np.int64]) -> _Baseline:
+    """Compares the baseline with the best model's classes (N,), and writes its report."""
+    labels = run.test.labels
+    head = [f"baseline, {run.describe_baseline()}", *([run.note] if run.note else [])]
+    path = run.folder / "baseline_classification_report.txt"
+    if run.baseline is None:
+        files.write_text(path, "\n".join(head) + "\n")
+        return _Baseline(scores=None, lift={"text": run.explain_no_lift()}, headline="failed")
+    rival = run.rival
+    own = predicted if rival is None else predict_probabilities(rival, run.test).argmax(axis=1)
+    report = report_classes(labels, own, run.best.info.classes)
+    files.write_text(path, "\n".join([*head, "", report.text]))
+    lift = paired_bootstrap(predicted == labels, own == labels)
+    text = run.explain_no_lift() if rival is None else describe_lift(lift)
+    scores = _summarise(labels, own, report)
+    return _Baseline(
+        scores=scores,
+        lift={**asdict(lift), "includes_zero": lift.includes_zero, "text": text},
+        headline=f"test accuracy {scores['accuracy']:.4f}",
+    )
 
 
 def _draw(run: FinalRun, matrix: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> None:

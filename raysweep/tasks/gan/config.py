@@ -23,6 +23,10 @@ class GanConfig(TaskConfig):
     kind: ClassVar[str] = "gan"
     task: ClassVar[str] = "raysweep.tasks.gan.task:GanTask"
     evaluation: ClassVar[str] = "raysweep.tasks.gan.evaluation:evaluate"
+    advice_on_divergence: ClassVar[str] = (
+        "a lower task.generator_learning_rate and task.discriminator_learning_rate may help, or "
+        "task.spectral_norm=true or another task.loss"
+    )
     network: NetworkName = "dcgan"
     """dense: three layers each; dcgan: 5x5 convolutions."""
     latent_size: int = 100

@@ -44,8 +44,8 @@ def measure(run: FinalRun) -> Findings:
     train, train_logits = judge_batches(judge, iterate_real(run.data.train, data, device))
 
     generated = {"best": generate_judged(run.best, judge, labels, SEED)}
-    if run.baseline.number != run.best.number:
-        generated["baseline"] = generate_judged(run.baseline, judge, labels, SEED)
+    if run.rival is not None:
+        generated["baseline"] = generate_judged(run.rival, judge, labels, SEED)
     scores = {name: score_images(real, images.features, images.logits) for name, images in generated.items()}
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(train)))
     as_many, half = order[: len(rows)], order[: max(2, len(train) // 2)]
@@ -58,6 +58,8 @@ def measure(run: FinalRun) -> Findings:
         scores=scores,
         floor=frechet_distance(real, train[half]),
         floor_num_images=len(half),
+        baseline_failed=run.baseline is None,
+        no_lift=run.explain_no_lift() if run.rival is None else "",
         lift=None if baseline is None else bootstrap_frechet(real, generated["best"].features, baseline.features),
         neighbours=_find_neighbours(run, generated["best"], rows, real, train),
         synthetic=train_on_synthetic(run.best, run.data, run.test, device) if is_conditional(run.best) else None,

@@ -30,8 +30,8 @@ def draw_figures(run: FinalRun, findings: Findings) -> None:
     """Writes all pictures to `run.folder`."""
     title, note = describe_model(run.best), run.note
     samples = {f"best: {title}": _sample(run.best)}
-    if "baseline" in findings.generated:
-        samples[f"baseline: {describe_model(run.baseline)}"] = _sample(run.baseline)
+    if run.rival is not None:
+        samples[f"baseline: {describe_model(run.rival)}"] = _sample(run.rival)
     figures.save_samples(run.folder / "samples.png", samples, title="Generated images", note=note)
     if grids := load_progress(run.run_folder.find_training(run.best.number, run.best.finalist).samples):
         plots.save_progress(run.folder / "progress.png", grids, title=f"Progress of trial {run.best.number}", note=note)

@@ -48,8 +48,11 @@ class Findings:
     floor: float
     """Frechet distance of half of the training images."""
     floor_num_images: int
+    baseline_failed: bool
     lift: Lift | None
-    """None: the best trial is the baseline."""
+    """None: there is no other generator to compare with."""
+    no_lift: str
+    """Why there is no lift; empty: there is one."""
     neighbours: dict[str, Neighbours]
     """By `pixels` and by `features`."""
     synthetic: dict[str, float] | None
@@ -59,15 +62,16 @@ class Findings:
     def lift_text(self) -> str:
         """The best against the baseline in a sentence."""
         if self.lift is None:
-            return f"the best trial is the baseline: no lift (n = {len(self.asked)} test images)"
+            return self.no_lift
         return describe_lift(self.lift, "Frechet distance against the baseline, lower is better", digits=3)
 
     def to_json(self) -> dict[str, Any]:
         """The figures for results.json."""
         best, num_classes = self.scores["best"], len(self.scores["best"].class_counts)
-        baseline = self.scores.get("baseline", best)
+        baseline = None if self.baseline_failed else self.scores.get("baseline", best)
+        compared = "failed" if baseline is None else f"{baseline.frechet_distance:.3f}"
         headline = (
-            f"Frechet distance {best.frechet_distance:.3f} (baseline {baseline.frechet_distance:.3f}, real images "
+            f"Frechet distance {best.frechet_distance:.3f} (baseline {compared}, real images "
             f"{self.floor:.3f}), coverage {best.coverage:.3f}, {best.num_classes_generated} of {num_classes} classes"
         )
         lift = {} if self.lift is None else {**asdict(self.lift), "includes_zero": self.lift.includes_zero}
@@ -76,7 +80,7 @@ class Findings:
             "num_images": len(self.asked),
             "report": f"{REPORT}.txt",
             "headline": headline,
-            "baseline": asdict(baseline),
+            "baseline": None if baseline is None else asdict(baseline),
             "real": asdict(self.scores["real"]),
             "real_frechet_distance": self.floor,
             "real_num_images": self.floor_num_images,
@@ -90,11 +94,11 @@ class Findings:
 
 def write_reports(run: FinalRun, findings: Findings) -> None:
     """Writes the text and the JSON of all findings to `run.folder`."""
-    models = {"best": run.best, "baseline": run.baseline}
+    models = {"best": run.best, "baseline": run.rival}
     reports = {
-        name: report_classes(findings.asked, images.recognised, run.best.info.classes)
-        for name, images in findings.generated.items()
-        if is_conditional(models[name])
+        name: report_classes(findings.asked, findings.generated[name].recognised, run.best.info.classes)
+        for name, model in models.items()
+        if model is not None and is_conditional(model)
     }
     best = f"Images of {describe_model(run.best)}: {len(findings.asked)} of seeded noise against as many test images"
     parts = [
@@ -124,7 +128,7 @@ def _score_text(run: FinalRun, findings: Findings) -> str:
             for title, value, direction, error in ROWS
         ),
         "",
-        f"best: {describe_model(run.best)}; baseline: {describe_model(run.baseline)}",
+        f"best: {describe_model(run.best)}; baseline: {run.describe_baseline()}",
         f"real images: {findings.scores['real'].num_images} training images in the place of generated ones.",
         f"Half of the training images ({findings.floor_num_images}) against the test images: Frechet distance "
         f"{findings.floor:.3f}.",

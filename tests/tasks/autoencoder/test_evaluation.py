@@ -1,5 +1,6 @@
 """The final evaluation of autoencoder studies, on a run of three trained trials: errors, curve, probe, figures."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -145,6 +146,19 @@ def test_a_variational_autoencoder_shows_its_prior_and_its_parts_of_the_elbo(run
     assert results["kl"] > 0
     assert results["negative_elbo"] > results["kl"]
     assert f"{results['negative_elbo']:.5f}" in (run.folder / "reconstruction_report.txt").read_text()
+
+
+def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(run_of):
+    whole = run_of(1, 0)
+    histories = {name: rows for name, rows in whole.histories.items() if name == "trial 1"}
+    run = dataclasses.replace(whole, baseline=None, baseline_failure="out of memory", histories=histories)
+    results = evaluate(run)
+    assert results["baseline"] is None
+    assert results["lift"] == {"text": "the baseline failed, so that no lift is stated: out of memory"}
+    assert "(baseline failed) with a code" in results["headline"]
+    text = (run.folder / "reconstruction_report.txt").read_text()
+    assert results["lift"]["text"] in text
+    assert "the best trial is the baseline" not in text
 
 
 def test_the_best_of_a_size_is_the_lowest_validation_error_of_any_trial(run_of):

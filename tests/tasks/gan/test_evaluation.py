@@ -1,5 +1,6 @@
 """The final evaluation of GAN studies on tiny real generators: reports, figures, conditional extras, copies found."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,20 @@ def test_a_baseline_that_is_the_best_has_no_lift(data, tmp_path):
     assert results["train_on_synthetic"] is None
     assert not (run.folder / "confusion_matrix.png").exists()
     assert "asked for" not in (run.folder / "generation_report.txt").read_text()
+
+
+def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(data, tmp_path):
+    whole = make_run(data, tmp_path, make_model(data, 3, conditional=True), make_model(data, 0))
+    histories = {name: rows for name, rows in whole.histories.items() if name.startswith("best")}
+    run = dataclasses.replace(whole, baseline=None, baseline_failure="out of memory", histories=histories)
+    results = evaluate(run)
+    assert results["baseline"] is None
+    assert results["lift"] == {"text": "the baseline failed, so that no lift is stated: out of memory"}
+    assert "(baseline failed, real images" in results["headline"]
+    text = (run.folder / "generation_report.txt").read_text()
+    assert results["lift"]["text"] in text
+    assert "baseline: failed: out of memory" in text
+    assert "the best trial is the baseline" not in text
 
 
 def test_generated_images_are_the_same_one_by_one_and_judged_as_8_bit_images(data):
