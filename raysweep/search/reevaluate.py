@@ -44,13 +44,13 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
             reason="evaluated again",
             num_threads=os.cpu_count() or 1,
             data_root=data_root,
-            baseline_failure=_find_baseline_failure(results),
+            baseline_failure=find_baseline_failure(results),
         )
         save_results(run_folder, dataclasses.replace(results, test=test))
     return test
 
 
-def _find_baseline_failure(results: Results) -> str | None:
+def find_baseline_failure(results: Results) -> str | None:
     """Finds why a run has no baseline. Files from before this was stored know how trial 0 of the search ended."""
     baseline, finalists = results.baseline, results.finalists
     if results.test.baseline_failure is not None:
