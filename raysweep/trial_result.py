@@ -7,6 +7,10 @@ BASELINE = 0
 """Number of the trial that runs the study's own configuration."""
 
 
+Params = dict[str, Any]
+"""A point of a search space: dotted names of fields to values, which are of as many types as fields are."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
     """Says how a trial ended."""
@@ -16,7 +20,7 @@ class TrialResult:
     value: float | None
     """The best objective of its epochs; none when no epoch finished."""
     best_epoch: int | None
-    params: dict[str, Any]
+    params: Params
     duration_s: float
     """Wall time in the session that ended it."""
     second_value: float | None = None

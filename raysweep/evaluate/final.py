@@ -63,14 +63,8 @@ def evaluate_final(
             note=note,
         )
     )
-    return TestFigures.from_json(
-        {
-            **figures,
-            "baseline_failure": baseline_failure,
-            "openings": opening,
-            "synthetic": best.info.synthetic,
-        }
-    )
+    facts = {"baseline_failure": baseline_failure, "openings": opening, "synthetic": best.info.synthetic}
+    return TestFigures.from_json({**figures, **facts})
 
 
 def load_baseline(run_folder: RunFolder, best: StoredModel, device: torch.device) -> StoredModel | None:

@@ -26,7 +26,7 @@ class TestFigures:
     baseline: Mapping[str, Any] | None = None
     """The baseline's own scores, named as the best model's; a mapping, as each task has others. None: it failed."""
     baseline_failure: str | None = None
-    """Why the baseline has no scores; none: it has."""
+    """Why there is no baseline; none: there is one."""
     openings: int = 1
     """How often the test split of this run has been opened."""
     synthetic: bool = False

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.connection import list_potential_nodes
@@ -19,6 +18,7 @@ from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.train.trial import TrialSpec
+from raysweep.trial_result import Params
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ def launch_trials(
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch, quiet_tune():
         scratch = Path(local_scratch) if len(list_potential_nodes()) == 1 else context.folder.scratch
 
-        def build_spec(number: int, params: dict[str, Any], num_reported: int) -> TrialSpec:
+        def build_spec(number: int, params: Params, num_reported: int) -> TrialSpec:
             spec = TrialSpec(
                 number=number,
                 config=strategy.trial_config(number, params),

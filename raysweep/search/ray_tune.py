@@ -21,7 +21,7 @@ from raysweep.search.observer import Observer
 from raysweep.search.strategy.strategy import MAX_RETRIES, Strategy
 from raysweep.train.report import EpochReport, TrialFailure, TrialReport, unpack_report
 from raysweep.train.trial import TrialSpec, run_trial
-from raysweep.trial_result import TrialResult
+from raysweep.trial_result import Params, TrialResult
 
 
 @dataclass(kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class _Attempt:
     """Tracks a trial as one Ray Tune trial runs it: from its start, or from the checkpoint of an earlier attempt."""
 
     number: int
-    params: dict[str, Any]
+    params: Params
     spec: TrialSpec
     nodes: Addresses
     """Of the cluster as it began."""
@@ -44,7 +44,7 @@ class SearchDriver:
     def __init__(
         self,
         strategy: Strategy,
-        make_spec: Callable[[int, dict[str, Any], int], TrialSpec],
+        make_spec: Callable[[int, Params, int], TrialSpec],
         observers: Sequence[Observer],
         deadline: float | None,
         watch: NodeWatch,

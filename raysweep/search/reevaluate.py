@@ -44,17 +44,17 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
             reason="evaluated again",
             num_threads=os.cpu_count() or 1,
             data_root=data_root,
-            baseline_failure=_find_baseline_failure(results),
+            baseline_failure=find_baseline_failure(results),
         )
         save_results(run_folder, dataclasses.replace(results, test=test))
     return test
 
 
-def _find_baseline_failure(results: Results) -> str | None:
-    """Says why a run has no baseline. Files from before this was stored know how trial 0 of the search ended."""
+def find_baseline_failure(results: Results) -> str | None:
+    """Finds why a run has no baseline. Files from before this was stored know how trial 0 of the search ended."""
+    baseline, finalists = results.baseline, results.finalists
     if results.test.baseline_failure is not None:
         return results.test.baseline_failure
-    baseline, finalists = results.baseline, results.finalists
-    if baseline is None or baseline.state != "FAIL" or (finalists is not None and finalists.winner is not None):
+    if baseline is None or baseline.state != "FAIL" or (finalists and finalists.winner is not None):
         return None
     return baseline.error or "it has no complete trial"

@@ -14,7 +14,7 @@ from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
-from raysweep.trial_result import TrialResult
+from raysweep.trial_result import Params, TrialResult
 
 SCHEMA_VERSION = 1
 """Of results.json; files without one are from before there were versions, and have the keys of version 1."""
@@ -26,8 +26,7 @@ class FinalistRecord:
 
     trial: int
     """Its number in the search."""
-    params: dict[str, Any]
-    """The point; its values are of any type that a space has."""
+    params: Params
     search_value: float | None
     """Its objective in the search; none: it did not complete there."""
     trainings: tuple[int, ...]

@@ -76,23 +76,21 @@ def run_study(study: Study, options: RunOptions) -> Outcome:
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             return Outcome(results=found)
-        request, concurrency = size_trials(study, options)
-        data, test_folder = prepare_data(study, options)
+        context, test_folder = _prepare(study, options)
         if record is not None:
-            check_digest(record, study.data.source, data.info.digest)
+            check_digest(record, study.data.source, context.data.info.digest)
         elif not folder.path.exists():
             create_run(folder, stack)
-        save_record(folder, _describe_study(study, data, identity))
-        context = SearchContext(study=study, data=data, request=request, concurrency=concurrency, folder=folder)
-        tracker = _build_tracker(study, options, data, identity)
+        save_record(folder, _describe_study(context, identity))
+        tracker = _build_tracker(context, options, identity)
         strategy = open_strategy(study, folder, identity)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
         _search(context, strategy, [tracker, retention, *build_observers(factories, folder, study)])
         trials = _take_results(study, folder, strategy)
         finalists = _retrain_finalists(context, identity, trials, tracker, factories)
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
-        asked = identity.overrides
         failure = explain_baseline_failure(trials, finalists, study.objective)
+        asked = identity.overrides
         results = Results(
             study=study.name,
             objective=study.objective,
@@ -104,7 +102,7 @@ def run_study(study: Study, options: RunOptions) -> Outcome:
             baseline=next((trial for trial in trials if trial.number == BASELINE), None),
             finalists=summarise_finalists(finalists, study.objective, asked.finalists, asked.seeds),
             test=_evaluate(context, test_folder, options.data_root, failure),
-            data=data.info,
+            data=context.data.info,
             machine=Machine.describe(list_nodes()),
             duration_s=round(time.monotonic() - began, 3),
         )
@@ -143,19 +141,28 @@ def prepare_data(study: Study, options: RunOptions) -> tuple[PreparedData, Path]
     return data, test_folder
 
 
-def _describe_study(study: Study, data: PreparedData, identity: Identity) -> StudyRecord:
+def _prepare(study: Study, options: RunOptions) -> tuple[SearchContext, Path]:
+    """Prepares what all trials need, and returns it and the folder of the test split."""
+    request, concurrency = size_trials(study, options)
+    data, test_folder = prepare_data(study, options)
+    context = SearchContext(study=study, data=data, request=request, concurrency=concurrency, folder=options.run_folder)
+    return context, test_folder
+
+
+def _describe_study(context: SearchContext, identity: Identity) -> StudyRecord:
     versions = {"raysweep": __version__, "python": platform.python_version(), "torch": torch.__version__}
     versions |= {name: version(name) for name in ("ray", "optuna")}
-    return StudyRecord(study=study.to_json(), identity=identity, data_digest=data.info.digest, versions=versions)
+    digest = context.data.info.digest
+    return StudyRecord(study=context.study.to_json(), identity=identity, data_digest=digest, versions=versions)
 
 
-def _build_tracker(study: Study, options: RunOptions, data: PreparedData, identity: Identity) -> Tracker:
+def _build_tracker(context: SearchContext, options: RunOptions, identity: Identity) -> Tracker:
     return Tracker(
         options.wandb or default_mode(),
         run_folder=options.run_folder,
         run_id=identity.run_id,
         group=options.name,
-        tags=[study.name, *(["synthetic"] if data.info.synthetic else [])],
+        tags=[context.study.name, *(["synthetic"] if context.data.info.synthetic else [])],
     )
 
 

@@ -35,9 +35,11 @@ class TrialFailure:
 
 
 TrialReport = EpochReport | TrialFailure
+Message = dict[str, Any]
+"""The dict that Ray asks for; it adds values of its own, of any type."""
 
 
-def pack_report(report: TrialReport) -> dict[str, Any]:
+def pack_report(report: TrialReport) -> Message:
     """Wraps a report in the dict that Ray Tune and Ray Train ask for.
 
     It is pickled: what only hands it on, such as Ray Train's controller, would have to import torch and all of

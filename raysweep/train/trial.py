@@ -30,7 +30,7 @@ from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
-from raysweep.train.report import EpochReport, TrialFailure, pack_report
+from raysweep.train.report import EpochReport, Message, TrialFailure, pack_report
 from raysweep.train.usage import UsageRecorder
 
 
@@ -172,19 +172,19 @@ class _PassOn(ray.train.UserCallback):
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+    def after_report(self, run_context: Any, metrics: list[Message], checkpoint: Any) -> None:
         """Sends rank 0's report; the controller calls it when all workers have reported an epoch."""
         self.send(metrics[0])
 
-    def send(self, message: dict[str, Any] | None) -> None:
+    def send(self, message: Message | None) -> None:
         """Sends a message without waiting until it is taken; none: no more will come."""
         with Client(self.address) as connection:
             connection.send(message)
 
 
-def _receive(listener: Listener) -> dict[str, Any] | None:
+def _receive(listener: Listener) -> Message | None:
     with listener.accept() as connection:
-        message: dict[str, Any] | None = connection.recv()
+        message: Message | None = connection.recv()
     return message
 
 

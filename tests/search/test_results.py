@@ -13,6 +13,7 @@ import pytest
 from raysweep.errors import UsageError
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
+from raysweep.search.reevaluate import find_baseline_failure
 from raysweep.search.results import SCHEMA_VERSION, Results, load_results, save_results
 
 
@@ -94,7 +95,8 @@ def test_an_old_file_is_read_and_its_keys_are_written_again(tmp_path, changes):
     folder.results.write_text(json.dumps(old))
     results = load_results(folder)
     save_results(folder, results)
-    assert json.loads(folder.results.read_text()) == {"schema_version": SCHEMA_VERSION, **old}
+    new = {"schema_version": SCHEMA_VERSION, "test": {**OLD["test"], "baseline_failure": None}}
+    assert json.loads(folder.results.read_text()) == {**old, **new}
     assert load_results(folder) == results
 
 
@@ -118,6 +120,24 @@ def test_figures_of_the_task_are_read_like_the_common_ones():
         _ = figures.mse
     for same in (pickle.loads(pickle.dumps(figures)), copy.deepcopy(figures), TestFigures.from_json(figures.to_json())):
         assert same == figures
+
+
+FAILED_BASELINE = old_trial(0, None, state="FAIL", error="train/loss is nan")
+
+
+@pytest.mark.parametrize(
+    ("changes", "failure"),
+    [
+        ({}, None),
+        ({"baseline": FAILED_BASELINE}, "train/loss is nan"),
+        ({"baseline": {**FAILED_BASELINE, "error": None}}, "it has no complete trial"),
+        ({"baseline": FAILED_BASELINE, "finalists": {**FINALISTS, "winner": 1}}, None),
+        ({"test": {**OLD["test"], "baseline": None, "baseline_failure": "of its seeds"}}, "of its seeds"),
+    ],
+)
+def test_why_an_old_run_has_no_baseline_is_found(changes, failure):
+    """Beside a winner of the finalists the baseline is the best of its seeds, however trial 0 ended."""
+    assert find_baseline_failure(Results.from_json({**OLD, **changes})) == failure
 
 
 @pytest.mark.parametrize(

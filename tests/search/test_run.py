@@ -222,21 +222,20 @@ def test_a_baseline_that_failed_is_said_everywhere_and_nothing_stands_in_for_it(
         budget=Budget(trials=2),
     )
     options = RunOptions(storage=tmp_path, name="failed", wandb="offline")
-    outcome = run_study(study, options)
-    results = outcome.results
+    results, run_folder = run_study(study, options).results, options.run_folder
     assert [trial.state for trial in results.trials] == ["FAIL", "COMPLETE"]
     cause, test = results.trials[0].error, results.test
     assert test.baseline is None
     assert test.baseline_failure == cause
     assert test.lift == {"text": f"the baseline failed, so that no lift is stated: {cause}"}
-    printed = describe_results(results, options.run_folder)
-    report = (options.run_folder.test / "classification_report.txt").read_text()
+    printed = describe_results(results, run_folder)
+    report = (run_folder.test / "classification_report.txt").read_text()
     for text in (printed, report):
         assert f"no lift is stated: {cause}" in text
         assert "the best trial is the baseline" not in text
     assert "baseline: failed" in printed
-    assert cause in (options.run_folder.test / "baseline_classification_report.txt").read_text()
-    again = reevaluate(options.run_folder, None)
+    assert cause in (run_folder.test / "baseline_classification_report.txt").read_text()
+    again = reevaluate(run_folder, None)
     assert (again.baseline, again.baseline_failure, again.lift) == (None, cause, test.lift)
 
 

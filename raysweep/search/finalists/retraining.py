@@ -7,7 +7,6 @@ asked for with other finalists or another number of seeds, it keeps what has end
 import dataclasses
 import shutil
 from collections.abc import Sequence
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -20,7 +19,7 @@ from raysweep.search.session.identity import Identity
 from raysweep.search.session.storage import has_study, open_storage
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
-from raysweep.trial_result import TrialResult
+from raysweep.trial_result import Params, TrialResult
 
 STUDY_SUFFIX = "-finalists"
 """Follows the name of the search's Optuna study in that of the retraining's."""
@@ -37,7 +36,7 @@ class Retraining(Strategy):
         super().__init__(study, optuna_study)
         self.chosen = chosen
 
-    def trial_config(self, number: int, params: dict[str, Any]) -> TrialConfig:
+    def trial_config(self, number: int, params: Params) -> TrialConfig:
         """Returns the configuration with a seed that no other has, and no trial of the search."""
         seed = self._running[number].user_attrs[SEED]
         return self.study.trial_config(params, f"{point_key(params)}/{seed}")

@@ -90,12 +90,12 @@ def explain_baseline_failure(
 
     Beside a winner of the finalists the baseline is the best of its seeds, else trial 0 of the search.
     """
-    trials = [result for result in results if result.number == BASELINE]
+    ends = [result for result in results if result.number == BASELINE]
     if find_winner(finalists, objective) is not None:
-        trials = list(finalists[0].trainings)
-    if any(trial.state == "COMPLETE" for trial in trials):
+        ends = list(finalists[0].trainings)
+    if any(end.state == "COMPLETE" for end in ends):
         return None
-    return next((trial.error for trial in trials if trial.error), "it has no complete trial")
+    return next((end.error for end in ends if end.error), "it has no complete trial")
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

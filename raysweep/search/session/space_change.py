@@ -18,7 +18,7 @@ from raysweep.config import TrialConfig
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.study import Study
-from raysweep.trial_result import BASELINE
+from raysweep.trial_result import BASELINE, Params
 
 
 def change_space(study: Study, storage: BaseStorage, study_name: str, run_folder: RunFolder) -> str:
@@ -68,7 +68,7 @@ def _take_over(study: Study, trial: FrozenTrial, run_folder: RunFolder) -> Froze
     return taken
 
 
-def find_point(study: Study, config: TrialConfig) -> dict[str, Any] | None:
+def find_point(study: Study, config: TrialConfig) -> Params | None:
     """Finds the point of the study's space at which it would run `config`; none when it never would."""
     parts = {part: getattr(config, part) for part in ("task", "data", "training")}
     values = {f"{part}.{name}": v for part, owner in parts.items() for name, v in fields.list_fields(owner).items()}

@@ -89,8 +89,8 @@ def evaluate_rejection(
 
 def find_digits(data_root: Path | None) -> Path | None:
     """Finds the folder with MNIST's idx files below a data root."""
-    folder = data_root / "mnist" if data_root else None
-    return folder if folder is not None and find_idx_file(folder, DIGIT_IMAGES) else None
+    folders = [data_root / "mnist"] if data_root else []
+    return next((folder for folder in folders if find_idx_file(folder, DIGIT_IMAGES)), None)
 
 
 def measure_separation(real: torch.Tensor, outliers: torch.Tensor) -> dict[str, float]:
