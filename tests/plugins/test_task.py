@@ -15,6 +15,7 @@ from raysweep.catalogue import load_study
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.registry import load_object
+from raysweep.run_folder import TrialFolder
 from raysweep.train.loop import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,7 @@ def test_it_learns_and_goes_on_from_its_checkpoint(file: Path, data: PreparedDat
     assert whole.history[-1]["train/loss"] < 0.5 * whole.history[0]["train/loss"]
     for epochs in (2, 4):
         config = make_config(file, epochs=epochs)
-        parts = fit(config, data, LOSS, report=lambda report: None, folder=tmp_path / "trial", resume=True)
+        parts = fit(config, data, LOSS, report=lambda report: None, folder=TrialFolder(tmp_path / "trial"), resume=True)
     losses = [[(row["train/loss"], row["val/loss"]) for row in state.history] for state in (whole, parts)]
     assert losses[0] == losses[1]
 
