@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from raysweep.catalogue import load_study
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.registry import load_object
+from raysweep.run_folder import TrialFolder
 from raysweep.train.loop import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +66,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def data(tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable) -> PreparedData:
+def data(tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable[..., Any]) -> PreparedData:
     splits = {"train": draw_squares(64, 1), "val": draw_squares(24, 2)}
     return save_prepared(tmp_path / "data", splits, "abcd")
 
@@ -97,7 +99,7 @@ def test_it_learns_and_goes_on_from_its_checkpoint(file: Path, data: PreparedDat
     assert whole.history[-1]["train/loss"] < 0.5 * whole.history[0]["train/loss"]
     for epochs in (2, 4):
         config = make_config(file, epochs=epochs)
-        parts = fit(config, data, LOSS, report=lambda report: None, folder=tmp_path / "trial", resume=True)
+        parts = fit(config, data, LOSS, report=lambda report: None, folder=TrialFolder(tmp_path / "trial"), resume=True)
     losses = [[(row["train/loss"], row["val/loss"]) for row in state.history] for state in (whole, parts)]
     assert losses[0] == losses[1]
 
