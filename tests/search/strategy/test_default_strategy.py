@@ -158,15 +158,14 @@ def test_parallel_proposals_differ(study: Study) -> None:
 
 def test_failed_trials_and_odd_values_are_no_trouble(study: Study) -> None:
     strategy = Strategy(study, open_study(study))
+    ends: list[tuple[Any, float | None]] = [("FAIL", None), ("COMPLETE", 0.5), ("PRUNED", 0.5)]
     for index in range(20):
         number, params = propose(strategy)
         assert set(params) == set(study.space_at(params))
         value = [math.inf, -math.inf, 1e30, 0.5, 0.5][index % 5]
         for epoch in range(1, 5):
             strategy.report(number, epoch, value)
-        ended = [("FAIL", None), ("COMPLETE", 0.5), ("PRUNED", 0.5)][index % 3]
-        state: Any = ended[0]
-        kept = ended[1]
+        state, kept = ends[index % 3]
         strategy.tell(TrialResult(number=number, state=state, value=kept, best_epoch=1, params=params, duration_s=1.0))
 
 
