@@ -50,7 +50,7 @@ def test_points_are_tried_first_and_count_as_trials(study: Study, tmp_path: Path
     points = tuple({"training.epochs": epochs} for epochs in (4, 5, 6))
     study = dataclasses.replace(study, points=points, budget=Budget(trials=3))
     strategy = open_strategy(study, tmp_path)
-    proposals = [propose(strategy) for _ in range(4)]
+    proposals = [strategy.propose() for _ in range(4)]
     assert proposals == [*enumerate(study.starting_points[:3]), None]
 
 
