@@ -8,7 +8,7 @@ Each public name is imported from its module when it is first asked for: `import
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from raysweep.api import Run as Run
@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     from raysweep.config import AugmentationConfig as AugmentationConfig
     from raysweep.config import Budget as Budget
     from raysweep.config import DataConfig as DataConfig
+    from raysweep.config import Metric as Metric
     from raysweep.config import Objective as Objective
     from raysweep.config import TaskConfig as TaskConfig
     from raysweep.config import TrainingConfig as TrainingConfig
+    from raysweep.data.batches import Batch as Batch
     from raysweep.data.records import Source as Source
     from raysweep.errors import DataError as DataError
     from raysweep.errors import RaysweepError as RaysweepError
     from raysweep.errors import StudyFailedError as StudyFailedError
     from raysweep.errors import TrialError as TrialError
     from raysweep.errors import UsageError as UsageError
+    from raysweep.evaluate.final_run import FinalRun as FinalRun
     from raysweep.search.observer import Observer as Observer
     from raysweep.study import Study as Study
     from raysweep.study import When as When
@@ -34,19 +37,31 @@ if TYPE_CHECKING:
     from raysweep.tasks.classification.config import ClassificationConfig as ClassificationConfig
     from raysweep.tasks.gan.config import GanConfig as GanConfig
     from raysweep.tasks.gan.noise import NoiseSchedule as NoiseSchedule
+    from raysweep.train.state import TrainState as TrainState
     from raysweep.train.task import Task as Task
 
 _NAMES = {
     "raysweep.api": ("Run", "load_run", "plan", "tune"),
-    "raysweep.config": ("AugmentationConfig", "Budget", "DataConfig", "Objective", "TaskConfig", "TrainingConfig"),
+    "raysweep.config": (
+        "AugmentationConfig",
+        "Budget",
+        "DataConfig",
+        "Metric",
+        "Objective",
+        "TaskConfig",
+        "TrainingConfig",
+    ),
+    "raysweep.data.batches": ("Batch",),
     "raysweep.data.records": ("Source",),
     "raysweep.errors": ("DataError", "RaysweepError", "StudyFailedError", "TrialError", "UsageError"),
+    "raysweep.evaluate.final_run": ("FinalRun",),
     "raysweep.search.observer": ("Observer",),
     "raysweep.study": ("Study", "When"),
     "raysweep.tasks.autoencoder.config": ("AutoencoderConfig",),
     "raysweep.tasks.classification.config": ("ClassificationConfig",),
     "raysweep.tasks.gan.config": ("GanConfig",),
     "raysweep.tasks.gan.noise": ("NoiseSchedule",),
+    "raysweep.train.state": ("TrainState",),
     "raysweep.train.task": ("Task",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

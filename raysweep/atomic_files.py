@@ -41,7 +41,7 @@ def write_json_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of one JSON object a line; empty when there is no such file."""
+    """Returns the objects in a file of one JSON object a line; empty when there is no such file."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -10,7 +10,7 @@ from raysweep.study import Study
 
 
 def study_folders() -> list[Path]:
-    """Where studies are looked for: ./search_spaces, then the studies installed with the package."""
+    """Lists the folders of studies: ./search_spaces, then the studies installed with the package."""
     folders = [Path.cwd() / "search_spaces"]
     installed = importlib.util.find_spec("search_spaces")
     folders += [Path(folder) for folder in (installed and installed.submodule_search_locations) or ()]
@@ -18,7 +18,7 @@ def study_folders() -> list[Path]:
 
 
 def list_studies() -> dict[str, Path]:
-    """The file of each study that can be named, by name."""
+    """Returns the file of each study that can be named, by name."""
     found: dict[str, Path] = {}
     for folder in study_folders():
         for path in sorted(folder.glob("*.py")):
@@ -28,7 +28,7 @@ def list_studies() -> dict[str, Path]:
 
 
 def load_study(name: str) -> Study:
-    """The study in the file `name`, or the one that `name` names.
+    """Returns the study in the file `name`, or the one that `name` names.
 
     Raises:
         UsageError: there is no such study, or its file is not a valid one.

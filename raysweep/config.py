@@ -207,7 +207,7 @@ class TrialConfig:
         return TrialConfig.from_json, (self.to_json(),)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` takes them back."""
+        """Returns plain JSON values; `from_json` takes them back."""
         return {
             "task": {"kind": describe_reference(TASKS, type(self.task), self.task.kind), **fields.to_json(self.task)},
             "data": fields.to_json(self.data),
@@ -217,7 +217,7 @@ class TrialConfig:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "TrialConfig":
-        """The configuration stored by `to_json`.
+        """Returns the configuration stored by `to_json`.
 
         Raises:
             UsageError: the values are not a valid configuration.
@@ -247,7 +247,7 @@ class Objective:
 
     @staticmethod
     def parse(text: str) -> "Objective":
-        """The objective that METRIC:DIRECTION names; a cost of the model needs no direction.
+        """Returns the objective that METRIC:DIRECTION names; a cost of the model needs no direction.
 
         Raises:
             ValueError: it is none.
@@ -259,14 +259,14 @@ class Objective:
         return Objective(metric=metric, direction=direction)  # type: ignore[arg-type]
 
     def is_better(self, value: float, other: float | None) -> bool:
-        """Whether `value` beats `other`; anything beats None."""
+        """Tells whether `value` beats `other`; anything beats None."""
         if other is None:
             return True
         return value > other if self.direction == "maximize" else value < other
 
 
 def format_value(value: float) -> str:
-    """An objective for a person: four decimals, three digits of a small one, none after the point of a large one."""
+    """Formats an objective: four decimals, three digits of a small one, none after the point of a large one."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"

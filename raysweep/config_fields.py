@@ -17,7 +17,7 @@ _adapter: Callable[[Any], pydantic.TypeAdapter[Any]] = functools.cache(pydantic.
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that does not exist: the closest ones first, then all that are known."""
+    """Returns the message for a name that does not exist: the closest ones first, then all that are known."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
@@ -25,7 +25,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def list_fields(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Each leaf field of a nested dataclass instance under its dotted name."""
+    """Returns each leaf field of a nested dataclass instance under its dotted name."""
     leaves: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -35,14 +35,14 @@ def list_fields(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def replace_field(config: T, name: str, value: Any) -> T:
-    """A copy of the nested dataclass with one dotted field replaced; validation runs again."""
+    """Returns a copy of the nested dataclass with one dotted field replaced; validation runs again."""
     first, _, rest = name.partition(".")
     new = replace_field(getattr(config, first), rest, value) if rest else value
     return dataclasses.replace(config, **{first: new})  # type: ignore[type-var]
 
 
 def replace_fields(config: T, values: Mapping[str, Any]) -> T:
-    """A copy with several dotted fields replaced at once, so that only the whole has to be valid."""
+    """Returns a copy with several dotted fields replaced at once, so that only the whole has to be valid."""
     nested: dict[str, Any] = {}
     for name, value in values.items():
         first, _, rest = name.partition(".")
@@ -62,7 +62,7 @@ def replace_fields(config: T, values: Mapping[str, Any]) -> T:
 
 
 def parse_field(config: Any, name: str, text: str) -> Any:
-    """The value of `text` in the type of the dotted field `name`.
+    """Returns the value of `text` in the type of the dotted field `name`.
 
     Raises:
         UsageError: there is no such field, or the text is not of its type.
@@ -83,12 +83,12 @@ def parse_field(config: Any, name: str, text: str) -> Any:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """The dataclass as plain JSON values."""
+    """Returns the dataclass as plain JSON values."""
     return typing.cast(dict[str, Any], _adapter(type(config)).dump_python(config, mode="json"))
 
 
 def from_json(kind: type[T], values: Mapping[str, Any]) -> T:
-    """The dataclass `kind` built from plain JSON values, validated.
+    """Returns the dataclass `kind` built from plain JSON values, validated.
 
     Raises:
         UsageError: a field is missing or out of its range.

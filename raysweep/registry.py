@@ -23,7 +23,7 @@ class Registry:
     """
 
     def __init__(self, group: str, what: str, built_in: Mapping[str, str]) -> None:
-        """`group`: of the entry points; `what`: one of the objects in messages; `built_in`: name -> reference."""
+        """Takes the `group` of the entry points, `what` an object is called in messages, and name -> reference."""
         self.group = group
         self.what = what
         self.built_in = dict(built_in)

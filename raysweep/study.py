@@ -40,7 +40,7 @@ class When:
     space: Distributions
 
     def holds(self, params: Mapping[str, Any]) -> bool:
-        """Whether these choices exist at the point `params`."""
+        """Tells whether these choices exist at the point `params`."""
         values = (self.values,) if isinstance(self.values, str) else self.values
         return params.get(self.key) in values
 
@@ -103,7 +103,7 @@ class Study:
             )
 
     def fields(self) -> dict[str, Any]:
-        """Every field that a space or `--set` can name, dotted, with the baseline's value."""
+        """Returns every field that a space or `--set` can name, dotted, with the baseline's value."""
         return {
             f"{part}.{name}": value
             for part in ("task", "data", "training")
@@ -111,13 +111,13 @@ class Study:
         }
 
     def all_distributions(self) -> Iterator[tuple[str, BaseDistribution]]:
-        """Every key of the space, conditional ones included."""
+        """Yields every key of the space, conditional ones included."""
         yield from self.space.items()
         for condition in self.conditions:
             yield from condition.space.items()
 
     def space_at(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-        """The choices that exist at the point `params`."""
+        """Returns the choices that exist at the point `params`."""
         space = dict(self.space)
         for condition in self.conditions:
             if condition.holds(params):
@@ -136,12 +136,12 @@ class Study:
         return [point for index, point in enumerate(points) if point not in points[:index]]
 
     def _point(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The study's own values with some changed, where the space has a choice."""
+        """Returns the study's own values with some changed, where the space has a choice."""
         values = {**self.fields(), **changes}
         return {key: values[key] for key in self.space_at(values)}
 
     def trial_config(self, params: Mapping[str, Any], number: int | str) -> TrialConfig:
-        """The configuration of trial `number` at the point `params`; whatever else names a training gives it a seed."""
+        """Builds the configuration of trial `number` at the point `params`; what names a training gives it a seed."""
         digest = hashlib.sha256(f"{self.seed}/{number}".encode()).digest()
         study = self._with(params)
         return TrialConfig(
@@ -152,7 +152,7 @@ class Study:
         )
 
     def with_settings(self, settings: Iterable[str]) -> "Study":
-        """The study with KEY=VALUE settings applied; a key that is set leaves the search space.
+        """Returns the study with KEY=VALUE settings applied; a key that is set leaves the search space.
 
         Raises:
             UsageError: a setting is not KEY=VALUE, names no field, or has an illegal value.
@@ -193,7 +193,7 @@ class Study:
         return study
 
     def with_max_epochs(self, max_epochs: int) -> "Study":
-        """The study with the range of epochs, and the baseline's, clipped to `max_epochs`."""
+        """Returns the study with the range of epochs, and the baseline's, clipped to `max_epochs`."""
         if max_epochs < 1:
             raise UsageError(f"--max-epochs must be at least 1, got {max_epochs}")
         space = dict(self.space)
@@ -209,7 +209,7 @@ class Study:
         return dataclasses.replace(self, training=training, space=space, points=points)
 
     def to_json(self) -> dict[str, Any]:
-        """The study as resolved, for study.json."""
+        """Returns the study as resolved, for study.json."""
         parts = self.trial_config({}, 0).to_json()
         return {
             "name": self.name,
@@ -232,7 +232,7 @@ class Study:
         }
 
     def _with(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Task, data and training with dotted fields replaced."""
+        """Returns task, data and training with dotted fields replaced."""
         parts: dict[str, dict[str, Any]] = {"task": {}, "data": {}, "training": {}}
         for key, value in params.items():
             part, _, name = key.partition(".")

@@ -27,7 +27,7 @@ FINISH_TIMEOUT_S = 60.0
 
 
 def default_mode() -> Mode:
-    """`online` where a key is known (WANDB_API_KEY or `wandb login`), else `offline`; WANDB_MODE decides first."""
+    """Chooses `online` where a key is known (WANDB_API_KEY or `wandb login`), else `offline`; WANDB_MODE goes first."""
     os.environ.setdefault("WANDB_SILENT", "true")
     chosen = os.environ.get("WANDB_MODE")
     for mode in get_args(Mode):

@@ -58,7 +58,10 @@ def join_outputs(cell: Any) -> str:
 
 def test_the_example_runs_and_shows_the_live_table(folder: Path) -> None:
     notebook = nbformat.read(ROOT / "examples" / "first_search.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=TIMEOUT_S, resources={"metadata": {"path": str(folder)}}).execute()
+    client = NotebookClient(
+        notebook, timeout=TIMEOUT_S, startup_timeout=TIMEOUT_S, resources={"metadata": {"path": str(folder)}}
+    )
+    client.execute()
     first, figures, trials, extended, predicted, parameters = (
         join_outputs(cell) for cell in notebook.cells if cell.cell_type == "code"
     )
@@ -72,7 +75,7 @@ def test_the_example_runs_and_shows_the_live_table(folder: Path) -> None:
 
 @pytest.fixture
 def kernel(folder: Path) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
-    manager, client = start_new_kernel(cwd=str(folder))
+    manager, client = start_new_kernel(startup_timeout=TIMEOUT_S, cwd=str(folder))
     yield manager, client
     client.stop_channels()
     manager.shutdown_kernel()

@@ -17,20 +17,25 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = """
 AugmentationConfig(strength=, random_crop=, rotation_degrees=, horizontal_flip=, brightness=, contrast=)
 AutoencoderConfig(variant=, bottleneck=, latent_size=, width=, dropout=, batch_norm=, loss=, noise_std=, beta=,
-    kl_warmup_epochs=, optimizer=, learning_rate=, weight_decay=, schedule=): check_available, comparison_group,
-    evaluation, kind, prepare, reported_metrics, task
+    kl_warmup_epochs=, optimizer=, learning_rate=, weight_decay=, schedule=): advice_on_divergence, check_available,
+    comparison_group, evaluation, kind, metrics, prepare, reported_metrics, task
+Batch(images, labels, indices, weight=)
 Budget(trials=, time_s=, target=)
 ClassificationConfig(model=, pretrained=, head=, dropout=, batch_norm=, label_smoothing=, optimizer=,
     learning_rate=, backbone_factor=, momentum=, weight_decay=, schedule=, warmup_epochs=, gradient_clip_norm=,
-    ema_decay=, freeze_batch_norm=): check_available, comparison_group, evaluation, kind, prepare, reported_metrics,
-    task
+    ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, comparison_group, evaluation, kind,
+    metrics, prepare, reported_metrics, task
 DataConfig(source=, image_size=, cache_size=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
+FinalRun(best, baseline, baseline_failure=, test, data, run_folder, folder, data_root, histories, note):
+    describe_baseline, explain_no_lift, rival
 GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dropout=, loss=, real_label=,
     weight_clip=, gradient_penalty=, discriminator_steps=, generator_learning_rate=, discriminator_learning_rate=,
     beta1=, noise=, augmentation=, ema_decay=, num_eval_images=, grace_epochs=, failing_epochs=, min_coverage=,
-    max_accuracy=): check_available, comparison_group, evaluation, kind, prepare, reported_metrics, task
+    max_accuracy=): advice_on_divergence, check_available, comparison_group, evaluation, kind, metrics, prepare,
+    reported_metrics, task
+Metric(name, direction, meaning, live=)
 NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
 Observer(): epoch_ended, trial_ended, trial_started
@@ -41,8 +46,12 @@ Study(name, task, data, training, space, conditions=, points=, objective, second
     all_distributions, baseline, fields, objectives, space_at, starting_points, to_json, trial_config,
     with_max_epochs, with_settings
 StudyFailedError(RaysweepError)
-Task(): end_epoch, eval_step, init_state, load_modules, sample, train_step, use
-TaskConfig(): check_available, comparison_group, prepare, reported_metrics
+Task(): build_optimizers, build_schedule, build_schedules, compute_loss, compute_metrics, count, ema_decay,
+    end_epoch, eval_step, evaluate, find_failure, forward, gradient_clip_norm, infer, init_modules, init_state,
+    is_wrapped, load_modules, main_module, num_eval_images, optimize, sample, train_step
+TaskConfig(): advice_on_divergence, check_available, comparison_group, metrics, prepare, reported_metrics
+TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
+    epochs_since_best=, cause=, history=): best_modules, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, eval_batch_size=)
 TrialError(RaysweepError)
 UsageError(RaysweepError)

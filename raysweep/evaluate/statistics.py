@@ -34,7 +34,7 @@ class Lift:
 
     @staticmethod
     def from_resamples(difference: float, resampled: NDArray[np.float64], confidence: float, num_images: int) -> "Lift":
-        """The lift with the central `confidence` share of the resampled differences (R,) as its interval."""
+        """Returns the lift with the central `confidence` share of the resampled differences (R,) as its interval."""
         tail = (1.0 - confidence) / 2.0
         low, high = np.quantile(resampled, [tail, 1.0 - tail])
         return Lift(
@@ -69,7 +69,7 @@ def paired_bootstrap(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> Lift:
-    """Return the difference of accuracies with its paired percentile-bootstrap interval.
+    """Returns the difference of accuracies with its paired percentile-bootstrap interval.
 
     Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3: test images are resampled
     with replacement, and the interval is the central `confidence` share of the resampled differences. The
@@ -124,7 +124,7 @@ def bootstrap_mean_difference(
     num_resamples: int = 2_000,
     seed: int = 0,
 ) -> Lift:
-    """Return the difference of two means over the same test images, with its paired percentile-bootstrap interval.
+    """Returns the difference of two means over the same test images, with its paired percentile-bootstrap interval.
 
     As `paired_bootstrap` (Efron & Tibshirani 1993, section 13.3), for a figure that each image has a real value of.
 
@@ -149,7 +149,7 @@ def bootstrap_mean_difference(
 
 
 def describe_lift(lift: Lift, what: str = "accuracy over the baseline", digits: int = 4) -> str:
-    """Return one sentence for the report, which says so when the interval includes zero; `what` is the difference."""
+    """Returns one sentence for the report, which says so when the interval includes zero; `what` is the difference."""
     # "z" keeps a difference that rounds to zero from reading -0.0000.
     sentence = (
         f"{lift.difference:+z.{digits}f} {what} ({100 * lift.confidence:g} % interval "
@@ -161,7 +161,7 @@ def describe_lift(lift: Lift, what: str = "accuracy over the baseline", digits: 
 
 
 def check_confusion_matrix(matrix: NDArray[np.int64], num_classes: int | None = None) -> None:
-    """Check that `matrix` is (C, C) counts, C >= 2, of `num_classes` classes where that is given.
+    """Checks that `matrix` is (C, C) counts, C >= 2, of `num_classes` classes where that is given.
 
     Raises:
         ValueError: if it is not.
@@ -186,7 +186,7 @@ def check_confusion_matrix(matrix: NDArray[np.int64], num_classes: int | None = 
 
 
 def most_confused(matrix: NDArray[np.int64], classes: Sequence[str], *, most: int = 10) -> pd.DataFrame:
-    """Return the most frequent confusions, largest count first; ties in the order of the classes.
+    """Returns the most frequent confusions, largest count first; ties in the order of the classes.
 
     Args:
         matrix: (C, C) int64 counts, rows true, columns predicted.
@@ -220,7 +220,7 @@ def most_confused(matrix: NDArray[np.int64], classes: Sequence[str], *, most: in
 
 
 def report_classes(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> ClassReport:
-    """scikit-learn's classification report, as a text with 4 digits and as a dict.
+    """Returns scikit-learn's classification report, as a text with 4 digits and as a dict.
 
     Args:
         labels: (N,) class numbers.
@@ -235,13 +235,13 @@ def report_classes(labels: NDArray[np.int64], predicted: NDArray[np.int64], clas
 
 
 def describe_confusions(confused: pd.DataFrame) -> str:
-    """What `most_confused` returned, as a paragraph of a report."""
+    """Describes the confusions of `most_confused` in a paragraph of a report."""
     table = confused.to_string(index=False) if len(confused) else "nothing: no image was misclassified"
     return f"Most confused:\n{table}"
 
 
 def mean_class_accuracy(matrix: NDArray[np.int64]) -> float:
-    """Return the mean recall over the classes that have images, in [0, 1] ("balanced accuracy").
+    """Returns the mean recall over the classes that have images, in [0, 1] ("balanced accuracy").
 
     Args:
         matrix: (C, C) int64 counts, rows true, columns predicted.

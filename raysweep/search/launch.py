@@ -1,9 +1,11 @@
 """Launches trials on Ray Tune: those of a search, of finalists and of a probe."""
 
+import contextlib
+import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from raysweep.data.images import PreparedData
 from raysweep.evaluate.stored_model import save_config
 from raysweep.run_folder import SearchFolder
 from raysweep.search.observer import Observer
-from raysweep.search.ray_tune import SearchDriver, quiet_tune, run_trials
+from raysweep.search.ray_tune import SearchDriver, run_trials
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.train.trial import TrialSpec
@@ -81,3 +83,17 @@ def launch_trials(
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def quiet_tune() -> Iterator[None]:
+    """Turns Ray Tune's own messages off: the live table and results.json say it."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray._private", "ray.air")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,10 +1,8 @@
 """Lets Ray Tune execute what the strategy decides, by thin adapters."""
 
-import contextlib
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -242,17 +240,3 @@ def tune_resources(request: Request) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory(
         [{**bundle, "GPU": request.gpus_per_worker} if request.gpus_per_worker else bundle]
     )
-
-
-@contextlib.contextmanager
-def quiet_tune() -> Iterator[None]:
-    """Turns Ray Tune's own messages off: the live table and results.json say it."""
-    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray._private", "ray.air")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

@@ -24,20 +24,20 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of that size in inches, bound to the Agg canvas."""
+    """Returns an empty figure of that size in inches, bound to the Agg canvas."""
     fig = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(fig)
     return fig
 
 
 def shorten(name: str, most: int) -> str:
-    """Return the name with its middle left out where it is longer than `most` characters."""
+    """Returns the name with its middle left out where it is longer than `most` characters."""
     tail = most * 2 // 5
     return name if len(name) <= most else f"{name[: most - tail - 1]}…{name[-tail:]}"
 
 
 def save_figure(fig: Figure, path: Path, *, title: str, subtitle: str = "", note: str = "") -> None:
-    """Put the texts around what was drawn, and write the PNG atomically, grown to hold all of it."""
+    """Puts the texts around what was drawn, and writes the PNG atomically, grown to hold all of it."""
     _put_text(fig, subtitle, above=True, fontsize=9, color=GREY)
     _put_text(fig, title, above=True, fontsize=13, color=INK, fontweight="bold")
     _put_text(fig, note, above=False, fontsize=8, color=GREY)
@@ -49,7 +49,7 @@ def save_figure(fig: Figure, path: Path, *, title: str, subtitle: str = "", note
 
 
 def _put_text(fig: Figure, text: str, *, above: bool, fontsize: float, **style: Any) -> None:
-    """Add a paragraph above or below all that is drawn so far, wrapped to its width."""
+    """Adds a paragraph above or below all that is drawn so far, wrapped to its width."""
     if not text:
         return
     box = _drawn_box(fig)
@@ -61,7 +61,7 @@ def _put_text(fig: Figure, text: str, *, above: bool, fontsize: float, **style: 
 
 
 def put_legend(fig: Figure, handles: Sequence[Line2D]) -> None:
-    """Add a legend below all that is drawn so far, one line each."""
+    """Adds a legend below all that is drawn so far, one line each."""
     fig.draw_without_rendering()  # lays out the panels
     fig.set_layout_engine("none")  # else the next draw makes room for the legend inside the figure
     box = _drawn_box(fig)
@@ -74,7 +74,7 @@ def put_legend(fig: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def _drawn_box(fig: Figure) -> Bbox:
-    """Return the box around all that is drawn so far, in units of the figure; it may reach beyond [0, 1]."""
+    """Returns the box around all that is drawn so far, in units of the figure; it may reach beyond [0, 1]."""
     inches = fig.get_tightbbox()
     width, height = fig.get_size_inches()
     return Bbox.from_extents(inches.x0 / width, inches.y0 / height, inches.x1 / width, inches.y1 / height)

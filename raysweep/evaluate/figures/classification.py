@@ -26,7 +26,7 @@ def save_confusion_matrix(
     note: str = "",
     axes: tuple[str, str] = ("true class", "predicted class"),
 ) -> None:
-    """Save a confusion matrix, coloured by the share of each true class; counts are shown up to 25 classes.
+    """Saves a confusion matrix, coloured by the share of each true class; counts are shown up to 25 classes.
 
     Args:
         path: the PNG file to write, atomically.
@@ -66,7 +66,7 @@ def save_confusion_matrix(
 
 
 def _label_classes(ax: Axes, classes: Sequence[str], axes: tuple[str, str]) -> None:
-    """Write the class names on both axes of a matrix, and draw lines between its cells."""
+    """Writes the class names on both axes of a matrix, and draws lines between its cells."""
     few = len(classes) <= 25
     names = [shorten(name, 26) for name in classes]
     rotation: dict[str, Any] = {"rotation": 90}
@@ -96,7 +96,7 @@ def save_predictions(
     title: str,
     note: str = "",
 ) -> None:
-    """Save up to 16 images in rows of 4, each with its true class, the predicted one and the confidence.
+    """Saves up to 16 images in rows of 4, each with its true class, the predicted one and the confidence.
 
     Args:
         path: the PNG file to write, atomically.

@@ -27,7 +27,7 @@ def save_curves(
     note: str = "",
     direction: Literal["maximize", "minimize"] = "maximize",
 ) -> None:
-    """Save the losses and metrics of some trials over epochs, with each trial's best epoch marked.
+    """Saves the losses and metrics of some trials over epochs, with each trial's best epoch marked.
 
     Training is dashed and validation solid. A trial's best epoch is by `metrics[0]`. Trials whose histories
     are equal are drawn once, under both names.
@@ -95,7 +95,7 @@ def _check_histories(histories: Mapping[str, History], metrics: Sequence[str]) -
 
 
 def _merge_equal(histories: Mapping[str, History]) -> dict[str, History]:
-    """Return the histories by name, those with the same rows under one joint name."""
+    """Returns the histories by name, those with the same rows under one joint name."""
     names: dict[str, list[str]] = {}
     for name, history in histories.items():
         # repr, because NaN is not equal to itself.
@@ -105,7 +105,7 @@ def _merge_equal(histories: Mapping[str, History]) -> dict[str, History]:
 
 
 def _best_row(history: History, metric: str, direction: str) -> Mapping[str, float] | None:
-    """Return the row with the best finite value, the first of equals; None where there is none."""
+    """Returns the row with the best finite value, the first of equals; None where there is none."""
     rows = [row for row in history if math.isfinite(row.get(metric, math.nan))]
     sign = 1.0 if direction == "minimize" else -1.0
     return min(rows, key=lambda row: sign * row[metric], default=None)
@@ -114,7 +114,7 @@ def _best_row(history: History, metric: str, direction: str) -> Mapping[str, flo
 def _draw_history(
     ax: Axes, history: History, panel: str, best: Mapping[str, float] | None, *, color: str, marker: str
 ) -> None:
-    """Draw one trial in one panel: train dashed, validation solid, and the best epoch outlined."""
+    """Draws one trial in one panel: train dashed, validation solid, and the best epoch outlined."""
     epochs = [row["epoch"] for row in history]
     size = 4 if len(history) <= 30 else 0
     for metric, style, fill in ((f"train/{panel.split('/', 1)[-1]}", "--", "white"), (panel, "-", color)):

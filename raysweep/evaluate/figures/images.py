@@ -17,7 +17,7 @@ Images = NDArray[np.uint8]
 
 
 def save_samples(path: Path, samples: Mapping[str, Images], *, title: str, note: str = "") -> None:
-    """Save square grids of images, one for each name, side by side.
+    """Saves square grids of images, one for each name, side by side.
 
     Args:
         path: the PNG file to write, atomically.
@@ -37,7 +37,7 @@ def save_samples(path: Path, samples: Mapping[str, Images], *, title: str, note:
 def save_rows(
     path: Path, images: Images, *, names: Sequence[str] = (), title: str, subtitle: str = "", note: str = ""
 ) -> None:
-    """Save rows of images: steps from one point of a code to another, or what was made of the images above.
+    """Saves rows of images: steps from one point of a code to another, or what was made of the images above.
 
     Args:
         path: the PNG file to write, atomically.
@@ -70,7 +70,7 @@ def save_class_bars(
     title: str,
     note: str = "",
 ) -> None:
-    """Save a value of each class, a bar for each name.
+    """Saves a value of each class, a bar for each name.
 
     Args:
         path: the PNG file to write, atomically.
@@ -102,7 +102,7 @@ def save_class_bars(
 
 
 def tile(images: Images) -> Images:
-    """Images (N, H, W, C), N a square number, as one image (sqrt(N) H, sqrt(N) W, C)."""
+    """Returns images (N, H, W, C), N a square number, as one image (sqrt(N) H, sqrt(N) W, C)."""
     side = math.isqrt(len(images))
     _, height, width, channels = images.shape
     grid = images.reshape(side, side, height, width, channels).transpose(0, 2, 1, 3, 4)
@@ -110,13 +110,13 @@ def tile(images: Images) -> Images:
 
 
 def show_image(ax: Axes, image: Images) -> None:
-    """Draw an image (H, W, C) uint8, C 1 (grey) or 3 (RGB), without axes."""
+    """Draws an image (H, W, C) uint8, C 1 (grey) or 3 (RGB), without axes."""
     ax.imshow(np.repeat(image, 3 // image.shape[-1], axis=-1), interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
 def add_axes(fig: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place of the figure in inches."""
+    """Returns axes at a place of the figure in inches."""
     full_width, full_height = fig.get_size_inches()
     return fig.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))

@@ -30,7 +30,7 @@ def save_pareto_front(
     title: str,
     note: str = "",
 ) -> None:
-    """Save the trials as dots, the second objective to the right and the first upwards, with their front as stairs.
+    """Saves the trials as dots, the second objective to the right and the first upwards, with their front as stairs.
 
     Trials that lie far below the front would squeeze it: they are drawn at the edge.
 
@@ -75,7 +75,7 @@ def save_pareto_front(
 def _drawn_range(
     trials: Mapping[int, Values], front: Sequence[int], baseline: int, first: Objective
 ) -> tuple[float, float]:
-    """Return the range of the first objective that is drawn: of the front and the baseline, and half as much again."""
+    """Returns the range of the first objective that is drawn: of the front and the baseline, and half as much again."""
     values = [values[0] for number, values in trials.items() if number in front or number == baseline]
     room = 0.5 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0
     if first.direction == "maximize":
@@ -89,7 +89,7 @@ def _draw_dots(ax: Axes, points: Sequence[tuple[float, float]], **style: Any) ->
 
 
 def _draw_stairs(ax: Axes, points: Sequence[tuple[float, float]], second: Objective) -> None:
-    """Draw the border between what the front beats and what it does not."""
+    """Draws the border between what the front beats and what it does not."""
     xs, ys = zip(*sorted(points), strict=True)
     where: Literal["post", "pre"] = "post" if second.direction == "minimize" else "pre"
     ax.step(xs, ys, where=where, color=COLOURS[0], linewidth=1.2, alpha=0.6)
@@ -98,7 +98,7 @@ def _draw_stairs(ax: Axes, points: Sequence[tuple[float, float]], second: Object
 def _number_front(
     ax: Axes, points: Mapping[int, tuple[float, float]], front: Sequence[int], first: Objective, second: Objective
 ) -> None:
-    """Write the numbers of the front's trials on its better side, where nothing is; equal trials share a text."""
+    """Writes the numbers of the front's trials on its better side, where nothing is; equal trials share a text."""
     to_right, up = second.direction == "maximize", first.direction == "maximize"
     numbers: dict[tuple[float, float], list[str]] = {}
     for number in front if len(front) <= MAX_LABELS else (front[0], front[-1]):

@@ -27,7 +27,7 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
 
 
 def measure(run: FinalRun) -> Findings:
-    """Everything that reports and figures show."""
+    """Gathers everything that reports and figures show."""
     best = reconstruct(run.best, run.test)
     rival = None if run.rival is None else reconstruct(run.rival, run.test)
     sizes, pca = measure_latent_sizes(run.run_folder, run.data, run.best.config.data)
@@ -45,7 +45,7 @@ def measure(run: FinalRun) -> Findings:
 
 
 def fit_probe(run: FinalRun, test: Reconstruction) -> Probe:
-    """A linear classifier on the frozen code: fitted on codes of training images, asked for the test images' classes.
+    """Fits a linear classifier on the frozen codes of training images, and asks it for the test images' classes.
 
     Multinomial logistic regression on standardised codes (Alain & Bengio 2017), L2 with C = 1, nothing tuned.
     """

@@ -76,7 +76,7 @@ def draw_figures(run: FinalRun, findings: Findings) -> None:
 
 
 def _draw_reconstructions(run: FinalRun, findings: Findings, title: str) -> None:
-    """Originals over what the best model and the baseline make of them."""
+    """Draws originals over what the best model and the baseline make of them."""
     rows = space_evenly(len(run.test), NUM_IMAGES)
     names = ["test images", f"best: {title}"]
     shown = [_show_originals(run, rows), decode_pixels(run.best, findings.best.codes[rows])]
@@ -90,12 +90,12 @@ def _draw_reconstructions(run: FinalRun, findings: Findings, title: str) -> None
 
 
 def _show_originals(run: FinalRun, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Test images as the best model is given them."""
+    """Returns test images as the best model is given them."""
     return to_pixels(normalise_images(run.test.gather(rows), run.best.config.data, _device(run.best)))
 
 
 def _draw_reconstructions_of_sizes(run: FinalRun, findings: Findings) -> None:
-    """What the best model of each size of code makes of the same test images, where it was kept."""
+    """Draws what the best model of each size of code makes of the same test images, where it was kept."""
     rows = space_evenly(len(run.test), NUM_IMAGES)
     names, shown = ["test images"], [_show_originals(run, rows)]
     for entry in findings.sizes.sizes:
@@ -120,7 +120,7 @@ def _device(model: StoredModel) -> torch.device:
 
 
 def _draw_traversals(run: FinalRun, findings: Findings, title: str) -> None:
-    """One value of a code moved, all others as they are, for the values that vary most."""
+    """Draws one value of a code moved, all others as they are, for the values that vary most."""
     codes = findings.best.codes
     spread = codes.std(axis=0)
     leading = np.argsort(-spread)[:NUM_TRAVERSED]
@@ -141,7 +141,7 @@ def _draw_traversals(run: FinalRun, findings: Findings, title: str) -> None:
 
 
 def _draw_prior(run: FinalRun, findings: Findings, title: str) -> None:
-    """A variational autoencoder's images of codes of the prior, and its manifold."""
+    """Draws a variational autoencoder's images of codes of the prior, and its manifold."""
     assert isinstance(run.best.config.task, AutoencoderConfig)
     if run.best.config.task.variant != "variational":
         return
@@ -159,7 +159,7 @@ def _draw_prior(run: FinalRun, findings: Findings, title: str) -> None:
 
 
 def span_manifold(codes: npt.NDArray[np.floating], side: int) -> npt.NDArray[np.float64]:
-    """Codes (side * side, K) of a grid over the two values of (N, K) that vary most; all others are 0.
+    """Returns codes (side * side, K) of a grid over the two values of (N, K) that vary most; all others are 0.
 
     The grid is of even quantiles of the standard normal prior, as in Kingma & Welling 2014, figure 4.
     """

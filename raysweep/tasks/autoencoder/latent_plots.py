@@ -21,7 +21,7 @@ def save_latent_map(
     title: str,
     note: str = "",
 ) -> None:
-    """Save the codes of images in a plane, coloured by class.
+    """Saves the codes of images in a plane, coloured by class.
 
     Args:
         path: the PNG file to write, atomically.
@@ -69,7 +69,7 @@ def save_latent_sizes(
     subtitle: str,
     note: str = "",
 ) -> None:
-    """Save the validation error of each size of code, and PCA's, on logarithmic axes.
+    """Saves the validation error of each size of code, and PCA's, on logarithmic axes.
 
     Args:
         path: the PNG file to write, atomically.

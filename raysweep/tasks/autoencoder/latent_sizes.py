@@ -72,7 +72,7 @@ def measure_latent_sizes(
 
 
 def find_best_of_sizes(run_folder: RunFolder, info: DataInfo) -> dict[int, tuple[float, int, int]]:
-    """Size of the code -> lowest `val/mse`, its trial and epoch, from what the trials of a run wrote."""
+    """Returns size of the code -> lowest `val/mse`, its trial and epoch, from what the trials of a run wrote."""
     best: dict[int, tuple[float, int, int]] = {}
     for folder in run_folder.list_trials():
         values: dict[str, Any] = json.loads(folder.config.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ class PcaYardstick:
         self.num_images = len(rows)
 
     def measure(self, images: ImageSet, sizes: Iterable[int]) -> dict[int, float]:
-        """Squared error per pixel of a split's images for each size; 0 where a size has all components."""
+        """Returns squared error per pixel of a split's images for each size; 0 where a size has all components."""
         sizes = list(sizes)
         totals, count = np.zeros(len(sizes)), 0
         for start in range(0, len(images), BATCH_SIZE):

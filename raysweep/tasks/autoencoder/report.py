@@ -67,7 +67,7 @@ class Findings:
         return describe_lift(self.lift, "squared error per pixel against the baseline, lower is better", digits=5)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures for results.json."""
+        """Returns the figures for results.json."""
         ratio = self.best.metrics["mse"] / self.pca_error if self.pca_error else None
         against_pca = "" if ratio is None else f", {ratio:.3f} of PCA's with as many values ({self.pca_error:.5f})"
         lift = {} if self.lift is None else {**asdict(self.lift), "includes_zero": self.lift.includes_zero}
@@ -93,7 +93,7 @@ class Findings:
 
 
 def describe_sizes(sizes: LatentSizes) -> str:
-    """The smallest code that does, in a sentence."""
+    """Describes the smallest code that does, in a sentence."""
     smallest = sizes.smallest
     return (
         f"smallest code within {TOLERANCE:.0%} of the lowest validation error: {smallest.size} values "
@@ -137,7 +137,7 @@ def _class_text(run: FinalRun, findings: Findings) -> str:
 def class_means(
     errors: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], num_classes: int
 ) -> npt.NDArray[np.float64]:
-    """The mean (C,) of the errors (N,) of each class's images; 0 for a class that has none."""
+    """Returns the mean (C,) of the errors (N,) of each class's images; 0 for a class that has none."""
     counts = np.bincount(labels, minlength=num_classes)
     return np.bincount(labels, weights=errors, minlength=num_classes) / np.maximum(counts, 1)
 
@@ -160,7 +160,7 @@ def _size_text(sizes: LatentSizes) -> str:
 
 
 def _write_probe(run: FinalRun, probe: Probe) -> None:
-    """The classification report of the linear probe, as text and JSON."""
+    """Writes the classification report of the linear probe, as text and JSON."""
     classes = run.best.info.classes
     report = report_classes(run.test.labels, probe.predicted, classes)
     matrix = confusion_matrix(run.test.labels, probe.predicted, labels=range(len(classes)))

@@ -111,7 +111,7 @@ def _evaluate_baseline(run: FinalRun, predicted: npt.NDArray[np.int64]) -> _Base
 
 
 def _draw(run: FinalRun, matrix: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> None:
-    """The figures of the best model."""
+    """Draws the figures of the best model."""
     classes, title = run.best.info.classes, f"Test images, {describe_model(run.best)}"
     save_confusion_matrix(run.folder / "confusion_matrix.png", matrix, classes, title=title, note=run.note)
     rows = np.sort(np.random.default_rng(0).permutation(len(run.test))[:GRID_IMAGES])
@@ -134,7 +134,7 @@ def _draw(run: FinalRun, matrix: npt.NDArray[np.int64], probabilities: npt.NDArr
 
 
 def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[np.float64]:
-    """Softmax probabilities (N, C) of all images in order."""
+    """Returns softmax probabilities (N, C) of all images in order."""
     assert isinstance(model.task, ClassificationTask)
     network = model.modules["model"]
     device = next(network.parameters()).device

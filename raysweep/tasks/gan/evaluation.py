@@ -33,7 +33,7 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
 
 
 def measure(run: FinalRun) -> Findings:
-    """Everything that reports and figures show."""
+    """Gathers everything that reports and figures show."""
     judge, facts = load_judge(ensure_judge(run.data))
     device = next(run.best.modules["generator"].parameters()).device
     judge.to(device)
@@ -69,7 +69,7 @@ def measure(run: FinalRun) -> Findings:
 def _find_neighbours(
     run: FinalRun, best: Generated, rows: npt.NDArray[np.int64], real: torch.Tensor, train: torch.Tensor
 ) -> dict[str, Neighbours]:
-    """The training images nearest to the first generated ones, by pixels in [0, 1] and by features."""
+    """Returns the training images nearest to the first generated ones, by pixels in [0, 1] and by features."""
     cpu, data, num = torch.device("cpu"), run.best.config.data, len(best.images)
     pixels = torch.from_numpy(best.images).permute(0, 3, 1, 2).float().div(255)
     test = torch.cat(list(iterate_real(run.test, data, cpu, rows[:num])))

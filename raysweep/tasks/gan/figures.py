@@ -49,13 +49,13 @@ def draw_figures(run: FinalRun, findings: Findings) -> None:
 
 
 def _sample(model: StoredModel) -> npt.NDArray[np.uint8]:
-    """16 images (16, H, W, C), of the classes in turn where the generator can be asked for one."""
+    """Returns 16 images (16, H, W, C), of the classes in turn where the generator can be asked for one."""
     labels = np.arange(GRID_IMAGES) % len(model.info.classes)
     return generate_pixels(model, draw_noise(model, GRID_IMAGES, SEED), labels)
 
 
 def load_progress(folder: Path) -> dict[int, npt.NDArray[np.uint8]]:
-    """The grids (H, W, C) that training left, of up to 8 epochs: first, last, and others evenly on a log scale."""
+    """Loads the grids (H, W, C) that training left of up to 8 epochs, first and last included, even on a log scale."""
     paths = {int(path.stem.removeprefix("epoch_")): path for path in folder.glob("epoch_*.png")}
     grids = {}
     for epoch in choose_epochs(sorted(paths)):
@@ -66,7 +66,7 @@ def load_progress(folder: Path) -> dict[int, npt.NDArray[np.uint8]]:
 
 
 def choose_epochs(epochs: list[int]) -> list[int]:
-    """Up to 8 of the epochs in ascending order: first, last, and those nearest to even steps on a log scale."""
+    """Returns up to 8 of the epochs in ascending order: first, last, and those nearest to even steps on a log scale."""
     if len(epochs) <= MAX_EPOCHS_SHOWN:
         return epochs
     wanted = np.geomspace(epochs[0], epochs[-1], MAX_EPOCHS_SHOWN)
@@ -74,7 +74,7 @@ def choose_epochs(epochs: list[int]) -> list[int]:
 
 
 def _draw_interpolations(run: FinalRun, title: str) -> None:
-    """Rows from one draw of noise to another; a conditional generator's of one class each."""
+    """Draws rows from one draw of noise to another; a conditional generator's of one class each."""
     classes = run.best.info.classes
     ends = draw_noise(run.best, 2 * NUM_INTERPOLATIONS, SEED + 1)
     noise = torch.cat([interpolate(first, last, NUM_STEPS) for first, last in ends.view(NUM_INTERPOLATIONS, 2, -1)])

@@ -33,7 +33,7 @@ class Generator(nn.Module):
         batch_norm: bool,
         num_classes: int | None = None,
     ) -> None:
-        """`num_classes` makes it conditional. Raises: ValueError: the side of the images is no multiple of 4."""
+        """Builds the layers; conditional with `num_classes`. Raises: ValueError: a side that is no multiple of 4."""
         super().__init__()
         require(image_size % 4 == 0, "data.image_size of a GAN must be a multiple of 4", image_size)
         self.latent_size = latent_size
@@ -70,7 +70,7 @@ class Discriminator(nn.Module):
         spectral_norm: bool,
         num_classes: int | None = None,
     ) -> None:
-        """`num_classes` makes it conditional. Raises: ValueError: the side of the images is no multiple of 4."""
+        """Builds the layers; conditional with `num_classes`. Raises: ValueError: a side that is no multiple of 4."""
         super().__init__()
         require(image_size % 4 == 0, "data.image_size of a GAN must be a multiple of 4", image_size)
         normalise: _Normalise = normalise_spectrum if spectral_norm else lambda module: module

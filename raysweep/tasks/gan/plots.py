@@ -13,7 +13,7 @@ from raysweep.evaluate.figures.images import History, Images, add_axes, show_ima
 
 
 def save_progress(path: Path, grids: Mapping[int, Images], *, title: str, note: str = "") -> None:
-    """Save a strip of grids of images, each under its epoch.
+    """Saves a strip of grids of images, each under its epoch.
 
     Args:
         path: the PNG file to write, atomically.
@@ -40,7 +40,7 @@ def save_nearest(
     title: str,
     note: str = "",
 ) -> None:
-    """Save generated images, each beside the training images that are nearest to it.
+    """Saves generated images, each beside the training images that are nearest to it.
 
     Args:
         path: the PNG file to write, atomically.
@@ -76,7 +76,7 @@ def save_nearest(
 def save_losses(
     path: Path, histories: Mapping[str, History], *, floor: float, floor_label: str, title: str, note: str = ""
 ) -> None:
-    """Save the losses of generator and discriminator and the Frechet distance over epochs.
+    """Saves the losses of generator and discriminator and the Frechet distance over epochs.
 
     Args:
         path: the PNG file to write, atomically.

@@ -66,7 +66,7 @@ class Findings:
         return describe_lift(self.lift, "Frechet distance against the baseline, lower is better", digits=3)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures for results.json."""
+        """Returns the figures for results.json."""
         best, num_classes = self.scores["best"], len(self.scores["best"].class_counts)
         baseline = None if self.baseline_failed else self.scores.get("baseline", best)
         compared = "failed" if baseline is None else f"{baseline.frechet_distance:.3f}"

@@ -47,7 +47,7 @@ class TensorScore:
     """Stores a score that is a dataclass of tensors."""
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Its fields, by name."""
+        """Returns its fields, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     @classmethod

@@ -36,7 +36,7 @@ class Gaussian(TensorScore):
 
     @classmethod
     def fit_values(cls, values: torch.Tensor, labels: torch.Tensor) -> Self:
-        """Class means, and the covariance around them, shrunken (Ledoit & Wolf 2004) so that it has an inverse.
+        """Returns class means, and the covariance around them, shrunken (Ledoit & Wolf 2004) so that it has an inverse.
 
         Of features wider than 1,024 only so many principal directions are used, once they are standardised.
         """

@@ -94,7 +94,7 @@ def find_digits(data_root: Path | None) -> Path | None:
 
 
 def measure_separation(real: torch.Tensor, outliers: torch.Tensor) -> dict[str, float]:
-    """`auroc`, and `fpr95`: the share of outliers accepted where 95 % of real images are."""
+    """Returns `auroc`, and `fpr95`: the share of outliers accepted where 95 % of real images are."""
     is_real = np.concatenate([np.ones(len(real)), np.zeros(len(outliers))])
     false, true, _ = roc_curve(is_real, torch.cat([real, outliers]).numpy(), drop_intermediate=False)
     return {"auroc": measure_auroc(real, outliers), "fpr95": float(false[np.argmax(true >= KEPT - 1e-12)])}
@@ -103,7 +103,7 @@ def measure_separation(real: torch.Tensor, outliers: torch.Tensor) -> dict[str, 
 def _extract_outliers(
     model: StoredModel, test: ImageSet, digits: Path | None, seed: int
 ) -> tuple[dict[str, Features], dict[str, str]]:
-    """Features of each set of outliers, and why a set could not be had."""
+    """Returns features of each set of outliers, and why a set could not be had."""
     outliers: dict[str, Features] = {}
     missing: dict[str, str] = {}
     size = model.config.data.decoded_size
@@ -130,7 +130,7 @@ def _extract_outliers(
 
 
 def _iterate_blocks(test: ImageSet) -> Iterator[npt.NDArray[np.uint8]]:
-    """Evenly spaced test images, at most 2,000, block by block."""
+    """Yields evenly spaced test images, at most 2,000, block by block."""
     rows = space_evenly(len(test), MAX_NOISE)
     for start in range(0, len(rows), BLOCK):
         yield test.gather(rows[start : start + BLOCK])
