@@ -35,9 +35,9 @@ def train(images: torch.Tensor, labels: torch.Tensor, *, channels_last: bool = F
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
     model.train()
     began = time.perf_counter()
-    for index in torch.randperm(len(images)).split(BATCH):
+    for index in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
         loss = F.cross_entropy(model(images[index]), labels[index])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return len(images) / (time.perf_counter() - began)

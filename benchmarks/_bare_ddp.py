@@ -37,11 +37,11 @@ def main(folder: Path, num_epochs: int) -> None:
         if num_workers > 1:
             dist.barrier()
         began = time.perf_counter()
-        for batch in order.split(BATCH):
+        for batch in order.split(BATCH):  # type: ignore[no-untyped-call]
             index = batch[rank::num_workers]
             loss = F.cross_entropy(model(images[index]), labels[index])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         speeds.append(len(images) / (time.perf_counter() - began))
     if rank == 0:

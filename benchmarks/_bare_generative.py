@@ -24,7 +24,7 @@ def load_images(split: Path) -> torch.Tensor:
 def train_autoencoder(images: torch.Tensor, epochs: int = 1) -> tuple[nn.Module, float]:
     """Images in [0, 1]; convolutions 32-16-8 with pooling and back, binary cross entropy, Adam 1e-3."""
 
-    def down(i, o):
+    def down(i: int, o: int) -> list[nn.Module]:
         return [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
 
     model = nn.Sequential(
@@ -37,10 +37,10 @@ def train_autoencoder(images: torch.Tensor, epochs: int = 1) -> tuple[nn.Module,
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     began = time.perf_counter()
     for _ in range(epochs):
-        for index in torch.randperm(len(images)).split(BATCH):
+        for index in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
             loss = F.binary_cross_entropy(model(images[index]), images[index])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return model, epochs * len(images) / (time.perf_counter() - began)
 
@@ -48,10 +48,10 @@ def train_autoencoder(images: torch.Tensor, epochs: int = 1) -> tuple[nn.Module,
 def build_gan(dense: bool) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator of the simple GAN (dense) or the DCGAN."""
 
-    def up(i, o, stride):
+    def up(i: int, o: int, stride: int) -> list[nn.Module]:
         return [nn.ConvTranspose2d(i, o, 5, stride, 2, stride - 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.2)]
 
-    def down(i, o):
+    def down(i: int, o: int) -> list[nn.Module]:
         return [nn.Conv2d(i, o, 5, 2, 2), nn.LeakyReLU(0.2), nn.Dropout(0.2)]
 
     if dense:
@@ -80,21 +80,22 @@ def train_gan(images: torch.Tensor, *, dense: bool, epochs: int = 1) -> tuple[nn
     for epoch in range(epochs):
         std = first_std * (1 - epoch / max(1, epochs - 1))
 
-        def judge(x, std=std):
-            return discriminator(x + std * torch.randn_like(x))
+        def judge(x: torch.Tensor, std: float = std) -> torch.Tensor:
+            scores: torch.Tensor = discriminator(x + std * torch.randn_like(x))
+            return scores
 
-        for index in torch.randperm(len(images)).split(BATCH):
+        for index in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
             real = images[index]
             fake = generator(torch.randn(len(real), LATENT))
             real_logits, fake_logits = judge(real), judge(fake.detach())
             loss_d = bce(real_logits, torch.full_like(real_logits, real_label))
             loss_d = loss_d + bce(fake_logits, torch.zeros_like(fake_logits))
             optimizer_d.zero_grad()
-            loss_d.backward()
+            loss_d.backward()  # type: ignore[no-untyped-call]
             optimizer_d.step()
             logits = judge(fake)
             loss_g = bce(logits, torch.ones_like(logits))
             optimizer_g.zero_grad()
-            loss_g.backward()
+            loss_g.backward()  # type: ignore[no-untyped-call]
             optimizer_g.step()
     return generator, epochs * len(images) / (time.perf_counter() - began)

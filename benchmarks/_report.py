@@ -42,7 +42,7 @@ def bootstrap_median(values: Sequence[float]) -> Interval:
 
 def alternate(parts: Mapping[str, Callable[[], Any]], repeat: int) -> dict[str, Any]:
     """Runs each part once and returns the results by name; odd repeats go backwards (ABBA)."""
-    order = list(parts) if repeat % 2 == 0 else list(reversed(parts))
+    order = list(parts) if repeat % 2 == 0 else list(parts)[::-1]
     return {name: parts[name]() for name in order}
 
 

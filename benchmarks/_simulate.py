@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from raysweep.search.strategy.strategy import Strategy
@@ -103,7 +104,7 @@ def simulate(strategy: Strategy, curve: Curve, *, workers: int, budget: float, c
         if value > best:
             best = value
             outcome.improvements.append((round(now * workers, 4), round(value, 4)))
-        now, stop = driver.call(now, lambda t=trial, e=epoch, v=value: strategy.report(t.number, e, v))
+        now, stop = driver.call(now, partial(strategy.report, trial.number, epoch, value))
         ended = epoch == len(trial.values)
         if not stop and not ended:
             heapq.heappush(queue, (now + trial.costs[epoch], number, epoch + 1))
@@ -118,7 +119,7 @@ def simulate(strategy: Strategy, curve: Curve, *, workers: int, budget: float, c
             params=trial.params,
             duration_s=0.0,
         )
-        now, _ = driver.call(now, lambda r=result: strategy.tell(r))
+        now, _ = driver.call(now, partial(strategy.tell, result))
         start(now)
     outcome.decision_s = driver.decision_s
     return outcome

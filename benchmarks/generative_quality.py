@@ -96,7 +96,7 @@ def load_split(images: ImageSet) -> torch.Tensor:
 @torch.inference_mode()
 def measure_error(network: nn.Module, images: torch.Tensor, data: PreparedData) -> float:
     """Squared error per pixel of test images (N, 1, 28, 28) in [0, 1]."""
-    errors = [(network(part) - part).double().square().mean(dim=(1, 2, 3)) for part in images.split(BATCH)]
+    errors = [(network(part) - part).double().square().mean(dim=(1, 2, 3)) for part in images.split(BATCH)]  # type: ignore[no-untyped-call]
     return float(torch.cat(errors).mean())
 
 
@@ -107,10 +107,10 @@ def measure_distance(network: nn.Module, images: torch.Tensor, data: PreparedDat
     noise = torch.randn(NUM_GENERATED, bare.LATENT, generator=torch.Generator().manual_seed(0))
 
     def generate() -> Iterator[torch.Tensor]:
-        for part in noise.split(BATCH):
+        for part in noise.split(BATCH):  # type: ignore[no-untyped-call]
             yield network(part).add(1).div(2).mul(255).round().div(255)
 
-    real, _ = judge_batches(judge, iter(images.split(BATCH)))
+    real, _ = judge_batches(judge, iter(images.split(BATCH)))  # type: ignore[no-untyped-call]
     fake, _ = judge_batches(judge, generate())
     return frechet_distance(real, fake)
 

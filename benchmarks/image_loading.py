@@ -24,8 +24,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -128,16 +130,18 @@ class JpegFolder:
 
 def measure_dataloader(images: Path, cache: Path, *, draft: bool = False) -> float:
     """Images/s of one pass of torch's DataLoader, workers' start within."""
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, Dataset
 
     began = time.perf_counter()
     dataset = JpegFolder(images, draft=draft)
-    loader = DataLoader(dataset, batch_size=BATCH, shuffle=True, num_workers=len(os.sched_getaffinity(0)))
+    loader = DataLoader(
+        cast("Dataset[Any]", dataset), batch_size=BATCH, shuffle=True, num_workers=len(os.sched_getaffinity(0))
+    )
     seen = sum(len(batch) for batch, _ in loader)
     return seen / (time.perf_counter() - began)
 
 
-MEASURES = {
+MEASURES: dict[str, Callable[[Path, Path], float]] = {
     "dataloader": measure_dataloader,
     "first_pass": measure_first_pass,
     "cache": measure_cache,

@@ -25,7 +25,7 @@ from training_throughput import find_data, save_prepared
 
 from raysweep.data.idx import load_idx
 from raysweep.data.images import PreparedData
-from raysweep.data.records import Records, split_stratified
+from raysweep.data.records import Records, Split, split_stratified
 from raysweep.data.sources.idx_files import load_idx_source
 from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
@@ -33,7 +33,7 @@ from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
 from raysweep.train.report import EpochReport
 
-NUM_IMAGES = {"train": 1_000, "val": 1_000}
+NUM_IMAGES: dict[Split, int] = {"train": 1_000, "val": 1_000}
 SEED = 0
 
 
@@ -77,7 +77,9 @@ def main() -> None:
     source = load_idx_source(find_data(args.data), name="fashion-mnist", split_seed=study.data.split_seed)
     done = {row["number"] for row in load_records(args.out)}
     with tempfile.TemporaryDirectory(prefix="raysweep-bench-") as temporary:
-        splits = {split: draw_images(source.records[split], num) for split, num in NUM_IMAGES.items()}
+        splits: dict[str, tuple[np.ndarray, np.ndarray]] = {
+            split: draw_images(source.records[split], num) for split, num in NUM_IMAGES.items()
+        }
         data = save_prepared(Path(temporary) / "images", splits)
         for number, params in enumerate(draw_params(study, args.configurations)):
             if number in done:

@@ -163,7 +163,7 @@ def report_bytes(run: Path) -> int:
     """A report of the last run's first trial as Ray sends it."""
     row = json.loads((run / "trials/0000/metrics.jsonl").read_text().splitlines()[-1])
     report = EpochReport(metrics=row, value=0.5, best_value=0.5, best_epoch=1, finished=False)
-    return len(cloudpickle.dumps(pack_report(report)))
+    return len(cloudpickle.dumps(pack_report(report)))  # type: ignore[no-untyped-call]
 
 
 def print_paper(driver_s: float, size_of_report: int, storage_bytes_per_s: float) -> dict[str, float]:

@@ -102,8 +102,8 @@ def print_table(comparison: Comparison) -> None:
     if OURS in comparison.methods:
         print(f"{OURS} over random, task by task:")
         for task, logs in comparison.log_speedups(OURS, BASE).items():
-            interval = geometric_mean({task: logs})
-            print(f"  {task:11} {interval.median:5.2f} [{interval.low:.2f}, {interval.high:.2f}]")
+            speedup = geometric_mean({task: logs})
+            print(f"  {task:11} {speedup.median:5.2f} [{speedup.low:.2f}, {speedup.high:.2f}]")
 
 
 def main() -> None:

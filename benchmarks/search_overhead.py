@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import _lcbench
@@ -90,7 +91,7 @@ def measure(study: Study, strategy_name: str, size: int, repeats: int) -> tuple[
         for epoch in range(1, GRACE_EPOCHS):
             strategy.report(number, epoch, value_after(params, epoch))
         value = value_after(params, GRACE_EPOCHS)
-        reports.append(timed_ms(lambda n=number, v=value: strategy.report(n, GRACE_EPOCHS, v))[0])
+        reports.append(timed_ms(partial(strategy.report, number, GRACE_EPOCHS, value))[0])
         result = TrialResult(
             number=number, state="PRUNED", value=value, best_epoch=3, params=params, duration_s=1.0, error=None
         )

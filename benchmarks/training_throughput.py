@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -122,7 +123,7 @@ def main() -> None:
         one_batch = write_subset(source, Path(temporary) / "batch", BATCH)
         pairs = measure_pairs(data, *args.pairs)
         bf16 = [measure_ours(data, "bf16") for _ in range(3)]
-        starts = [alternate({part: lambda p=part: time_start_up(p, one_batch) for part in START_UP}, i) for i in (0, 1)]
+        starts = [alternate({part: partial(time_start_up, part, one_batch) for part in START_UP}, i) for i in (0, 1)]
     speeds = {part: statistics.median(pair[part] for pair in pairs) for part in pairs[0]}
     start_up = {part: min(start[part] for start in starts) for part in START_UP}
     native = resolve_precision("auto", torch.device("cpu")) == "bf16"

@@ -96,7 +96,9 @@ def train_nested(config: dict[str, object], *, study: Study, data: PreparedData,
         train_loop_config={},
         scaling_config=ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": threads}),
         run_config=ray.train.RunConfig(
-            name=f"nested-{config['learning_rate']}", storage_path=scratch, callbacks=[TuneReportCallback()]
+            name=f"nested-{config['learning_rate']}",
+            storage_path=scratch,
+            callbacks=[TuneReportCallback()],  # type: ignore[no-untyped-call, list-item]
         ),
     )
     trainer.fit()

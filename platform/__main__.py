@@ -3,4 +3,4 @@
 import platform
 
 # In these globals, not by `runpy.run_path`: argparse (3.14) takes its usage line from `__main__.__spec__`.
-exec(platform.__spec__.loader.get_code("platform"), globals())
+exec(platform.__spec__.loader.get_code("platform"), globals())  # type: ignore[union-attr]

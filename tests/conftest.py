@@ -151,7 +151,9 @@ def _save_prepared(folder: Path, splits: Mapping[str, Labelled], classes: Sequen
         np.save(folder / split / "rows.npy", np.arange(len(images)))
         np.save(folder / split / "labels.npy", labels.astype(np.int64))
         (folder / split / "names.json").write_text(json.dumps([f"{index}.png" for index in range(len(images))]))
-    counts = {f"num_{split}": len(splits[split][1]) if split in splits else 0 for split in ("train", "val", "test")}
+    counts: dict[str, Any] = {
+        f"num_{split}": len(splits[split][1]) if split in splits else 0 for split in ("train", "val", "test")
+    }
     info = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=tuple(classes), **counts)
     (folder / "info.json").write_text(json.dumps(fields.to_json(info)))
     return PreparedData.load(folder)

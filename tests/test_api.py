@@ -37,6 +37,7 @@ def test_a_search_a_forecast_and_a_run(ray_local: None, study: raysweep.Study, t
 
     run = raysweep.tune(study, trials=2, storage=tmp_path, name="first", wandb="disabled")
     assert run.folder == tmp_path / "first"
+    assert run.baseline is not None
     assert run.trials.loc[0, "task.learning_rate"] == run.baseline.params["task.learning_rate"] == 1e-3
     assert list(run.trials.index) == [0, 1]
     assert run.trials.loc[run.best.number, "value"] == run.best.value

@@ -58,7 +58,9 @@ def tune(
         (["fashion_cnn", "--set", "task.pretrained=true"], "no pretrained weights"),
     ],
 )
-def test_wrong_usage_is_one_message_and_exit_2_before_any_training(arguments, message, tmp_path):
+def test_wrong_usage_is_one_message_and_exit_2_before_any_training(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
     began = time.monotonic()
     process = tune(*arguments, "--storage", tmp_path)
     assert process.returncode == 2, process.stderr
@@ -77,7 +79,9 @@ def test_wrong_usage_is_one_message_and_exit_2_before_any_training(arguments, me
         (["fashion_cnn", "--workers", "400"], "lower --workers"),
     ],
 )
-def test_a_plan_that_cannot_be_made_is_one_message_and_exit_2(arguments, message, tmp_path):
+def test_a_plan_that_cannot_be_made_is_one_message_and_exit_2(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
     process = tune(*arguments, "--storage", tmp_path, "--address", "local", verb="plan")
     assert (process.returncode, process.stdout) == (2, "")
     assert message in process.stderr
@@ -85,28 +89,28 @@ def test_a_plan_that_cannot_be_made_is_one_message_and_exit_2(arguments, message
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2700), ("2h", 7200), ("1.5h", 5400), ("1d", 86400)])
-def test_durations(text, seconds):
+def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "2", "h", "-1h", "0s", "2 h", "1h30m"])
-def test_durations_that_are_none(text):
+def test_durations_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="such as 90s or 2h"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("name", ["a", "run_1", "2024-01-01.b"])
-def test_names(name):
+def test_names(name: str) -> None:
     assert check_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b"])
-def test_names_that_are_no_folders(name):
+def test_names_that_are_no_folders(name: str) -> None:
     with pytest.raises(UsageError, match="is a folder's name"):
         check_name(name)
 
 
-def test_studies_shows_task_data_space_and_baseline():
+def test_studies_shows_task_data_space_and_baseline() -> None:
     process = subprocess.run(
         [sys.executable, "-m", "platform.studies"], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_a_process_of_a_trial_imports_ray_and_what_ray_imports_beside() -> None:
 
 
 def test_a_whole_trial_without_augmentation_and_timm_does_without_them(
-    tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable
+    tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable[..., Any]
 ) -> None:
     """Its images are resized, too."""
     splits = {"train": draw_squares(16, 1), "val": draw_squares(8, 2)}

@@ -58,18 +58,18 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("library", ALLOWED)
-def test_a_library_is_imported_only_in_its_places(library):
+def test_a_library_is_imported_only_in_its_places(library: str) -> None:
     package = ROOT / "raysweep"
     places = {str(path.relative_to(package)) for path in package.rglob("*.py") if library in imported(path)}
     assert places == ALLOWED[library]
 
 
-def test_studies_import_neither_ray_nor_wandb():
+def test_studies_import_neither_ray_nor_wandb() -> None:
     for path in (ROOT / "search_spaces").glob("*.py"):
         assert imported(path) <= {"optuna", "raysweep"}, path
 
 
-def test_the_environment_is_read_for_options_and_tracking_only():
+def test_the_environment_is_read_for_options_and_tracking_only() -> None:
     package = ROOT / "raysweep"
     readers = {
         str(path.relative_to(package))
@@ -79,7 +79,7 @@ def test_the_environment_is_read_for_options_and_tracking_only():
     assert readers <= {"search/start.py", "tracking.py"}
 
 
-def test_nothing_that_searches_or_trains_can_open_the_test_split():
+def test_nothing_that_searches_or_trains_can_open_the_test_split() -> None:
     for part in ("search/strategy", "search/ray_tune.py", "train", "tasks"):
         place = ROOT / "raysweep" / part
         for path in [place] if place.is_file() else place.rglob("*.py"):

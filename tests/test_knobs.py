@@ -1,19 +1,23 @@
 """Every knob is connected: each key of each study's space changes models, data or updates within a few seeded steps."""
 
+from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysweep.catalogue import list_studies, load_study
 from raysweep.data.batches import Worker
+from raysweep.data.images import PreparedData
 from raysweep.study import Study
 from raysweep.train.checkpoint import digest_tensors
 from raysweep.train.loop import _train_epoch, is_finished
 from raysweep.train.state import to_tensors
 from raysweep.train.task import build_task
+from raysweep.trial_result import Params
 
 SMALL = {"car_resnet": ["task.model=resnet10t", "task.pretrained=false", "data.image_size=32"]}
 NUM_EPOCHS = 2
@@ -28,15 +32,16 @@ def load_small(name: str) -> Study:
 KNOBS = [(name, key) for name in list_studies() for key, _ in load_small(name).all_distributions()]
 
 
-def list_values(study: Study, key: str) -> list:
+def list_values(study: Study, key: str) -> list[Any]:
     """All choices, or the two ends of a range."""
     distribution = dict(study.all_distributions())[key]
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
     return [distribution.low, distribution.high]
 
 
-def make_point(study: Study, key: str) -> dict:
+def make_point(study: Study, key: str) -> Params:
     """The baseline, with the choice that opens the key where one does."""
     for condition in study.conditions:
         if key in condition.space:
@@ -48,11 +53,15 @@ def make_point(study: Study, key: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def make_data(save_prepared, draw_squares, tmp_path_factory):
+def make_data(
+    save_prepared: Callable[..., PreparedData],
+    draw_squares: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[int, int, int], PreparedData]:
     """Prepared images (number, channels, side), made once each."""
     made = {}
 
-    def make(number, channels, side):
+    def make(number: int, channels: int, side: int) -> PreparedData:
         if (number, channels, side) not in made:
             images, labels = draw_squares(number, 0)
             images = np.pad(images, ((0, 0), (2, side - 30), (2, side - 30), (0, 0))) if side > 28 else images
@@ -63,7 +72,9 @@ def make_data(save_prepared, draw_squares, tmp_path_factory):
     return make
 
 
-def take_fingerprint(study: Study, params: dict, make_data, *, shrinks_batches: bool) -> tuple:
+def take_fingerprint(
+    study: Study, params: Params, make_data: Callable[[int, int, int], PreparedData], *, shrinks_batches: bool
+) -> tuple[Any, ...]:
     """What is left of a few seeded steps: weights, averages, optimizers, learning rates, and when the trial ends."""
     if shrinks_batches:
         params = {key: value for key, value in params.items() if key != "training.batch_size"}
@@ -88,7 +99,9 @@ def take_fingerprint(study: Study, params: dict, make_data, *, shrinks_batches: 
 
 
 @pytest.mark.parametrize(("name", "key"), KNOBS, ids=lambda value: value)
-def test_each_value_makes_a_difference(name, key, make_data, one_thread):
+def test_each_value_makes_a_difference(
+    name: str, key: str, make_data: Callable[[int, int, int], PreparedData], one_thread: None
+) -> None:
     study = load_small(name)
     point = make_point(study, key)
     prints = {}

@@ -72,7 +72,7 @@ def describe(name: str) -> str:
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return f"{name}({thing.__mro__[1].__name__})"
     if dataclasses.is_dataclass(thing):
-        parameters = list(inspect.signature(thing).parameters.values())
+        parameters = list(inspect.signature(thing).parameters.values())  # type: ignore[arg-type]
     else:
         parameters = [] if inspect.isclass(thing) else list(inspect.signature(thing).parameters.values())
     fields = {parameter.name for parameter in parameters}
@@ -104,7 +104,7 @@ def test_a_function_is_not_hidden_by_a_module_of_its_name() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
-        raysweep.no_such_name  # noqa: B018
+        raysweep.no_such_name  # type: ignore[attr-defined]  # noqa: B018
 
 
 TYPED = """

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeGuard
 
 import pytest
 
@@ -61,18 +60,18 @@ def list_commands() -> list[str]:
     return [" ".join(line.split("#")[0].split()) for line in lines if line.split("#")[0].strip()]
 
 
-def test_the_tests_that_the_reasons_name_exist():
+def test_the_tests_that_the_reasons_name_exist() -> None:
     named = {path for reason in NOT_RUN.values() for path in re.findall(r"tests/[\w/]+(?:\.py)?", reason)}
     assert named
     assert not [path for path in sorted(named) if not (ROOT / path).exists()]
 
 
-def test_every_command_is_run_or_has_its_reason():
+def test_every_command_is_run_or_has_its_reason() -> None:
     assert set(list_commands()) == {*RUN, *NOT_RUN}
 
 
 @pytest.mark.ray
-def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]):
+def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]) -> None:
     for name in ("platform", "search_spaces", "raysweep"):
         (tmp_path / name).symlink_to(ROOT / name)
     image = next(make_image_folder(tmp_path / "images", classes=1, per_class=1).rglob("*.jpg"))
@@ -91,21 +90,21 @@ def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]
     assert "3 trials, 3 complete" in outputs[RUN[4]]
 
 
-def test_the_study_of_the_readme_loads(tmp_path: Path):
+def test_the_study_of_the_readme_loads(tmp_path: Path) -> None:
     (block,) = re.findall(r"```python\n([^`]*?STUDY = .*?)```", README, flags=re.DOTALL)
     path = tmp_path / "my_study.py"
     path.write_text(block)
     assert load_study(str(path)).baseline == {"task.learning_rate": 1e-3}
 
 
-def test_the_python_of_the_readme_names_what_there_is():
+def test_the_python_of_the_readme_names_what_there_is() -> None:
     (block,) = re.findall(r"```python\n(import raysweep\n.*?)```", README, flags=re.DOTALL)
-    used = {(node.value.id, node.attr) for node in ast.walk(ast.parse(block)) if is_attribute_of_a_name(node)}
+    used = {
+        (node.value.id, node.attr)
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
     owners = {"raysweep": raysweep, "run": raysweep.Run}
     assert {name for name, _ in used} == set(owners)
     for name, attribute in used:
         assert hasattr(owners[name], attribute), f"{name}.{attribute}"
-
-
-def is_attribute_of_a_name(node: ast.AST) -> TypeGuard[ast.Attribute]:
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)

@@ -48,15 +48,15 @@ ALLOWED = {("tasks/classification/networks.py", "model.safetensors")}
 
 
 @pytest.mark.parametrize("place", ON_DISK)
-def test_the_names_on_disk_stay(place):
+def test_the_names_on_disk_stay(place: str) -> None:
     assert ON_DISK[place] == Path("runs/cars") / place
 
 
-def test_the_cache_is_beside_the_run():
+def test_the_cache_is_beside_the_run() -> None:
     assert RUN.cache == cache_folder(Path("runs")) == Path("runs/.cache")
 
 
-def test_trials_are_listed_by_number_once_they_have_begun(tmp_path):
+def test_trials_are_listed_by_number_once_they_have_begun(tmp_path: Path) -> None:
     folder = SearchFolder(tmp_path)
     for number in (11, 2, 10):
         folder.trial(number).path.mkdir(parents=True)
@@ -94,11 +94,11 @@ def find_joined(source: str) -> Iterator[str]:
         ('folder / "samples.png"', []),
     ],
 )
-def test_a_path_that_is_joined_is_found(source, found):
+def test_a_path_that_is_joined_is_found(source: str, found: list[str]) -> None:
     assert sorted(set(find_joined(source))) == sorted(found)
 
 
-def test_no_other_module_joins_a_path_of_a_run():
+def test_no_other_module_joins_a_path_of_a_run() -> None:
     found = {
         (str(path.relative_to(PACKAGE)), name)
         for path in PACKAGE.rglob("*.py")
@@ -108,12 +108,12 @@ def test_no_other_module_joins_a_path_of_a_run():
     assert found == ALLOWED
 
 
-def test_the_paths_are_cheap_to_import():
+def test_the_paths_are_cheap_to_import() -> None:
     code = "import sys, raysweep.run_folder; print({'numpy', 'torch', 'ray', 'optuna', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert done.stdout == "set()\n"
 
 
-def test_folders_are_values():
+def test_folders_are_values() -> None:
     assert RunFolder(Path("a")).finalists == FinalistsFolder(Path("a/finalists"))
     assert len({RUN.trial(1), TrialFolder(Path("runs/cars/trials/0001"))}) == 1

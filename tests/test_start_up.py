@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def list_imports(*arguments: str) -> tuple[set[str], subprocess.CompletedProcess
 
 
 @pytest.fixture
-def write_study(tmp_path: Path):
+def write_study(tmp_path: Path) -> Callable[[str], str]:
     def write(space: str) -> str:
         path = tmp_path / "mistaken.py"
         path.write_text(STUDY.format(space=space))
@@ -78,7 +79,7 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
         ('{"task.learning_rate": FloatDistribution(-1, 1e-2)}', "task.learning_rate must be above 0"),
     ],
 )
-def test_a_mistake_in_a_study(space: str, message: str, write_study) -> None:
+def test_a_mistake_in_a_study(space: str, message: str, write_study: Callable[[str], str]) -> None:
     names, process = list_imports("-m", "platform.tune", write_study(space))
     assert process.returncode == 2
     assert message in process.stderr

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -14,7 +15,7 @@ from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
 
 
-def make_study(**changes) -> Study:
+def make_study(**changes: Any) -> Study:
     values = {
         "name": "small",
         "task": ClassificationConfig(model="fashion_cnn", dropout=0.5, optimizer="sgd", momentum=0.9),
@@ -42,12 +43,12 @@ def make_study(**changes) -> Study:
         ({"conditions": (When("task.dropout", "x", {}),)}, "a condition needs a categorical key"),
     ],
 )
-def test_a_wrong_space_is_refused_when_the_study_is_made(changes, message):
+def test_a_wrong_space_is_refused_when_the_study_is_made(changes: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, UsageError), match=message):
         make_study(**changes)
 
 
-def test_the_baseline_is_the_studys_own_configuration_with_its_conditional_keys():
+def test_the_baseline_is_the_studys_own_configuration_with_its_conditional_keys() -> None:
     assert make_study().baseline == {
         "task.learning_rate": 1e-3,
         "task.optimizer": "sgd",
@@ -56,30 +57,31 @@ def test_the_baseline_is_the_studys_own_configuration_with_its_conditional_keys(
     }
 
 
-def test_a_setting_changes_the_field_and_leaves_the_space():
+def test_a_setting_changes_the_field_and_leaves_the_space() -> None:
     study = make_study().with_settings(
         ["task.learning_rate=0.005", "task.gradient_clip_norm=none", "task.pretrained=true"]
     )
+    assert isinstance(study.task, ClassificationConfig)
     assert study.task.learning_rate == 0.005
     assert study.task.gradient_clip_norm is None
     assert study.task.pretrained is True
     assert set(study.space) == {"task.optimizer", "training.epochs"}
 
 
-def test_setting_a_choice_opens_or_closes_what_hangs_on_it():
+def test_setting_a_choice_opens_or_closes_what_hangs_on_it() -> None:
     opened = make_study().with_settings(["task.optimizer=sgd"])
     assert "task.momentum" in opened.space
     closed = make_study().with_settings(["task.optimizer=adam"])
     assert "task.momentum" not in dict(closed.all_distributions())
 
 
-def test_a_point_loses_what_hangs_on_a_choice_that_is_set_otherwise():
+def test_a_point_loses_what_hangs_on_a_choice_that_is_set_otherwise() -> None:
     study = make_study(points=({"task.optimizer": "sgd", "task.momentum": 0.6, "task.learning_rate": 2e-3},))
     assert study.with_settings(["task.optimizer=adam"]).points == ({"task.learning_rate": 2e-3},)
     assert study.with_settings(["task.optimizer=sgd"]).points == ({"task.momentum": 0.6, "task.learning_rate": 2e-3},)
 
 
-def test_the_objective_has_to_be_reported_at_every_point_of_the_space():
+def test_the_objective_has_to_be_reported_at_every_point_of_the_space() -> None:
     changes = {
         "task": AutoencoderConfig(variant="variational"),
         "space": {"task.variant": CategoricalDistribution(("variational", "plain"))},
@@ -101,13 +103,13 @@ def test_the_objective_has_to_be_reported_at_every_point_of_the_space():
         ("data.image_size=4", "8..2048"),
     ],
 )
-def test_a_wrong_setting_is_a_usage_error_with_the_rule(setting, message):
+def test_a_wrong_setting_is_a_usage_error_with_the_rule(setting: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         make_study().with_settings([setting])
     assert caught.value.exit_code == 2
 
 
-def test_max_epochs_clips_the_range_and_the_baseline():
+def test_max_epochs_clips_the_range_and_the_baseline() -> None:
     study = make_study().with_max_epochs(2)
     assert study.training.epochs == 2
     assert study.space["training.epochs"] == IntDistribution(2, 2)
@@ -116,7 +118,7 @@ def test_max_epochs_clips_the_range_and_the_baseline():
         make_study().with_max_epochs(0)
 
 
-def test_points_start_after_the_baseline_with_some_of_its_values_changed():
+def test_points_start_after_the_baseline_with_some_of_its_values_changed() -> None:
     study = make_study(points=({"task.learning_rate": 0.004, "training.epochs": 9}, {}))
     baseline, point = study.starting_points  # the empty change is the baseline again
     assert baseline == study.baseline
@@ -133,21 +135,22 @@ def test_points_start_after_the_baseline_with_some_of_its_values_changed():
         ({"task.optimizer": "adam", "task.momentum": 0.9}, "has no task.momentum there"),
     ],
 )
-def test_a_point_outside_the_space_is_refused(point, message):
+def test_a_point_outside_the_space_is_refused(point: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_study(points=(point,))
 
 
-def test_a_trials_configuration_has_the_point_applied_and_survives_json():
+def test_a_trials_configuration_has_the_point_applied_and_survives_json() -> None:
     study = make_study()
     config = study.trial_config({"task.learning_rate": 0.004, "training.epochs": 7}, 3)
+    assert isinstance(config.task, ClassificationConfig)
     assert (config.task.learning_rate, config.training.epochs) == (0.004, 7)
     assert TrialConfig.from_json(config.to_json()) == config
     assert config.seed != study.trial_config({}, 4).seed
     assert config.seed == study.trial_config({}, 3).seed
 
 
-def test_the_json_of_a_config_is_checked_on_the_way_back():
+def test_the_json_of_a_config_is_checked_on_the_way_back() -> None:
     values = make_study().trial_config({}, 0).to_json()
     values["task"]["dropout"] = 3
     with pytest.raises((UsageError, ValueError), match="dropout"):
@@ -155,21 +158,24 @@ def test_the_json_of_a_config_is_checked_on_the_way_back():
 
 
 @pytest.mark.parametrize("name", ["car_resnet", "fashion_cnn", "fashion_autoencoder"])
-def test_the_reports_studies_load_and_open_with_their_command(name):
+def test_the_reports_studies_load_and_open_with_their_command(name: str) -> None:
     path = list_studies()[name]
     study = load_study(name)
     assert study.name == name
     assert f"python -m platform.tune {name}" in path.read_text().split('"""')[1]
 
 
-def test_the_report_baselines_are_the_reports():
+def test_the_report_baselines_are_the_reports() -> None:
     cars, fashion = load_study("car_resnet"), load_study("fashion_cnn")
+    assert isinstance(cars.task, ClassificationConfig)
+    assert isinstance(fashion.task, ClassificationConfig)
     assert (cars.task.model, cars.task.pretrained, cars.task.head) == ("skresnet34", True, "report")
     assert (cars.baseline["task.learning_rate"], cars.training.epochs, cars.training.batch_size) == (1e-3, 3, 32)
     assert cars.data.augmentation.strength == 0
     assert (fashion.task.dropout, fashion.task.weight_decay, fashion.training.early_stopping_patience) == (0.5, 1e-5, 5)
     assert (fashion.task.batch_norm, fashion.training.batch_size) == (False, 128)
     coder = load_study("fashion_autoencoder")
+    assert isinstance(coder.task, AutoencoderConfig)
     assert (coder.task.variant, coder.task.bottleneck, coder.task.width, coder.task.loss) == (
         "plain",
         "spatial",
@@ -180,7 +186,7 @@ def test_the_report_baselines_are_the_reports():
     assert (coder.objective.metric, coder.objective.direction) == ("val/mse", "minimize")
 
 
-def test_the_autoencoder_opens_the_choices_that_a_kind_uses():
+def test_the_autoencoder_opens_the_choices_that_a_kind_uses() -> None:
     study = load_study("fashion_autoencoder")
     opened = {
         "task.bottleneck=dense": {"task.latent_size"},
@@ -191,7 +197,7 @@ def test_the_autoencoder_opens_the_choices_that_a_kind_uses():
         assert study.with_settings([setting]).space.keys() - study.space.keys() == keys
 
 
-def test_an_unknown_study_lists_the_known_ones(tmp_path: Path):
+def test_an_unknown_study_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown study 'car_resnt'; did you mean 'car_resnet'.*fashion_cnn"):
         load_study("car_resnt")
     with pytest.raises(UsageError, match="no study file"):
@@ -205,7 +211,7 @@ def test_an_unknown_study_lists_the_known_ones(tmp_path: Path):
         load_study(str(broken))
 
 
-def test_budget_and_frozenness():
+def test_budget_and_frozenness() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         Budget(trials=0)
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -1,6 +1,7 @@
 """Weights & Biases without network: offline runs are whole, an unreachable server stops nothing, no key is stored."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -36,7 +37,8 @@ def follow(tracker: Tracker, folder: Path) -> None:
     files.write_text(run_folder.best.weights, "weights")
     files.write_text(run_folder.test / "report.txt", "text")
     trials = []
-    for number, state in enumerate(["COMPLETE", "FAIL"]):
+    states: tuple[Literal["COMPLETE", "FAIL"], ...] = ("COMPLETE", "FAIL")
+    for number, state in enumerate(states):
         tracker.trial_started(number, {"training": {"epochs": 2}}, {"task.learning_rate": 0.1})
         tracker.epoch_ended(number, {"epoch": 1.0, "val/accuracy": 0.5})
         trials.append(
@@ -54,7 +56,7 @@ def follow(tracker: Tracker, folder: Path) -> None:
     tracker.finish(build_results(trials))
 
 
-def test_offline_leaves_a_run_for_each_trial_and_one_for_the_study(tmp_path):
+def test_offline_leaves_a_run_for_each_trial_and_one_for_the_study(tmp_path: Path) -> None:
     tracker = Tracker("offline", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=["synthetic"])
     follow(tracker, tmp_path)
     assert tracker.problem is None
@@ -65,7 +67,9 @@ def test_offline_leaves_a_run_for_each_trial_and_one_for_the_study(tmp_path):
     assert tracker.sync_command == f"wandb sync {tmp_path}/wandb/offline-run-*"
 
 
-def test_an_unreachable_server_ends_in_offline_runs_and_the_key_is_in_no_file(tmp_path, monkeypatch, capsys):
+def test_an_unreachable_server_ends_in_offline_runs_and_the_key_is_in_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setattr("raysweep.tracking.CHECK_TIMEOUT_S", 2)
@@ -79,18 +83,18 @@ def test_an_unreachable_server_ends_in_offline_runs_and_the_key_is_in_no_file(tm
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
-def test_disabled_writes_nothing(tmp_path):
+def test_disabled_writes_nothing(tmp_path: Path) -> None:
     follow(Tracker("disabled", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=[]), tmp_path)
     assert not (tmp_path / "wandb").exists()
 
 
 @pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
-def test_wandb_mode_decides_first(mode, monkeypatch):
+def test_wandb_mode_decides_first(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", mode)
     assert default_mode() == mode
 
 
-def test_finalists_have_runs_beside_those_of_the_trials_with_their_numbers(tmp_path):
+def test_finalists_have_runs_beside_those_of_the_trials_with_their_numbers(tmp_path: Path) -> None:
     tracker = Tracker("offline", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=[])
     for prefix in ("", "finalist-"):
         tracker.prefix = prefix

@@ -1,5 +1,7 @@
 """How many trials fit: tables of nodes and requests."""
 
+from typing import Any
+
 import pytest
 
 from raysweep.cluster.capacity import Node, Request, count_concurrent_trials, default_request
@@ -22,7 +24,7 @@ GPU_NODES = [Node(num_cpus=8), Node(num_cpus=16, num_gpus=4), Node(num_cpus=8, n
         ([Node(num_cpus=3)] * 3, Request(num_workers=2, cpus_per_worker=2), 1),
     ],
 )
-def test_concurrency(nodes, request_, concurrency):
+def test_concurrency(nodes: list[Node], request_: Request, concurrency: int) -> None:
     assert count_concurrent_trials(nodes, request_) == concurrency
 
 
@@ -35,12 +37,12 @@ def test_concurrency(nodes, request_, concurrency):
         Request(num_workers=2, cpus_per_worker=2),
     ],
 )
-def test_what_can_never_fit_fails_with_the_arithmetic(request_):
+def test_what_can_never_fit_fails_with_the_arithmetic(request_: Request) -> None:
     with pytest.raises(UsageError, match=r"the cluster's 1 node\(s\) hold \d .*2 CPUs and 0 GPUs hold \d"):
         count_concurrent_trials(LAPTOP, request_)
 
 
-def test_defaults_follow_the_cluster():
+def test_defaults_follow_the_cluster() -> None:
     assert default_request(LAPTOP, num_workers=1, cpus_per_worker=None, gpus_per_worker=None) == Request()
     assert default_request(GPU_NODES, num_workers=2, cpus_per_worker=None, gpus_per_worker=None) == Request(
         num_workers=2, cpus_per_worker=4, gpus_per_worker=1
@@ -56,6 +58,6 @@ def test_defaults_follow_the_cluster():
         ({"gpus_per_worker": -1}, "--gpus"),
     ],
 )
-def test_a_request_is_checked(values, message):
+def test_a_request_is_checked(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Request(**values)

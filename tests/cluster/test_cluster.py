@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ray
 def run_cluster() -> None:
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+    node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 << 20}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     print(cluster.address, flush=True)
     added = []
@@ -108,7 +108,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodesOfThisMac
     nodes.process.wait(timeout=60)
 
 
-def test_one_node_with_a_leaked_placement_group(cluster: NodesOfThisMachine, tmp_path: Path):
+def test_one_node_with_a_leaked_placement_group(cluster: NodesOfThisMachine, tmp_path: Path) -> None:
     leak = (
         "import ray; ray.init(logging_level='ERROR'); "
         "ray.get(ray.util.placement_group([{'CPU': 1}], lifetime='detached', name='left').ready())"
@@ -124,7 +124,7 @@ def test_one_node_with_a_leaked_placement_group(cluster: NodesOfThisMachine, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_two_nodes_run_the_driver_s_code(cluster: NodesOfThisMachine, tmp_path: Path):
+def test_two_nodes_run_the_driver_s_code(cluster: NodesOfThisMachine, tmp_path: Path) -> None:
     """The nodes have an older raysweep installed, and the driver's folder has one: neither is imported."""
     cluster.grow(2)
     done = cluster.run("doctor", "--remove-leaked", "--storage", tmp_path, "--workers", "2")
@@ -138,7 +138,7 @@ def test_two_nodes_run_the_driver_s_code(cluster: NodesOfThisMachine, tmp_path: 
 
 def test_a_trial_of_two_workers_over_two_nodes(
     cluster: NodesOfThisMachine, tmp_path: Path, make_image_folder: Callable[..., Path]
-):
+) -> None:
     cluster.grow(2)
     words = "--trials 1 --max-epochs 1 --workers 2 --wandb disabled --name ddp"
     words += " --set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
@@ -152,7 +152,7 @@ def test_a_trial_of_two_workers_over_two_nodes(
 
 def test_a_lost_node_s_trial_goes_on_elsewhere(
     cluster: NodesOfThisMachine, tmp_path: Path, make_image_folder: Callable[..., Path]
-):
+) -> None:
     """A node has one CPU, so each trial has one of the nodes; one of them then waits for the other to end."""
     cluster.grow(2)
     words = "--trials 2 --wandb disabled --name lost --set training.epochs=40"
@@ -176,7 +176,7 @@ def test_a_lost_node_s_trial_goes_on_elsewhere(
         assert [row["epoch"] for row in read_json_lines(path)] == list(range(1, 41))
 
 
-def test_four_nodes(cluster: NodesOfThisMachine, tmp_path: Path):
+def test_four_nodes(cluster: NodesOfThisMachine, tmp_path: Path) -> None:
     cluster.grow(4)
     done = cluster.run("doctor", "--storage", tmp_path, "--workers", "4")
     assert done.returncode == 0, done.stdout + done.stderr

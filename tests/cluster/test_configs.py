@@ -8,11 +8,12 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from click.testing import CliRunner
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
@@ -23,11 +24,14 @@ LOCK = (ROOT / "requirements.lock").read_text()
 
 
 def load(name: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / name).read_text())
+    config: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())
+    return config
 
 
 def pinned(package: str) -> str:
-    return re.search(rf"^{package}==([^ ;\n]+)", LOCK, flags=re.MULTILINE)[1]
+    found = re.search(rf"^{package}==([^ ;\n]+)", LOCK, flags=re.MULTILINE)
+    assert found is not None
+    return found[1]
 
 
 def start_commands(config: dict[str, Any]) -> dict[str, str]:
@@ -38,7 +42,7 @@ def start_commands(config: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_ray_takes_the_configuration(name):
+def test_ray_takes_the_configuration(name: str) -> None:
     config = prepare_config(load(name))
     validate_config(config)
     # What Ray fills in by default installs a nightly Ray: none of it may be left.
@@ -47,13 +51,13 @@ def test_ray_takes_the_configuration(name):
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_a_misspelt_key_is_refused(name):
+def test_a_misspelt_key_is_refused(name: str) -> None:
     with pytest.raises(Exception, match="rsync_excludes"):
         validate_config(prepare_config({**load(name), "rsync_excludes": []}))
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_every_node_asks_for_the_token_and_has_it(name):
+def test_every_node_asks_for_the_token_and_has_it(name: str) -> None:
     config = load(name)
     for kind, command in start_commands(config).items():
         assert "RAY_AUTH_MODE=token" in command.split("ray start")[0], kind
@@ -61,14 +65,14 @@ def test_every_node_asks_for_the_token_and_has_it(name):
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_the_dashboard_listens_on_the_head_alone(name):
+def test_the_dashboard_listens_on_the_head_alone(name: str) -> None:
     head = start_commands(load(name))["head"]
     assert "--dashboard-host=127.0.0.1" in head.split()
 
 
 @pytest.mark.parametrize("kind", ["head", "worker"])
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_ray_start_knows_the_flags(name, kind):
+def test_ray_start_knows_the_flags(name: str, kind: str) -> None:
     words = shlex.split(start_commands(load(name))[kind].split("ray start")[1])
     known = {option for parameter in start.params for option in parameter.opts}
     assert {word.split("=")[0] for word in words} <= known
@@ -76,7 +80,7 @@ def test_ray_start_knows_the_flags(name, kind):
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_what_travels_is_the_project_and_the_token(name):
+def test_what_travels_is_the_project_and_the_token(name: str) -> None:
     mounts = dict(load(name)["file_mounts"])
     assert mounts.pop("~/.ray/auth_token") == "~/.ray/auth_token"
     assert {remote: f"~/raysweep/{local}" for remote, local in mounts.items()} == {remote: remote for remote in mounts}
@@ -91,7 +95,7 @@ def test_what_travels_is_the_project_and_the_token(name):
 
 @pytest.mark.skipif(not shutil.which("rsync"), reason="needs rsync")
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_a_key_among_the_code_stays_here(name, tmp_path):
+def test_a_key_among_the_code_stays_here(name: str, tmp_path: Path) -> None:
     """rsync itself, with the patterns as Ray passes them."""
     keys = [".env", ".env.local", ".netrc", "kaggle.json", "cluster.pem", "tls.key"]
     for path in ("cli.py", "__pycache__/cli.pyc", *keys, *(f"data/{key}" for key in keys)):
@@ -103,7 +107,7 @@ def test_a_key_among_the_code_stays_here(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*LAUNCHED, "clusters/kuberay.yaml", "clusters/setup_node.sh"])
-def test_no_key_is_written_down(name):
+def test_no_key_is_written_down(name: str) -> None:
     text = (ROOT / name).read_text()
     for line in text.splitlines():
         assert not re.search(r"(API_KEY|KAGGLE_KEY|SECRET\w*|_TOKEN)\s*[:=]\s*[\w\"']", line.split("#")[0]), line
@@ -111,7 +115,7 @@ def test_no_key_is_written_down(name):
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_the_storage_is_set_in_one_place(name):
+def test_the_storage_is_set_in_one_place(name: str) -> None:
     config = load(name)
     (command,) = [command for command in config["setup_commands"] if "setup_node.sh" in command]
     storage = shlex.split(command)[-1]
@@ -119,7 +123,7 @@ def test_the_storage_is_set_in_one_place(name):
     assert re.fullmatch(r"[\w.-]+:/[\w./-]*", storage)
 
 
-def test_setup_installs_the_lock_with_the_project_s_python():
+def test_setup_installs_the_lock_with_the_project_s_python() -> None:
     script = (ROOT / "clusters/setup_node.sh").read_text()
     assert '-r "$project/requirements.lock"' in script
     (version,) = re.findall(r"^python_version=(.*)$", script, flags=re.MULTILINE)
@@ -129,11 +133,11 @@ def test_setup_installs_the_lock_with_the_project_s_python():
     assert pinned("boto3"), "the head's autoscaler needs it on AWS"
 
 
-def test_setup_is_a_shell_script_without_errors():
+def test_setup_is_a_shell_script_without_errors() -> None:
     subprocess.run(["bash", "-n", ROOT / "clusters/setup_node.sh"], check=True)
 
 
-def test_setup_links_results_to_a_folder_that_is_shared_already(tmp_path):
+def test_setup_links_results_to_a_folder_that_is_shared_already(tmp_path: Path) -> None:
     """Run for real on a node whose environment is installed: nothing is fetched, and a second run changes nothing."""
     project, home, storage = tmp_path / "raysweep", tmp_path / "home", tmp_path / "shared"
     for folder in (project / "clusters", home, storage):
@@ -154,7 +158,7 @@ def test_setup_links_results_to_a_folder_that_is_shared_already(tmp_path):
         assert "RAY_AUTH_MODE=token" in (home / ".raysweep_node").read_text()
 
 
-def test_setup_refuses_storage_that_is_not_there(tmp_path):
+def test_setup_refuses_storage_that_is_not_there(tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", ROOT / "clusters/setup_node.sh", tmp_path / "none"], capture_output=True, text=True, check=False
     )
@@ -165,7 +169,7 @@ def test_setup_refuses_storage_that_is_not_there(tmp_path):
 # AWS
 
 
-def test_workers_are_spot_and_the_comments_say_how_they_are_not():
+def test_workers_are_spot_and_the_comments_say_how_they_are_not() -> None:
     config = load("cluster.yaml")
     types = config["available_node_types"]
     assert types["gpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
@@ -174,7 +178,7 @@ def test_workers_are_spot_and_the_comments_say_how_they_are_not():
     assert types["gpu"]["min_workers"] == 0 < types["gpu"]["max_workers"] == config["max_workers"]
 
 
-def test_prices_of_the_nodes_may_be_filled_in():
+def test_prices_of_the_nodes_may_be_filled_in() -> None:
     text = _aws_text().replace("# metadata:", "metadata:").replace("<-,", "1.5,").replace("<-}", "2}")
     config = prepare_config(yaml.safe_load(text))
     validate_config(config)
@@ -186,7 +190,7 @@ def _aws_text() -> str:
 
 
 @pytest.fixture
-def aws(monkeypatch, tmp_path):
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """EC2 and IAM as moto plays them, in a region with a default network; nothing leaves this process."""
     moto = pytest.importorskip("moto")
     boto3 = pytest.importorskip("boto3")
@@ -202,7 +206,7 @@ def aws(monkeypatch, tmp_path):
         yield boto3
 
 
-def test_aws_accepts_the_nodes(aws):
+def test_aws_accepts_the_nodes(aws: Any) -> None:
     from ray.autoscaler._private.aws.config import bootstrap_aws
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 

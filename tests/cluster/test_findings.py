@@ -1,19 +1,20 @@
 """The doctor's judgement: facts in, findings out. No Ray."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from raysweep.cluster import findings as checks
 from raysweep.cluster.capacity import Node, Request
-from raysweep.cluster.findings import NodeFacts
+from raysweep.cluster.findings import Finding, NodeFacts
 
 VERSIONS = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.9.0"}
 HEAD = NodeFacts(node_id="a", address="10.0.0.1", versions=VERSIONS, code="c0de", authenticated=True, visible_gpus=0)
 WORKER = dataclasses.replace(HEAD, node_id="b", address="10.0.0.2")
 
 
-def changed(**values):
+def changed(**values: Any) -> list[NodeFacts]:
     return [HEAD, dataclasses.replace(WORKER, **values)]
 
 
@@ -80,7 +81,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("finding", GOOD, ids=lambda finding: finding.check)
-def test_nothing_is_wrong(finding):
+def test_nothing_is_wrong(finding: Finding) -> None:
     assert finding.ok
     assert not finding.mend
     assert str(finding).startswith("ok ")
@@ -88,7 +89,7 @@ def test_nothing_is_wrong(finding):
 
 
 @pytest.mark.parametrize(("finding", "text", "mend"), BAD, ids=lambda value: getattr(value, "check", ""))
-def test_what_is_wrong_is_one_line_with_the_command_that_mends_it(finding, text, mend):
+def test_what_is_wrong_is_one_line_with_the_command_that_mends_it(finding: Finding, text: str, mend: str) -> None:
     assert not finding.ok
     assert text in finding.text
     assert mend in finding.mend
@@ -96,14 +97,14 @@ def test_what_is_wrong_is_one_line_with_the_command_that_mends_it(finding, text,
     assert "\n" not in str(finding)
 
 
-def test_many_nodes_that_do_not_see_each_other_are_three_and_a_number():
+def test_many_nodes_that_do_not_see_each_other_are_three_and_a_number() -> None:
     unseen = [(f"10.0.0.{reader}", "10.0.0.1") for reader in range(2, 12)]
     finding = checks.check_storage("/local", [HEAD], unseen)
     assert finding.text.count("does not see") == 3
     assert "and 7 more" in finding.text
 
 
-def test_a_placement_group_is_leaked_when_its_job_has_ended():
+def test_a_placement_group_is_leaked_when_its_job_has_ended() -> None:
     living, ended = "0" * 28 + "05000000", "1" * 28 + "04000000"
     groups = {living: "CREATED", ended: "CREATED", "2" * 28 + "03000000": "REMOVED"}
     assert checks.find_leaked(groups, ["05000000"]) == [ended]

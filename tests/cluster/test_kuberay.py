@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from raysweep.commands import COMMANDS
 
@@ -95,7 +95,7 @@ def list_violations(value: Any, fields: Any, where: str = "RayJob") -> list[str]
     return errors
 
 
-def test_it_has_the_fields_of_a_ray_job():
+def test_it_has_the_fields_of_a_ray_job() -> None:
     assert list_violations(JOB, RAY_JOB) == []
     assert (JOB["apiVersion"], JOB["kind"]) == ("ray.io/v1", "RayJob")
 
@@ -109,7 +109,7 @@ def test_it_has_the_fields_of_a_ray_job():
         (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0),
     ],
 )
-def test_a_wrong_field_is_found(path, value):
+def test_a_wrong_field_is_found(path: tuple[str, ...], value: Any) -> None:
     job = yaml.safe_load((ROOT / "clusters/kuberay.yaml").read_text())
     place = job
     for key in path[:-1]:
@@ -118,18 +118,19 @@ def test_a_wrong_field_is_found(path, value):
     assert len(list_violations(job, RAY_JOB)) == 1
 
 
-def test_ray_is_the_project_s():
-    pinned = re.search(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)[1]
-    assert CLUSTER["rayVersion"] == pinned
+def test_ray_is_the_project_s() -> None:
+    pinned = re.search(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    assert pinned is not None
+    assert CLUSTER["rayVersion"] == pinned[1]
 
 
-def test_every_pod_asks_for_the_token():
+def test_every_pod_asks_for_the_token() -> None:
     assert CLUSTER["authOptions"] == {"mode": "token"}
     assert CLUSTER["headGroupSpec"].get("serviceType", "ClusterIP") == "ClusterIP"
     assert not CLUSTER["headGroupSpec"].get("enableIngress")
 
 
-def test_the_wandb_key_comes_from_a_secret_to_the_driver_alone():
+def test_the_wandb_key_comes_from_a_secret_to_the_driver_alone() -> None:
     for group in GROUPS:
         (container,) = group["template"]["spec"]["containers"]
         keys = [entry for entry in container["env"] if "KEY" in entry["name"]]
@@ -137,7 +138,7 @@ def test_the_wandb_key_comes_from_a_secret_to_the_driver_alone():
         assert bool(keys) == (group is CLUSTER["headGroupSpec"])
 
 
-def test_trials_run_on_gpu_workers_and_not_on_the_head():
+def test_trials_run_on_gpu_workers_and_not_on_the_head() -> None:
     assert CLUSTER["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     for group in CLUSTER["workerGroupSpecs"]:
         (container,) = group["template"]["spec"]["containers"]
@@ -145,7 +146,7 @@ def test_trials_run_on_gpu_workers_and_not_on_the_head():
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
-def test_all_pods_share_the_storage_the_command_names():
+def test_all_pods_share_the_storage_the_command_names() -> None:
     words = shlex.split(JOB["spec"]["entrypoint"])
     assert words[:3] == ["python", "-m", "platform.tune"]
     options = {option for parameter in COMMANDS.load("tune").params for option in parameter.opts}

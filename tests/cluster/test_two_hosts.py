@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from raysweep.atomic_files import read_json_lines
 
@@ -80,7 +81,7 @@ class Hosts:
 
     def start(self, host: str, command: str, log: Path) -> tuple[subprocess.Popen[str], Path]:
         """As `run`, without waiting for the end; stderr goes to `log`."""
-        words = [ROOT / "tests/cluster/hosts.sh", "run", host, self.in_project(command)]
+        words = [str(ROOT / "tests/cluster/hosts.sh"), "run", host, self.in_project(command)]
         with log.open("w") as stderr:
             process = subprocess.Popen(words, env=self.environment, stdout=subprocess.DEVNULL, stderr=stderr, text=True)
         return process, log
@@ -131,7 +132,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Iterator
         made.script("down")
 
 
-def test_an_edit_on_the_head_is_what_all_workers_run(hosts: Hosts):
+def test_an_edit_on_the_head_is_what_all_workers_run(hosts: Hosts) -> None:
     """Only the head's checkout is changed after `ray up`; the worker's host keeps the older one."""
     assert hosts.run(HEAD, "sh -c \"echo '# edited' >>raysweep/errors.py\"").returncode == 0
     assert hosts.run(WORKER, "grep -c edited raysweep/errors.py").stdout == "0\n"
@@ -142,21 +143,25 @@ def test_an_edit_on_the_head_is_what_all_workers_run(hosts: Hosts):
     assert f"{hosts.storage}/results: written and read by 2 nodes" in done.stdout
 
 
-def test_the_doctor_finds_storage_that_is_not_shared(hosts: Hosts):
+def test_the_doctor_finds_storage_that_is_not_shared(hosts: Hosts) -> None:
     done = hosts.run(HEAD, "python -m platform.doctor --storage ~/alone")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "WRONG storage" in done.stdout
     assert f"10.78.0.{WORKER} cannot write there" in done.stdout
 
 
-def test_two_workers_on_two_hosts_train_as_two_on_one(hosts: Hosts):
+def test_two_workers_on_two_hosts_train_as_two_on_one(hosts: Hosts) -> None:
     """With as many threads a worker the sums are the same, and so is the model."""
+
+    def has_workers(workers: list[int]) -> bool:
+        return [hosts.count_workers(host) for host in (HEAD, WORKER)] == workers
+
     records = []
     for name, address, workers in (("two", "auto", [1, 1]), ("one", "local", [2, 0])):
         command = f"python -m platform.tune {STUDY} --name {name} --address {address} --cpus-per-worker 1"
         study, log = hosts.start(HEAD, command, hosts.folder / f"{name}.log")
         try:
-            wait_for(lambda w=workers: [hosts.count_workers(host) for host in (HEAD, WORKER)] == w, study)
+            wait_for(partial(has_workers, workers), study)
             assert study.wait(timeout=900) == 0, log.read_text()
         finally:
             study.kill()
@@ -168,7 +173,7 @@ def test_two_workers_on_two_hosts_train_as_two_on_one(hosts: Hosts):
     assert abs(two["test"]["accuracy"] - one["test"]["accuracy"]) <= 0.002
 
 
-def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts):
+def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts) -> None:
     """A trial takes both hosts: without one of them the study waits, and goes on when it is back."""
     words = f"--trials 2 --workers 2 --cpus-per-worker {os.cpu_count()} --wandb disabled --name cut"
     words += " --set training.epochs=4 --set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
@@ -192,7 +197,7 @@ def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts):
     assert [row["epoch"] for row in read_json_lines(run / "trials/0000/metrics.jsonl")] == list(range(1, 5))
 
 
-def test_a_submitted_job_runs_on_the_cluster_too(hosts: Hosts):
+def test_a_submitted_job_runs_on_the_cluster_too(hosts: Hosts) -> None:
     """What lies in ./results stays there: Ray takes no more than 100 MB with a job."""
     (hosts.storage / "results").mkdir(exist_ok=True)
     (hosts.storage / "results/large").write_bytes(os.urandom(120_000_000))

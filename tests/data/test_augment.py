@@ -1,5 +1,7 @@
 """Augmentation: each image has its own draw, decided by the generator; sizes and the range of pixels hold."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,13 @@ from hypothesis import strategies as st
 from raysweep.config import AugmentationConfig
 from raysweep.data.augment import augment
 
-NONE = {"random_crop": 0.0, "rotation_degrees": 0.0, "horizontal_flip": 0.0, "brightness": 0.0, "contrast": 0.0}
+NONE: dict[str, Any] = {
+    "random_crop": 0.0,
+    "rotation_degrees": 0.0,
+    "horizontal_flip": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+}
 SHARE = st.floats(0, 1, width=32)
 
 

@@ -53,10 +53,13 @@ def make_set(tmp_path_factory: pytest.TempPathFactory) -> MakeSet:
 def numbers_of(batch: Batch) -> list[int]:
     """Which images a batch holds."""
     low, high = (batch.images[:, 0, 0, :2] * 255).round().int().T
-    return (low + 256 * high).tolist()
+    numbers: list[int] = (low + 256 * high).tolist()
+    return numbers
 
 
-def train(images: ImageSet, config: DataConfig = GREY, rank: int = 0, num_workers: int = 1, **options: Any) -> list:
+def train(
+    images: ImageSet, config: DataConfig = GREY, rank: int = 0, num_workers: int = 1, **options: Any
+) -> list[Batch]:
     options = {"batch_size": 16, "seed": 0, "epoch": 0} | options
     return list(iterate_training(images, config, worker=Worker(rank=rank, num_workers=num_workers), **options))
 

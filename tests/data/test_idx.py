@@ -37,9 +37,9 @@ def test_labels_have_one_dimension(tmp_path: Path, write_idx: Write) -> None:
 def test_a_rewritten_file_is_read_again(tmp_path: Path, write_idx: Write) -> None:
     path = write_idx(tmp_path / IMAGES, VALUES)
     load_idx(path)
-    write_idx(path, VALUES[:3] ^ 255)
+    write_idx(path, VALUES[:3] ^ np.uint8(255))
     os.utime(path, ns=(0, 0))
-    np.testing.assert_array_equal(load_idx(path), VALUES[:3] ^ 255)
+    np.testing.assert_array_equal(load_idx(path), VALUES[:3] ^ np.uint8(255))
 
 
 @pytest.mark.parametrize("layout", [".", "raw", "MNIST/raw", "FashionMNIST/raw"])

@@ -24,7 +24,7 @@ from raysweep.data import pipeline
 from raysweep.data.batches import Worker, iterate_evaluation, iterate_training
 from raysweep.data.decode import decode_image
 from raysweep.data.idx import load_idx
-from raysweep.data.images import ImageSet, PreparedData
+from raysweep.data.images import ImageSet, PreparedData, SkippedFile
 from raysweep.data.records import SPLITS, Source
 from raysweep.data.sources.idx_files import load_idx_source
 from raysweep.data.sources.image_folder import load_folder
@@ -199,7 +199,7 @@ def test_a_split_without_any_good_image_is_refused(tmp_path: Path, make_image_fo
 
 
 def test_the_limit_that_a_message_gives_is_enough(prepared: tuple[PreparedData, Path]) -> None:
-    bad = pipeline.SkippedFile(path="x.jpg", split="train", reason="empty file")
+    bad = SkippedFile(path="x.jpg", split="train", reason="empty file")
     for total in (2_000, 2_500, 3_333, 60_000, 1_000_000):
         info = replace(prepared[0].info, num_train=total, skipped=(bad,))
         with pytest.raises(DataError) as caught:
@@ -298,7 +298,9 @@ def test_a_digest_is_of_content_not_of_path_or_time(cars: Path, copied: Path, tm
     assert changed.info.digest != first.info.digest
 
 
-def test_a_shared_cache_keeps_the_name_and_the_mark_of_each_source(cars: Path, prepared: tuple) -> None:
+def test_a_shared_cache_keeps_the_name_and_the_mark_of_each_source(
+    cars: Path, prepared: tuple[PreparedData, Path]
+) -> None:
     drawn = replace(load(cars), name="sample (synthetic)", synthetic=True)
     data, _ = pipeline.prepare(drawn, CONFIG, prepared[1].parent)
     assert data.folder == prepared[0].folder
@@ -361,7 +363,7 @@ def test_a_run_killed_while_decoding_leaves_no_cache(cars: Path, tmp_path: Path)
         process.wait()
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
     data, _ = pipeline.prepare(load(cars), CONFIG, tmp_path)
-    assert (data.info.num_train, read(data.train).any(axis=(1, 2, 3)).all()) == (36, True)
+    assert (data.info.num_train, bool(read(data.train).any(axis=(1, 2, 3)).all())) == (36, True)
 
 
 def test_two_runs_at_once_end_with_one_whole_cache(
@@ -412,7 +414,7 @@ def test_training_needs_no_test_folder(cars: Path, tmp_path: Path) -> None:
     data, test_folder = pipeline.prepare(load(cars), CONFIG, tmp_path)
     shutil.rmtree(test_folder)
     data = pickle.loads(pickle.dumps(data))
-    options = {"batch_size": 8, "worker": Worker()}
+    options: dict[str, Any] = {"batch_size": 8, "worker": Worker()}
     assert sum(len(b.images) for b in iterate_training(data.train, CONFIG, seed=0, epoch=0, **options)) == 36
     assert sum(len(b.images) for b in iterate_evaluation(data.val, CONFIG, **options)) == 12
 
@@ -464,7 +466,7 @@ def test_a_set_larger_than_the_object_store_streams(tmp_path: Path, make_idx_fol
     assert "Spilled" not in summary
 
 
-def test_a_disk_that_cannot_hold_the_decoded_images_is_told_before_any_is_decoded(tmp_path: Path, cars: Path):
+def test_a_disk_that_cannot_hold_the_decoded_images_is_told_before_any_is_decoded(tmp_path: Path, cars: Path) -> None:
     source = load(cars)
     records = source.records["train"]
     many = records.take(np.zeros(2_000_000, dtype=np.int64))

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from optuna.distributions import IntDistribution
 
 from raysweep.cluster.capacity import Node, Request
@@ -20,8 +23,9 @@ from raysweep.planning.estimate import (
     estimate_wall_time,
     schedule,
 )
-from raysweep.planning.forecast import build_forecast, describe_forecast, forecast_to_json, nodes_in_use
+from raysweep.planning.forecast import Forecast, build_forecast, describe_forecast, forecast_to_json, nodes_in_use
 from raysweep.planning.prices import load_cluster, price_nodes
+from raysweep.study import Study
 
 GB = 10**9
 POINT = ProbedPoint(
@@ -43,7 +47,7 @@ def make_probe(*points: ProbedPoint) -> Probe:
     return Probe(points=points or (POINT,), failures=(), num_train=100, side_by_side=2, duration_s=20.0)
 
 
-def plan(study, **changes):
+def plan(study: Study, **changes: Any) -> Forecast:
     values = {
         "request": Request(),
         "concurrency": 2,
@@ -57,7 +61,7 @@ def plan(study, **changes):
 
 
 @pytest.fixture
-def fixed_study(make_study):
+def fixed_study(make_study: Callable[..., Study]) -> Study:
     """9 trials of 10 epochs that nothing stops."""
     return make_study(space={}, conditions=(), training=TrainingConfig(epochs=10), budget=Budget(trials=9))
 
@@ -78,7 +82,9 @@ def fixed_study(make_study):
         ([], 2, None, 0),
     ],
 )
-def test_trials_start_in_order_where_one_has_ended(durations, concurrency, deadline, wall):
+def test_trials_start_in_order_where_one_has_ended(
+    durations: list[float], concurrency: int, deadline: float | None, wall: float
+) -> None:
     assert schedule(durations, concurrency, deadline) == wall
 
 
@@ -91,26 +97,28 @@ def test_trials_start_in_order_where_one_has_ended(durations, concurrency, deadl
         (9, False, 105),
     ],
 )
-def test_wall_time_of_equal_trials_is_arithmetic(fixed_study, concurrency, reuses, seconds):
+def test_wall_time_of_equal_trials_is_arithmetic(
+    fixed_study: Study, concurrency: int, reuses: bool, seconds: float
+) -> None:
     later = dataclasses.replace(POINT, overhead_s=1.0)
     wall = estimate_wall_time(fixed_study, make_probe(*[POINT] * concurrency, later), concurrency, reuses=reuses)
     assert (wall.low_s, wall.expected_s, wall.high_s) == pytest.approx((seconds,) * 3)
 
 
-def test_trials_other_than_the_baseline_take_what_other_points_took(fixed_study):
+def test_trials_other_than_the_baseline_take_what_other_points_took(fixed_study: Study) -> None:
     slow = dataclasses.replace(POINT, params={}, train_s=28.0)
     wall = estimate_wall_time(fixed_study, make_probe(POINT, slow), 1, reuses=True)
     assert wall.expected_s == pytest.approx(9 * 5 + 100 + 8 * 300)
 
 
-def test_the_time_budget_ends_the_search(make_study):
+def test_the_time_budget_ends_the_search(make_study: Callable[..., Study]) -> None:
     study = make_study(
         space={}, conditions=(), training=TrainingConfig(epochs=10), budget=Budget(trials=1000, time_s=500)
     )
     assert estimate_wall_time(study, make_probe(), 1, reuses=True).high_s == pytest.approx(5 * 105)
 
 
-def test_epochs_are_those_of_the_named_points_and_then_of_the_space(make_study):
+def test_epochs_are_those_of_the_named_points_and_then_of_the_space(make_study: Callable[..., Study]) -> None:
     study = make_study(points=({"training.epochs": 9},))
     epochs = draw_epochs(study, np.random.default_rng(0), 500)
     assert epochs[:2] == [3, 9]
@@ -119,7 +127,7 @@ def test_epochs_are_those_of_the_named_points_and_then_of_the_space(make_study):
     assert draw_epochs(study, np.random.default_rng(0), 1) == [3]
 
 
-def test_the_range_is_what_early_stopping_may_save(make_study):
+def test_the_range_is_what_early_stopping_may_save(make_study: Callable[..., Study]) -> None:
     study = make_study(
         space={"training.epochs": IntDistribution(100, 100)},
         conditions=(),
@@ -139,7 +147,7 @@ def test_the_range_is_what_early_stopping_may_save(make_study):
 # what does not fit
 
 
-def test_what_fits_is_described(study):
+def test_what_fits_is_described(study: Study) -> None:
     text = describe_forecast(plan(study))
     assert "2 trials side by side on 1 node" in text
     assert "2 x 2 GB = 4 GB of 8 GB" in text
@@ -167,19 +175,19 @@ def test_what_fits_is_described(study):
         ),
     ],
 )
-def test_what_cannot_fit_is_refused_with_the_arithmetic(study, changes, message):
+def test_what_cannot_fit_is_refused_with_the_arithmetic(study: Study, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         plan(study, **changes)
 
 
-def test_only_so_many_processes_are_counted_as_run_at_once(study):
+def test_only_so_many_processes_are_counted_as_run_at_once(study: Study) -> None:
     large = make_probe(dataclasses.replace(POINT, memory_bytes=5 * GB))
     assert plan(study, probe=large, concurrency=1).concurrency == 1
     unknown = Node(num_cpus=2)
     assert "not known" in describe_forecast(plan(study, probe=large, nodes=[unknown]))
 
 
-def test_checkpoints_are_the_largest_of_all_points():
+def test_checkpoints_are_the_largest_of_all_points() -> None:
     large = dataclasses.replace(POINT, best_bytes=20, last_bytes=50)
     assert count_checkpoint_bytes(make_probe(POINT, large), 5, 3) == 5 * 20 + 3 * (20 + 2 * 100)
 
@@ -194,7 +202,7 @@ def test_checkpoints_are_the_largest_of_all_points():
         (9, Request(), [HEAD, GPU]),
     ],
 )
-def test_nodes_in_use(concurrency, request_, used):
+def test_nodes_in_use(concurrency: int, request_: Request, used: list[Node]) -> None:
     assert nodes_in_use([HEAD, *[GPU] * 4], request_, concurrency) == used
 
 
@@ -203,7 +211,7 @@ def test_nodes_in_use(concurrency, request_, used):
 PRICES = {"head": 0.25, "gpu": 1.0}
 
 
-def make_cluster(resources: bool = True, prices=PRICES):
+def make_cluster(resources: bool = True, prices: Any = PRICES) -> dict[str, Any]:
     types = {"head": {"CPU": 8}, "gpu": {"CPU": 4, "GPU": 1}}
     return {
         "head_node_type": "head",
@@ -222,12 +230,15 @@ def make_cluster(resources: bool = True, prices=PRICES):
         ({"metadata": {"prices_per_hour": {"mine": 2}}}, [HEAD, GPU], {"mine": 2}),
     ],
 )
-def test_the_head_and_the_nodes_of_trials_are_paid_for(config, nodes, counts):
+def test_the_head_and_the_nodes_of_trials_are_paid_for(
+    config: dict[str, Any], nodes: list[Node], counts: dict[str, int]
+) -> None:
     priced = price_nodes(config, nodes)
+    assert priced is not None
     assert {kind: count for kind, (count, _) in priced.items()} == counts
 
 
-def test_cost_is_hours_times_prices(fixed_study):
+def test_cost_is_hours_times_prices(fixed_study: Study) -> None:
     priced = price_nodes(make_cluster(), [GPU, GPU])
     made = plan(fixed_study, nodes=[GPU, GPU], request=Request(cpus_per_worker=4), prices=priced)
     assert forecast_to_json(made)["cost"]["expected"] == pytest.approx(2.25 * made.wall.expected_s / 3600)
@@ -235,7 +246,7 @@ def test_cost_is_hours_times_prices(fixed_study):
 
 
 @pytest.mark.parametrize("config", [{}, {"metadata": {}}, {"metadata": None}])
-def test_without_prices_there_is_no_cost(config):
+def test_without_prices_there_is_no_cost(config: dict[str, Any]) -> None:
     assert price_nodes(config, [LAPTOP]) is None
 
 
@@ -249,19 +260,19 @@ def test_without_prices_there_is_no_cost(config):
         ([1.0], [GPU], "must be prices by node type"),
     ],
 )
-def test_wrong_prices_are_refused(prices, nodes, message):
+def test_wrong_prices_are_refused(prices: Any, nodes: list[Node], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         price_nodes(make_cluster(prices=prices), nodes)
 
 
-def test_a_node_of_no_type_has_no_clear_price():
+def test_a_node_of_no_type_has_no_clear_price() -> None:
     config = make_cluster()
     config["available_node_types"]["large"] = {"resources": {"CPU": 64}}
     with pytest.raises(UsageError, match="give the types their `resources`"):
         price_nodes(config, [LAPTOP])
 
 
-def test_a_cluster_is_yaml_or_json(tmp_path):
+def test_a_cluster_is_yaml_or_json(tmp_path: Path) -> None:
     path = tmp_path / "cluster"
     for write in (json.dumps, yaml.safe_dump):
         path.write_text(write(make_cluster()))

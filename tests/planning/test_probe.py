@@ -2,6 +2,9 @@
 a plan on a real local Ray."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +15,17 @@ from optuna.distributions import CategoricalDistribution
 from raysweep import config_fields as fields
 from raysweep.cli import cli
 from raysweep.config import TrainingConfig
+from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
 from raysweep.planning.probe import NUM_POINTS, PROBE_S, size_part
 from raysweep.run_folder import TrialFolder
+from raysweep.study import Study
 from raysweep.train.usage import Usage, UsageRecorder, peak_memory
 
 
-def test_a_part_of_the_images_is_spread_over_all_of_them(tmp_path, save_prepared, draw_squares):
+def test_a_part_of_the_images_is_spread_over_all_of_them(
+    tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable[..., Any]
+) -> None:
     data = save_prepared(tmp_path / "all", {"train": draw_squares(80, 0), "val": draw_squares(20, 1)}, "abcd")
     (data.folder / "judge.safetensors").write_text("beside the images")
     part = data.take_subset(tmp_path / "part", 5, 1000)
@@ -40,7 +47,9 @@ def test_a_part_of_the_images_is_spread_over_all_of_them(tmp_path, save_prepared
         (1, 2, 2, 128),
     ],
 )
-def test_the_probe_is_as_large_as_its_time_allows(make_study, speed, side_by_side, num_points, num_images):
+def test_the_probe_is_as_large_as_its_time_allows(
+    make_study: Callable[..., Study], speed: float, side_by_side: int, num_points: int, num_images: float
+) -> None:
     study = make_study(
         space={"training.batch_size": CategoricalDistribution((32, 128))},
         conditions=(),
@@ -49,7 +58,7 @@ def test_the_probe_is_as_large_as_its_time_allows(make_study, speed, side_by_sid
     assert size_part(study, 48_000, speed, side_by_side) == (num_points, round(num_images))
 
 
-def test_a_process_tells_when_its_epochs_ended_and_what_memory_it_had(tmp_path):
+def test_a_process_tells_when_its_epochs_ended_and_what_memory_it_had(tmp_path: Path) -> None:
     recorder = UsageRecorder(TrialFolder(tmp_path).usage, torch.device("cpu"))
     before = peak_memory()
     held = torch.ones(50_000_000)  # 200 MB
@@ -64,7 +73,7 @@ def test_a_process_tells_when_its_epochs_ended_and_what_memory_it_had(tmp_path):
 
 
 @pytest.mark.ray
-def test_a_plan_of_a_small_study(ray_local, make_image_folder, tmp_path):
+def test_a_plan_of_a_small_study(ray_local: None, make_image_folder: Callable[..., Path], tmp_path: Path) -> None:
     images = make_image_folder(tmp_path / "images", 4, 25)
     (tmp_path / "cluster.yaml").write_text("metadata: {prices_per_hour: {mine: 3.6}}")
     arguments = ["plan", "fashion_cnn", "--data", str(images), "--storage", str(tmp_path / "results"), "--trials", "3"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
@@ -32,6 +32,7 @@ class Lowest(BaseSampler):
     ) -> Any:
         if isinstance(param_distribution, CategoricalDistribution):
             return param_distribution.choices[0]
+        assert isinstance(param_distribution, FloatDistribution | IntDistribution)
         return param_distribution.low
 
 

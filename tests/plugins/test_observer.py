@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from raysweep.errors import UsageError
 from raysweep.run_folder import SearchFolder
 from raysweep.search.observer import Observer, build_observers, load_observers
+from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +68,9 @@ def follow(observer: Observer) -> None:
     observer.trial_ended(RESULT)
 
 
-def test_one_in_a_file_is_told_of_what_it_wants_to_know(module, study, tmp_path, capsys):
+def test_one_in_a_file_is_told_of_what_it_wants_to_know(
+    module: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (observer,) = build_observers(load_observers([f"{module}:Diary"]), SearchFolder(tmp_path), study)
     follow(observer)
     told = (tmp_path / "diary.txt").read_text().splitlines()
@@ -74,7 +78,9 @@ def test_one_in_a_file_is_told_of_what_it_wants_to_know(module, study, tmp_path,
     assert capsys.readouterr().err == ""
 
 
-def test_errors_end_nothing_and_are_said_once_of_each(module, study, tmp_path, capsys):
+def test_errors_end_nothing_and_are_said_once_of_each(
+    module: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = [f"{module}:{name}" for name in ("Moody", "refuse", "Diary")]
     for observer in build_observers(load_observers(names), SearchFolder(tmp_path), study):
         follow(observer)
@@ -102,7 +108,7 @@ def test_errors_end_nothing_and_are_said_once_of_each(module, study, tmp_path, c
         ("no_such_package:Diary", "cannot be imported"),
     ],
 )
-def test_one_that_cannot_be_had_is_wrong_usage(module, name, message):
+def test_one_that_cannot_be_had_is_wrong_usage(module: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_observers([name.format(module=module)])
 
@@ -141,7 +147,9 @@ run_study(load_study(study), options)
 
 
 @pytest.mark.ray
-def test_a_search_with_an_installed_one_and_one_that_fails(make_image_folder, tmp_path, module):
+def test_a_search_with_an_installed_one_and_one_that_fails(
+    make_image_folder: Callable[..., Path], tmp_path: Path, module: Path
+) -> None:
     """In a process of its own: a running one has looked already at what is installed."""
     site = tmp_path / "site"
     metadata = site / "elsewhere-1.0.dist-info"

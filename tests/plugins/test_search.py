@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -18,7 +19,8 @@ from raysweep.search.overrides import Overrides
 from raysweep.search.strategy.pruners import PRUNERS
 from raysweep.search.strategy.samplers import SAMPLERS
 from raysweep.search.strategy.strategy import create_strategy
-from raysweep.trial_result import TrialResult
+from raysweep.study import Study
+from raysweep.trial_result import Params, TrialResult
 
 ELSEWHERE = Path(__file__).with_name("elsewhere.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +49,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
 
 
-def run_strategy(study, sampler, pruner):
+def run_strategy(study: Study, sampler: str, pruner: str) -> list[tuple[Params, int]]:
     """All trials of a search on simulated values: their points, and how many epochs each came to."""
     strategy = create_strategy(study, optuna.storages.InMemoryStorage(), "s", sampler=sampler, pruner=pruner)
     done = []
@@ -57,20 +59,30 @@ def run_strategy(study, sampler, pruner):
         while not stop and epochs < params["training.epochs"]:
             epochs += 1
             stop = strategy.report(number, epochs, 0.5)
-        state = "PRUNED" if stop else "COMPLETE"
-        strategy.tell(TrialResult(number=number, state=state, value=0.5, best_epoch=1, params=params, duration_s=1.0))
+        strategy.tell(
+            TrialResult(
+                number=number,
+                state="PRUNED" if stop else "COMPLETE",
+                value=0.5,
+                best_epoch=1,
+                params=params,
+                duration_s=1.0,
+            )
+        )
         done.append((params, epochs))
     return done
 
 
-def test_a_sampler_and_a_pruner_in_a_file(study):
+def test_a_sampler_and_a_pruner_in_a_file(study: Study) -> None:
     baseline, *others = run_strategy(study, f"{ELSEWHERE}:Lowest", f"{ELSEWHERE}:stop_at_one")
     assert baseline == (study.baseline, 3), "the baseline runs to its end, whatever a pruner says"
     lowest = {"task.learning_rate": 1e-4, "task.optimizer": "adam", "training.epochs": 3}
     assert others == [(lowest, 1)] * 11
 
 
-def test_a_source_in_a_file_with_an_argument_and_a_relative_path(tmp_path, monkeypatch):
+def test_a_source_in_a_file_with_an_argument_and_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ELSEWHERE.parent)
     spec = resolve_source("elsewhere.py:load_shades:3")
     assert spec == f"{ELSEWHERE}:load_shades:3"
@@ -79,7 +91,7 @@ def test_a_source_in_a_file_with_an_argument_and_a_relative_path(tmp_path, monke
     assert [len(source.records[split]) for split in SPLITS] == [18] * 3
 
 
-def test_an_installed_package_needs_no_more_than_its_names(installed, tmp_path):
+def test_an_installed_package_needs_no_more_than_its_names(installed: dict[str, str], tmp_path: Path) -> None:
     """In a process of its own: a running one has looked at what is installed already."""
     script = tmp_path / "script.py"
     script.write_text(
@@ -129,13 +141,13 @@ def test_an_installed_package_needs_no_more_than_its_names(installed, tmp_path):
         ({"data": f"{ELSEWHERE}:load_shade"}, "has no 'load_shade'; it has: "),
     ],
 )
-def test_what_is_unknown_or_no_plug_in_is_refused(study, changes, message):
+def test_what_is_unknown_or_no_plug_in_is_refused(study: Study, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         Overrides(**changes).apply(study)
     assert message in str(caught.value)
 
 
-def test_unknown_names_are_refused_before_ray_is_imported():
+def test_unknown_names_are_refused_before_ray_is_imported() -> None:
     code = "import sys; from raysweep.cli import main\ntry: main()\nfinally: print('ray' in sys.modules)"
     for flag in ("--strategy", "--pruner"):
         done = subprocess.run(
@@ -150,7 +162,7 @@ def test_unknown_names_are_refused_before_ray_is_imported():
         assert done.stdout == "False\n"
 
 
-def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path):
+def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="no source of that name; known: fashion-mnist, kaggle, mnist, sample"
     ) as caught:
@@ -162,8 +174,8 @@ def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path):
         load_source(f"{ELSEWHERE}:build_nothing", split_seed=0, storage=tmp_path)
 
 
-def test_a_source_that_would_fail_on_workers_is_refused_here(tmp_path):
-    def offer(name, **changes):
+def test_a_source_that_would_fail_on_workers_is_refused_here(tmp_path: Path) -> None:
+    def offer(name: str, **changes: Any) -> str:
         """A file with a source whose test records are changed."""
         path = tmp_path / f"{name}.py"
         path.write_text(
@@ -188,18 +200,18 @@ def test_a_source_that_would_fail_on_workers_is_refused_here(tmp_path):
             load_source(offer(name, test=test), split_seed=0, storage=tmp_path)
 
 
-def test_built_in_names_cannot_be_taken_and_two_objectives_keep_their_rules(study):
+def test_built_in_names_cannot_be_taken_and_two_objectives_keep_their_rules(study: Study) -> None:
     assert {"default", "tpe"} <= set(SAMPLERS.references())
     assert {"default", "none"} <= set(PRUNERS.references())
     assert set(SOURCES.built_in) == {"sample", "mnist", "fashion-mnist", "kaggle"}
     both = Overrides(second_objective="model/num_parameters")
-    for changes, message in (
-        ({"sampler": "cmaes"}, "one objective only"),
-        ({"pruner": "asha"}, "no intermediate values"),
-        ({"pruner": f"{ELSEWHERE}:stop_at_one"}, "no intermediate values"),
+    for refused, message in (
+        (dataclasses.replace(both, sampler="cmaes"), "one objective only"),
+        (dataclasses.replace(both, pruner="asha"), "no intermediate values"),
+        (dataclasses.replace(both, pruner=f"{ELSEWHERE}:stop_at_one"), "no intermediate values"),
     ):
         with pytest.raises(UsageError, match=message):
-            dataclasses.replace(both, **changes).apply(study)
+            refused.apply(study)
     assert dataclasses.replace(both, sampler=f"{ELSEWHERE}:Lowest").apply(study).second_objective is not None
 
 
@@ -216,12 +228,16 @@ def test_built_in_names_cannot_be_taken_and_two_objectives_keep_their_rules(stud
         ("/data/own.py:Load", "/data/own.py:Load"),
     ],
 )
-def test_paths_on_the_command_line_become_absolute_and_names_stay(tmp_path, monkeypatch, spec, resolved):
+def test_paths_on_the_command_line_become_absolute_and_names_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, resolved: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert resolve_source(spec) == resolved.format(here=tmp_path)
 
 
-def test_a_folder_here_comes_before_a_source_of_its_name_but_for_the_sample(tmp_path, monkeypatch):
+def test_a_folder_here_comes_before_a_source_of_its_name_but_for_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("mnist", "sample"):
         Path(name).mkdir()
@@ -229,7 +245,7 @@ def test_a_folder_here_comes_before_a_source_of_its_name_but_for_the_sample(tmp_
 
 
 @pytest.mark.ray
-def test_a_search_with_all_three_is_resumed_from_another_folder(installed, tmp_path):
+def test_a_search_with_all_three_is_resumed_from_another_folder(installed: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(ELSEWHERE.read_text())
     (tmp_path / "elsewhere_else").mkdir()
     study = tmp_path / "shades.py"

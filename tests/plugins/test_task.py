@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def data(tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable) -> PreparedData:
+def data(tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable[..., Any]) -> PreparedData:
     splits = {"train": draw_squares(64, 1), "val": draw_squares(24, 2)}
     return save_prepared(tmp_path / "data", splits, "abcd")
 

@@ -1,13 +1,18 @@
 """The books between Ray Tune and the strategy, without a cluster: what ends a trial, and what makes it go on."""
 
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution
 
 from raysweep.cluster.capacity import Request
+from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.cluster.waiting import PATIENCE_S, WaitingNotice
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
 from raysweep.search.observer import Observer
 from raysweep.search.ray_tune import SearchDriver
@@ -17,39 +22,42 @@ from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.report import EpochReport, TrialFailure
 from raysweep.train.trial import TrialSpec
+from raysweep.trial_result import Params, TrialResult
 
 
 class Log(Observer):
     """An observer that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.events = []
+        self.events: list[tuple[Any, int]] = []
 
-    def trial_started(self, number, config, params):
+    def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         self.events.append(("started", number))
 
-    def epoch_ended(self, number, metrics):
+    def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
         self.events.append((metrics["epoch"], number))
 
-    def trial_ended(self, result):
+    def trial_ended(self, result: TrialResult) -> None:
         self.events.append((result.state, result.number))
 
 
-class Cluster:
+class Cluster(NodeWatch):
     """Nodes that are there and nodes that are not, by id."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.nodes = {"id": ("10.0.0.1", 1)}
 
-    def list_living(self):
+    def list_living(self) -> dict[str, tuple[str, int]]:
         return dict(self.nodes)
 
-    def find_lost(self, nodes):
+    def find_lost(self, nodes: Mapping[str, tuple[str, int]]) -> list[str]:
         return [nodes[node][0] for node in nodes if node not in self.nodes]
 
 
 @pytest.fixture
-def make_driver(tmp_path, save_prepared, draw_squares):
+def make_driver(
+    tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable[..., Any]
+) -> Callable[..., Any]:
     data = save_prepared(tmp_path / "data", {"train": draw_squares(8, 0), "val": draw_squares(4, 1)}, "abcd")
     study = Study(
         name="small",
@@ -61,7 +69,7 @@ def make_driver(tmp_path, save_prepared, draw_squares):
         budget=Budget(trials=2),
     )
 
-    def make_spec(number, params, num_reported):
+    def make_spec(number: int, params: Params, num_reported: int) -> TrialSpec:
         folder = SearchFolder(tmp_path).trial(number)
         folder.path.mkdir(parents=True, exist_ok=True)
         return TrialSpec(
@@ -75,7 +83,7 @@ def make_driver(tmp_path, save_prepared, draw_squares):
             num_reported=num_reported,
         )
 
-    def make(deadline=None, watch=None):
+    def make(deadline: float | None = None, watch: NodeWatch | None = None) -> tuple[SearchDriver, list[Any]]:
         log = Log()
         strategy = create_strategy(study, open_storage(SearchFolder(tmp_path), None), "small")
         return SearchDriver(strategy, make_spec, [log], deadline, watch or Cluster()), log.events
@@ -83,12 +91,12 @@ def make_driver(tmp_path, save_prepared, draw_squares):
     return make
 
 
-def epoch(number, finished=False, value=0.5):
+def epoch(number: int, finished: bool = False, value: float = 0.5) -> EpochReport:
     metrics = {"epoch": float(number), "val/accuracy": value}
     return EpochReport(metrics=metrics, value=value, best_value=value, best_epoch=number, finished=finished)
 
 
-def test_a_trial_ends_when_ray_tune_is_done_with_it(make_driver):
+def test_a_trial_ends_when_ray_tune_is_done_with_it(make_driver: Callable[..., Any]) -> None:
     driver, events = make_driver()
     assert driver.start("a").number == 0
     assert [driver.on_report("a", epoch(1)), driver.on_report("a", epoch(2, finished=True))] == [False, True]
@@ -101,7 +109,7 @@ def test_a_trial_ends_when_ray_tune_is_done_with_it(make_driver):
     assert driver.strategy.results()[0].best_epoch == 2
 
 
-def test_a_trial_whose_process_dies_goes_on_and_no_epoch_is_counted_twice(make_driver):
+def test_a_trial_whose_process_dies_goes_on_and_no_epoch_is_counted_twice(make_driver: Callable[..., Any]) -> None:
     driver, events = make_driver()
     driver.start("a")
     driver.on_report("a", epoch(1))
@@ -116,7 +124,7 @@ def test_a_trial_whose_process_dies_goes_on_and_no_epoch_is_counted_twice(make_d
     assert events == [("started", 0), (1, 0), (2, 0), (3, 0), ("COMPLETE", 0)]
 
 
-def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver):
+def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver: Callable[..., Any]) -> None:
     driver, events = make_driver()
     for attempt in range(MAX_RETRIES + 1):
         assert driver.start(f"a{attempt}").number == 0
@@ -133,7 +141,9 @@ def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver
     ]
 
 
-def test_a_lost_node_is_no_failure_of_its_trials(make_driver, capsys):
+def test_a_lost_node_is_no_failure_of_its_trials(
+    make_driver: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster = Cluster()
     driver, events = make_driver(watch=cluster)
     for attempt in range(MAX_RETRIES + 2):
@@ -156,18 +166,20 @@ def test_a_lost_node_is_no_failure_of_its_trials(make_driver, capsys):
     assert told[-1] == "trial 0: its process died (ActorDiedError: killed); it goes on from its last epoch"
 
 
-def test_a_cluster_too_small_for_a_trial_is_waited_for_and_stderr_says_so_once():
+def test_a_cluster_too_small_for_a_trial_is_waited_for_and_stderr_says_so_once() -> None:
     notice = WaitingNotice(Request(num_workers=2, cpus_per_worker=1))
     assert notice.look(2, 2, now=0.0) is None
     assert notice.look(1, 1, now=10.0) is None, "a node may come at any moment"
-    assert "the cluster's 1 node(s) have room for 1;" in notice.look(1, 1, now=10.0 + PATIENCE_S)
+    said = notice.look(1, 1, now=10.0 + PATIENCE_S)
+    assert said is not None
+    assert "the cluster's 1 node(s) have room for 1;" in said
     assert notice.look(1, 1, now=500.0) is None, "once"
     assert notice.look(2, 2, now=510.0) == "the cluster has room for a trial again: the search goes on"
     assert notice.look(2, 2, now=520.0) is None
     assert notice.look(0, 0, now=530.0) is None, "patience begins anew"
 
 
-def test_after_the_deadline_only_what_is_under_way_goes_on(make_driver):
+def test_after_the_deadline_only_what_is_under_way_goes_on(make_driver: Callable[..., Any]) -> None:
     driver, _ = make_driver(deadline=time.monotonic())
     driver.start("a")
     assert driver.start("b") is None
@@ -175,7 +187,9 @@ def test_after_the_deadline_only_what_is_under_way_goes_on(make_driver):
     assert driver.start("c").number == 0
 
 
-def test_a_trial_that_had_finished_when_the_driver_died_is_told_from_its_history(make_driver):
+def test_a_trial_that_had_finished_when_the_driver_died_is_told_from_its_history(
+    make_driver: Callable[..., Any],
+) -> None:
     driver, _ = make_driver()
     driver.start("a")
     driver.on_report("a", epoch(1))

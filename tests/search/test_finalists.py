@@ -1,6 +1,8 @@
 """Training the best again, without Ray: who is chosen, intervals, the winner, and what going on repeats."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -24,22 +26,25 @@ from raysweep.search.overrides import Overrides
 from raysweep.search.retention import Retention, keep_of_points
 from raysweep.search.session.identity import Identity
 from raysweep.search.session.storage import open_storage
-from raysweep.search.strategy.strategy import create_strategy
-from raysweep.trial_result import TrialResult
+from raysweep.search.strategy.strategy import Strategy, create_strategy
+from raysweep.study import Study
+from raysweep.trial_result import Params, TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")
 LOSS = Objective(metric="val/loss", direction="minimize")
 IDENTITY = Identity(run_id="abc", study_name="small")
 
 
-def end(number, value, params=None, state="COMPLETE", error=None) -> TrialResult:
+def end(
+    number: int, value: Any, params: Params | None = None, state: Any = "COMPLETE", error: str | None = None
+) -> TrialResult:
     params = {"x": number} if params is None else params
     return TrialResult(
         number=number, state=state, value=value, best_epoch=1, params=params, duration_s=1.0, error=error
     )
 
 
-def make_finalist(number, search, values) -> Finalist:
+def make_finalist(number: int, search: float, values: Any) -> Finalist:
     """A value of none is a training that failed."""
     trainings = [
         end(10 * number + seed, value, {"x": number}, *(["FAIL", "diverged"] if value is None else []))
@@ -55,7 +60,9 @@ def make_finalist(number, search, values) -> Finalist:
     ("objective", "most", "expected"),
     [(ACCURACY, 1, [0, 3]), (ACCURACY, 3, [0, 3, 1, 6]), (ACCURACY, 9, [0, 3, 1, 6]), (LOSS, 2, [0, 6, 1])],
 )
-def test_the_best_complete_points_are_chosen_and_always_the_baseline(objective, most, expected):
+def test_the_best_complete_points_are_chosen_and_always_the_baseline(
+    objective: Objective, most: int, expected: list[int]
+) -> None:
     results = [
         end(0, 0.95),
         end(1, 0.8),
@@ -71,7 +78,7 @@ def test_the_best_complete_points_are_chosen_and_always_the_baseline(objective, 
     assert [result.number for result in choose_finalists(results, objective, most)] == expected
 
 
-def test_a_baseline_that_failed_is_tried_again():
+def test_a_baseline_that_failed_is_tried_again() -> None:
     results = [end(0, None, state="FAIL"), end(1, 0.8)]
     assert [result.number for result in choose_finalists(results, ACCURACY, 5)] == [0, 1]
 
@@ -79,7 +86,7 @@ def test_a_baseline_that_failed_is_tried_again():
 # figures
 
 
-def test_the_intervals_are_those_of_scipy():
+def test_the_intervals_are_those_of_scipy() -> None:
     ours, others = [0.91, 0.93, 0.92, 0.97], [0.88, 0.9, 0.83]
     expected = stats.ttest_1samp(ours, 0).confidence_interval(0.95)
     assert mean_interval(ours) == pytest.approx((expected.low, expected.high), abs=1e-12)
@@ -87,14 +94,14 @@ def test_the_intervals_are_those_of_scipy():
     assert welch_interval(ours, others) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_seeds_that_do_not_differ_have_an_interval_of_no_width():
+def test_seeds_that_do_not_differ_have_an_interval_of_no_width() -> None:
     assert mean_interval([0.3, 0.3]) == pytest.approx((0.3, 0.3), abs=1e-12)
     assert welch_interval([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.25)
     expected = stats.t.interval(0.95, 1, loc=0.25, scale=0.05)
     assert welch_interval([0.5, 0.5], [0.2, 0.3]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_mean_decides_and_not_the_search_or_the_best_seed():
+def test_the_mean_decides_and_not_the_search_or_the_best_seed() -> None:
     finalists = [
         make_finalist(0, 0.7, [0.7, 0.7]),
         make_finalist(1, 0.95, [0.99, 0.61]),
@@ -102,17 +109,24 @@ def test_the_mean_decides_and_not_the_search_or_the_best_seed():
         make_finalist(3, 0.8, [0.99, None]),
     ]
     winner = find_winner(finalists, ACCURACY)
+    assert winner is not None
     assert winner.trial.number == 2
-    assert find_best_training(winner, ACCURACY).number == 21
-    assert find_winner(finalists, LOSS).trial.number == 0
-    assert find_best_training(winner, LOSS).number == 20
+    for objective, number in ((ACCURACY, 21), (LOSS, 20)):
+        best = find_best_training(winner, objective)
+        assert best is not None
+        assert best.number == number
+    lowest = find_winner(finalists, LOSS)
+    assert lowest is not None
+    assert lowest.trial.number == 0
     record = summarise_finalists(finalists, ACCURACY, 3, 2)
+    assert record is not None
     assert record.winner == 2
     assert record.optimism == pytest.approx(0.95 - 0.8), "of trial 1, which led the search"
     assert [found.optimism for found in record.configurations] == pytest.approx([0, 0.15, 0.05, None])
     assert record.configurations[3].values == (0.99, None)
     assert record.configurations[2].mean == pytest.approx(0.85)
     lift = record.lift
+    assert lift is not None
     assert lift.difference == pytest.approx(0.15)
     assert (lift.low, lift.high) == welch_interval([0.84, 0.86], [0.7, 0.7])
     assert not lift.includes_zero
@@ -129,7 +143,7 @@ def test_the_mean_decides_and_not_the_search_or_the_best_seed():
         (([0.7, None], [0.9, None]), "no winner: every configuration failed with a seed"),
     ],
 )
-def test_the_text_says_what_there_is_of_a_lift(values, says):
+def test_the_text_says_what_there_is_of_a_lift(values: Any, says: str) -> None:
     finalists = [make_finalist(number, 0.9, seeds) for number, seeds in enumerate(values)]
     *_, optimism, lift = lines = describe_finalists(summarise_finalists(finalists, ACCURACY, 2, 2), ACCURACY)
     assert says in lift
@@ -139,7 +153,7 @@ def test_the_text_says_what_there_is_of_a_lift(values, says):
     assert any("1 of 2 seeds failed: diverged" in line for line in lines) == (None in [*values[0], *values[1]])
 
 
-def test_of_a_loss_the_text_says_which_sign_is_optimistic():
+def test_of_a_loss_the_text_says_which_sign_is_optimistic() -> None:
     finalists = [make_finalist(0, 0.5, [0.5, 0.5]), make_finalist(1, 0.3, [0.4, 0.4])]
     lines = describe_finalists(summarise_finalists(finalists, LOSS, 1, 2), LOSS)
     assert lines[-2].endswith("below zero where the search was optimistic: -0.1000")
@@ -149,7 +163,7 @@ def test_of_a_loss_the_text_says_which_sign_is_optimistic():
 # the trainings
 
 
-def run_search(study, run) -> list[TrialResult]:
+def run_search(study: Study, run: Path) -> list[TrialResult]:
     """Four complete trials, of which the last is the best."""
     study = dataclasses.replace(study, budget=dataclasses.replace(study.budget, trials=4))
     strategy = create_strategy(study, open_storage(RunFolder(run), None), IDENTITY.study_name)
@@ -158,12 +172,18 @@ def run_search(study, run) -> list[TrialResult]:
     return strategy.results()
 
 
-def retrain(study, run, results, most, num_seeds) -> Retraining:
+def retrain(study: Study, run: Path, results: list[TrialResult], most: int, num_seeds: int) -> Retraining:
     chosen = choose_finalists(results, ACCURACY, most)
     return open_retraining(study, RunFolder(run), IDENTITY, chosen, num_seeds)
 
 
-def run_all(strategy, value=0.6) -> list[tuple[int, dict]]:
+def propose(strategy: Strategy) -> tuple[int, Params]:
+    proposal = strategy.propose()
+    assert proposal is not None
+    return proposal
+
+
+def run_all(strategy: Strategy, value: Any = 0.6) -> list[tuple[int, Params]]:
     proposals = []
     while (proposal := strategy.propose()) is not None:
         proposals.append(proposal)
@@ -172,7 +192,9 @@ def run_all(strategy, value=0.6) -> list[tuple[int, dict]]:
     return proposals
 
 
-def test_each_configuration_is_proposed_with_seeds_of_its_own_and_the_search_is_untouched(study, tmp_path):
+def test_each_configuration_is_proposed_with_seeds_of_its_own_and_the_search_is_untouched(
+    study: Study, tmp_path: Path
+) -> None:
     results = run_search(study, tmp_path)
     before = optuna.load_study(study_name="small", storage=open_storage(RunFolder(tmp_path), None)).trials
     again = retrain(study, tmp_path, results, 2, 3)
@@ -194,10 +216,10 @@ def test_each_configuration_is_proposed_with_seeds_of_its_own_and_the_search_is_
     assert optuna.load_study(study_name="small", storage=open_storage(RunFolder(tmp_path), None)).trials == before
 
 
-def test_after_a_kill_what_ended_is_kept_and_what_was_in_flight_goes_on(study, tmp_path):
+def test_after_a_kill_what_ended_is_kept_and_what_was_in_flight_goes_on(study: Study, tmp_path: Path) -> None:
     results = run_search(study, tmp_path)
     first = retrain(study, tmp_path, results, 1, 2)
-    proposals = [first.propose() for _ in range(2)]
+    proposals = [propose(first) for _ in range(2)]
     first.tell(end(proposals[0][0], 0.9, proposals[0][1]))
     first.report(proposals[1][0], 1, 0.3)
     configs = [first.trial_config(*proposal) for proposal in proposals[1:]]
@@ -211,13 +233,13 @@ def test_after_a_kill_what_ended_is_kept_and_what_was_in_flight_goes_on(study, t
     assert not retrain(study, tmp_path, results, 1, 2).has_work()
 
 
-def test_what_is_no_longer_asked_for_is_dropped_and_what_has_ended_counts(study, tmp_path):
+def test_what_is_no_longer_asked_for_is_dropped_and_what_has_ended_counts(study: Study, tmp_path: Path) -> None:
     results = run_search(study, tmp_path)
     first = retrain(study, tmp_path, results, 2, 4)
     for _ in range(5):  # the three configurations with the first seed, and two with the second
-        number, params = first.propose()
+        number, params = propose(first)
         first.tell(end(number, 0.7, params))
-    in_flight, params = first.propose()
+    in_flight, params = propose(first)
     assert params == results[2].params
     less = retrain(study, tmp_path, results, 1, 2)
     assert not less.has_work()
@@ -228,7 +250,7 @@ def test_what_is_no_longer_asked_for_is_dropped_and_what_has_ended_counts(study,
     assert [len(finalist.trainings) for finalist in retrain(study, tmp_path, results, 1, 2).finalists()] == [3, 3]
 
 
-def test_files_of_another_space_are_not_taken_for_those_of_this(study, tmp_path):
+def test_files_of_another_space_are_not_taken_for_those_of_this(study: Study, tmp_path: Path) -> None:
     results = run_search(study, tmp_path)
     left = RunFolder(tmp_path).finalists.trial(0).checkpoint
     left.parent.mkdir(parents=True)
@@ -241,7 +263,7 @@ def test_files_of_another_space_are_not_taken_for_those_of_this(study, tmp_path)
     assert left.exists()
 
 
-def test_of_each_configuration_the_best_seed_is_kept(tmp_path):
+def test_of_each_configuration_the_best_seed_is_kept(tmp_path: Path) -> None:
     ended = [end(0, 0.5, {"x": 0}), end(1, 0.1, {"x": 1}), end(2, 0.6, {"x": 0}), end(3, 0.2, {"x": 1})]
     for result in [*ended, end(4, 0.3)]:
         folder = SearchFolder(tmp_path).trial(result.number)
@@ -260,7 +282,7 @@ def test_of_each_configuration_the_best_seed_is_kept(tmp_path):
 @pytest.mark.parametrize(
     "said", [{"finalists": 2}, {"seeds": 3}, {"finalists": 0, "seeds": 3}, {"finalists": 1, "seeds": 1}]
 )
-def test_wrong_numbers_are_refused(study, said):
+def test_wrong_numbers_are_refused(study: Study, said: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"--finalists K, at least 1, and --seeds S, at least 2, go together"):
         Overrides(**said).apply(study)
     assert Overrides(finalists=1, seeds=2).apply(study) == study

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -63,7 +65,7 @@ main(sys.argv[1:])
 
 
 @pytest.fixture(scope="module")
-def images(make_image_folder, tmp_path_factory) -> Path:
+def images(make_image_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_image_folder(tmp_path_factory.mktemp("images"), 4, 40)
 
 
@@ -125,7 +127,7 @@ def kill_one(title: str, ancestor: int) -> bool:
     return bool(processes)
 
 
-def kill_soon(title: str, driver: subprocess.Popen) -> bool:
+def kill_soon(title: str, driver: subprocess.Popen[bytes]) -> bool:
     """Kills one of the driver's processes as soon as there is one; false when the driver has ended."""
     while driver.poll() is None:
         if kill_one(title, driver.pid):
@@ -134,7 +136,7 @@ def kill_soon(title: str, driver: subprocess.Popen) -> bool:
     return False
 
 
-def wait_for_epochs(more: int, trained: Callable[[], int], driver: subprocess.Popen) -> None:
+def wait_for_epochs(more: int, trained: Callable[[], int], driver: subprocess.Popen[bytes]) -> None:
     """Until so many more epochs are trained, or the driver has ended."""
     enough = trained() + more
     wait_for(lambda: trained() >= enough or driver.poll() is not None)
@@ -192,14 +194,17 @@ def list_finished(run: Path) -> dict[int, float]:
     }
 
 
-def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_had_been(images, tmp_path):
+def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_had_been(
+    images: Path, tmp_path: Path
+) -> None:
     """Two drivers die, each after three processes of its trials, and up to two processes of the last session's."""
     run = tmp_path / "kills"
     study_file = tmp_path / "kills.py"
     study_file.write_text(STUDY_FILE.format(source=str(images), epochs=NUM_EPOCHS, trials=NUM_TRIALS))
     arguments = ["tune", str(study_file), "--storage", str(tmp_path), "--address", "local", "--wandb", "disabled"]
     arguments += ["--sampler", "random", "--pruner", "none"]  # all trials are to run to their ends
-    num_killed, finished = 0, {}
+    num_killed = 0
+    finished: dict[int, Any] = {}
     with count_epochs(run) as trained:
         for session in range(NUM_SESSIONS):
             resume = ["--resume"] if session else []
@@ -217,8 +222,8 @@ def test_drivers_and_trial_processes_are_killed_and_the_study_ends_as_if_none_ha
 
 
 def test_ddp_workers_are_killed_and_weak_ddp_trials_stop_and_resources_come_back(
-    ray_local, images, tmp_path, monkeypatch
-):
+    ray_local: None, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Trial 0 loses a worker, trial 1 is stopped early, trial 2 loses its own process, which holds the workers."""
     original = Strategy.report
     monkeypatch.setattr(
@@ -229,10 +234,13 @@ def test_ddp_workers_are_killed_and_weak_ddp_trials_stop_and_resources_come_back
     run = tmp_path / "ddp"
     killed: list[bool] = []
 
+    def has_epochs(history: Path) -> bool:
+        return len(read_json_lines(history)) > 1
+
     def kill() -> None:
         for number, title in ((0, "ray::RayTrainWorker"), (2, "ray::ImplicitFunc")):
             history = run / f"trials/{number:04d}/metrics.jsonl"
-            wait_for(lambda h=history: len(read_json_lines(h)) > 1)
+            wait_for(partial(has_epochs, history))
             killed.append(kill_one(title, os.getpid()))
 
     thread = threading.Thread(target=kill, daemon=True)

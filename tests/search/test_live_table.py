@@ -1,6 +1,7 @@
 """The live table, as text."""
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -20,17 +21,18 @@ METRICS = (
 CONFIG = {"training": {"epochs": 8}}
 
 
-def draw(table):
-    console = Console(file=io.StringIO(), width=120)
+def draw(table: LiveTable) -> str:
+    printed = io.StringIO()
+    console = Console(file=printed, width=120)
     console.print(table.render())
-    return " ".join(console.file.getvalue().split())  # titles are wrapped
+    return " ".join(printed.getvalue().split())  # titles are wrapped
 
 
-def end(number, value, state="COMPLETE"):
+def end(number: int, value: Any, state: Any = "COMPLETE") -> TrialResult:
     return TrialResult(number=number, state=state, value=value, best_epoch=1, params={}, duration_s=1.0)
 
 
-def test_running_trials_counts_and_the_best_against_the_baseline():
+def test_running_trials_counts_and_the_best_against_the_baseline() -> None:
     table = LiveTable([ACCURACY], 6, None, [end(0, 0.5)], METRICS)
     assert "1 of 6 trials: 1 complete, 0 stopped early, 0 failed; 0 running" in draw(table)
     for number in (1, 2, 3):
@@ -47,7 +49,7 @@ def test_running_trials_counts_and_the_best_against_the_baseline():
 
 
 @pytest.mark.parametrize(("objectives", "is_shown"), [([ACCURACY], False), ([ACCURACY, SIZE], True)])
-def test_a_second_objective_has_a_column(objectives, is_shown):
+def test_a_second_objective_has_a_column(objectives: list[Objective], is_shown: bool) -> None:
     table = LiveTable(objectives, 6, None, [])
     table.trial_started(0, CONFIG, {})
     table.epoch_ended(0, {"epoch": 1, "val/accuracy": 0.81, "model/num_parameters": 412330.0})

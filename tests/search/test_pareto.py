@@ -3,6 +3,9 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -25,6 +28,7 @@ from raysweep.search.session.identity import Identity, StudyRecord, save_record
 from raysweep.search.session.opening import enter_run
 from raysweep.search.session.space_change import change_space
 from raysweep.search.strategy.strategy import create_strategy
+from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")
@@ -32,11 +36,11 @@ SIZE = Objective(metric="model/num_parameters", direction="minimize")
 
 
 @pytest.fixture
-def study(make_study):
+def study(make_study: Callable[..., Study]) -> Study:
     return make_study(second_objective=SIZE)
 
 
-def end(number, value, second_value, state="COMPLETE"):
+def end(number: int, value: Any, second_value: float | None, state: Any = "COMPLETE") -> TrialResult:
     return TrialResult(
         number=number, state=state, value=value, second_value=second_value, best_epoch=1, params={}, duration_s=1.0
     )
@@ -46,7 +50,7 @@ def end(number, value, second_value, state="COMPLETE"):
 
 
 @pytest.mark.parametrize("sampler", ["default", "tpe", "random", "nsga2", "gp"])
-def test_a_search_by_each_sampler_stops_nothing_and_tells_optuna_both_values(study, sampler):
+def test_a_search_by_each_sampler_stops_nothing_and_tells_optuna_both_values(study: Study, sampler: str) -> None:
     strategy = create_strategy(study, InMemoryStorage(), "small", sampler=sampler)
     while (proposal := strategy.propose()) is not None:
         number, params = proposal
@@ -69,7 +73,7 @@ def test_a_search_by_each_sampler_stops_nothing_and_tells_optuna_both_values(stu
     assert [result.number for result in find_front(results, study.objectives)] == [11, 9]
 
 
-def test_what_is_under_way_goes_on_after_the_epochs_that_were_reported(study):
+def test_what_is_under_way_goes_on_after_the_epochs_that_were_reported(study: Study) -> None:
     storage = InMemoryStorage()
     first = create_strategy(study, storage, "small")
     runs = [first.propose() for _ in range(2)]
@@ -84,12 +88,13 @@ def test_what_is_under_way_goes_on_after_the_epochs_that_were_reported(study):
     assert second.optuna_study.trials[0].user_attrs["num_epochs"] == 3
 
 
-def test_the_target_is_of_the_first_objective(study):
+def test_the_target_is_of_the_first_objective(study: Study) -> None:
     study = dataclasses.replace(study, budget=Budget(trials=9, target=0.9))
     strategy = create_strategy(study, InMemoryStorage(), "small")
     for value in (0.89, 0.9):
         assert strategy.has_budget()
-        strategy.tell(end(strategy.propose()[0], value, 0.5))
+        number, _ = strategy.propose() or pytest.fail("nothing is proposed")
+        strategy.tell(end(number, value, 0.5))
     assert not strategy.has_budget()
 
 
@@ -100,7 +105,7 @@ def test_the_target_is_of_the_first_objective(study):
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=20),
     st.tuples(*2 * [st.sampled_from(["maximize", "minimize"])]),
 )
-def test_the_front_is_optunas_and_the_best_is_on_it(values, directions):
+def test_the_front_is_optunas_and_the_best_is_on_it(values: list[tuple[int, int]], directions: tuple[Any, Any]) -> None:
     optuna_study = optuna.create_study(directions=directions)
     for pair in values:
         optuna_study.add_trial(optuna.create_trial(values=pair))
@@ -109,11 +114,12 @@ def test_the_front_is_optunas_and_the_best_is_on_it(values, directions):
     front = find_front([*results, end(99, 9.0, -9.0, "FAIL")], objectives)
     assert sorted(result.number for result in front) == [trial.number for trial in optuna_study.best_trials]
     assert front[0] == rank_results(results, objectives)[0]
-    firsts = [result.value for result in front]
+    firsts = [result.value for result in front if result.value is not None]
+    assert len(firsts) == len(front)
     assert firsts == sorted(firsts, reverse=directions[0] == "maximize")
 
 
-def build_results(trials, front) -> Results:
+def build_results(trials: Sequence[TrialResult], front: Sequence[int]) -> Results:
     figures = {"num_images": 4, "report": "report.txt", "headline": "", "lift": {"text": ""}}
     return Results(
         study="small",
@@ -132,7 +138,7 @@ def build_results(trials, front) -> Results:
     )
 
 
-def test_there_is_no_front_with_one_objective():
+def test_there_is_no_front_with_one_objective() -> None:
     assert find_front([end(0, 0.5, None)], [ACCURACY]) == []
     results = dataclasses.replace(build_results([end(0, 0.5, None)], []), second_objective=None)
     stored = results.to_json()
@@ -141,7 +147,7 @@ def test_there_is_no_front_with_one_objective():
     assert describe_front(results) == []
 
 
-def test_the_front_in_the_results_and_as_a_table(study):
+def test_the_front_in_the_results_and_as_a_table(study: Study) -> None:
     results = [end(0, 0.5, 412330.0), end(1, 0.9, 999.0), end(2, 0.95, 1e6), end(3, None, None, "FAIL")]
     found = build_results(results, [trial.number for trial in find_front(results, study.objectives)])
     stored = json.loads(json.dumps(found.to_json()))
@@ -171,32 +177,36 @@ def test_the_front_in_the_results_and_as_a_table(study):
         ("parameters:minimize", "an objective is a validation metric, val/NAME, or a cost of the model"),
     ],
 )
-def test_a_second_objective_that_is_none_is_refused_with_those_there_are(make_study, text, message):
+def test_a_second_objective_that_is_none_is_refused_with_those_there_are(
+    make_study: Callable[..., Study], text: str, message: str
+) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         Overrides(second_objective=text).apply(make_study())
     assert caught.value.exit_code == 2
 
 
-def test_a_cost_is_no_first_objective(make_study):
+def test_a_cost_is_no_first_objective(make_study: Callable[..., Study]) -> None:
     with pytest.raises(ValueError, match=r"unknown objective 'model/num_parameters'.* Known: val/accuracy, "):
         make_study(objective=SIZE)
 
 
-def test_the_command_line_names_a_second_objective_that_stays(make_study):
+def test_the_command_line_names_a_second_objective_that_stays(make_study: Callable[..., Study]) -> None:
     first = Overrides(second_objective="model/num_parameters")
     assert first.apply(make_study()) == make_study(second_objective=SIZE)
     again = Overrides(pruner="none", sampler="nsga2").over(first)
     assert again.apply(make_study()).objectives == (ACCURACY, SIZE)
-    assert Overrides(second_objective="val/loss:minimize").apply(make_study()).second_objective.metric == "val/loss"
+    second = Overrides(second_objective="val/loss:minimize").apply(make_study()).second_objective
+    assert second is not None
+    assert second.metric == "val/loss"
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
-def test_pruners_are_refused_as_optuna_takes_no_intermediate_values(study, pruner):
+def test_pruners_are_refused_as_optuna_takes_no_intermediate_values(study: Study, pruner: str) -> None:
     with pytest.raises(UsageError, match=f"no intermediate values with two objectives, got --pruner {pruner}"):
         Overrides(pruner=pruner).apply(study)
 
 
-def test_cmaes_is_refused(study):
+def test_cmaes_is_refused(study: Study) -> None:
     with pytest.raises(UsageError, match="cmaes of Optuna searches for one objective only, got two; give default, tpe"):
         Overrides(sampler="cmaes").apply(study)
 
@@ -205,7 +215,9 @@ def test_cmaes_is_refused(study):
 
 
 @pytest.mark.parametrize("allow_space_change", [False, True])
-def test_a_run_does_not_go_on_with_another_objective(make_study, study, tmp_path, allow_space_change):
+def test_a_run_does_not_go_on_with_another_objective(
+    make_study: Callable[..., Study], study: Study, tmp_path: Path, allow_space_change: bool
+) -> None:
     options = RunOptions(storage=tmp_path, name="run", resume=True, allow_space_change=allow_space_change)
     identity = Identity(run_id="abc", study_name="small")
     save_record(options.run_folder, StudyRecord(study=make_study().to_json(), identity=identity, data_digest=""))
@@ -215,10 +227,10 @@ def test_a_run_does_not_go_on_with_another_objective(make_study, study, tmp_path
         enter_run(study, options, stack)
 
 
-def test_trials_that_fit_a_changed_space_keep_both_values(study, tmp_path):
+def test_trials_that_fit_a_changed_space_keep_both_values(study: Study, tmp_path: Path) -> None:
     storage = InMemoryStorage()
     strategy = create_strategy(study, storage, "small")
-    number, params = strategy.propose()
+    number, params = strategy.propose() or pytest.fail("nothing is proposed")
     path = RunFolder(tmp_path).trial(number).config
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"config": study.trial_config(params, number).to_json()}))
@@ -226,4 +238,5 @@ def test_trials_that_fit_a_changed_space_keep_both_values(study, tmp_path):
     wider = dataclasses.replace(study, space={**study.space, "training.epochs": IntDistribution(2, 20)})
     after = create_strategy(wider, storage, change_space(wider, storage, "small", RunFolder(tmp_path)))
     assert [(result.value, result.second_value) for result in after.results()] == [(0.5, 1000.0)]
-    assert after.propose()[0] == 1
+    number, _ = after.propose() or pytest.fail("nothing is proposed")
+    assert number == 1

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,14 +18,14 @@ from raysweep.search.reevaluate import find_baseline_failure
 from raysweep.search.results import SCHEMA_VERSION, Results, load_results, save_results
 
 
-def old_trial(number, value, **changes):
+def old_trial(number: int, value: Any, **changes: Any) -> dict[str, Any]:
     params = {"task.learning_rate": 0.001, "task.optimizer": "adam", "training.epochs": 2}
     values = {"number": number, "state": "COMPLETE", "value": value, "best_epoch": 2, "params": params}
     return {**values, "duration_s": 9.986, "error": None, "retries": 0, "node_losses": 0, **changes}
 
 
 FAILED = old_trial(2, None, state="FAIL", best_epoch=None, error="train/loss is nan", retries=1)
-OLD = {
+OLD: dict[str, Any] = {
     "study": "fashion_cnn",
     "objective": {"metric": "val/accuracy", "direction": "maximize"},
     "max_epochs": 2,
@@ -89,7 +90,7 @@ TWO = {
 
 
 @pytest.mark.parametrize("changes", [{}, {"finalists": FINALISTS}, TWO, {"baseline": None, "max_epochs": None}])
-def test_an_old_file_is_read_and_its_keys_are_written_again(tmp_path, changes):
+def test_an_old_file_is_read_and_its_keys_are_written_again(tmp_path: Path, changes: dict[str, Any]) -> None:
     old = {**OLD, **changes}
     folder = RunFolder(tmp_path)
     folder.results.write_text(json.dumps(old))
@@ -100,19 +101,24 @@ def test_an_old_file_is_read_and_its_keys_are_written_again(tmp_path, changes):
     assert load_results(folder) == results
 
 
-def test_what_is_read_is_typed():
+def test_what_is_read_is_typed() -> None:
     results = Results.from_json({**OLD, "finalists": FINALISTS})
     assert [trial.state for trial in results.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
     assert (results.trials[2].error, results.trials[2].retries) == ("train/loss is nan", 1)
-    assert results.objective.is_better(results.best.value, results.baseline.value)
+    assert results.baseline is not None
+    best, baseline = results.best.value, results.baseline.value
+    assert best is not None
+    assert baseline is not None
+    assert results.objective.is_better(best, baseline)
     assert results.data.skipped[0].reason == "empty file"
+    assert results.finalists is not None
     assert results.finalists.configurations[0].trainings == (1, 3)
     assert Results.from_json({**OLD, **TWO}).trials[0].second_value == 100.0
     with pytest.raises(dataclasses.FrozenInstanceError):
-        results.study = "another"
+        results.study = "another"  # type: ignore[misc]
 
 
-def test_figures_of_the_task_are_read_like_the_common_ones():
+def test_figures_of_the_task_are_read_like_the_common_ones() -> None:
     figures = Results.from_json(OLD).test
     assert (figures.num_images, figures.openings, figures.accuracy) == (600, 2, 0.84)
     assert figures.rejection["sets"]["blank"] == {"auroc": 1.0}
@@ -135,7 +141,7 @@ FAILED_BASELINE = old_trial(0, None, state="FAIL", error="train/loss is nan")
         ({"test": {**OLD["test"], "baseline": None, "baseline_failure": "of its seeds"}}, "of its seeds"),
     ],
 )
-def test_why_an_old_run_has_no_baseline_is_found(changes, failure):
+def test_why_an_old_run_has_no_baseline_is_found(changes: dict[str, Any], failure: str | None) -> None:
     """Beside a winner of the finalists the baseline is the best of its seeds, however trial 0 ended."""
     assert find_baseline_failure(Results.from_json({**OLD, **changes})) == failure
 
@@ -149,7 +155,7 @@ def test_why_an_old_run_has_no_baseline_is_found(changes, failure):
         ({"test": {}}, "must hold the results of a run"),
     ],
 )
-def test_what_is_no_results_file_is_refused(tmp_path, changes, message):
+def test_what_is_no_results_file_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(UsageError, match="not the folder of a finished run"):
         load_results(folder)
@@ -161,7 +167,7 @@ def test_what_is_no_results_file_is_refused(tmp_path, changes, message):
         load_results(folder)
 
 
-def test_results_are_read_without_torch_or_ray():
+def test_results_are_read_without_torch_or_ray() -> None:
     code = "import sys, raysweep.search.results; print({'torch', 'ray', 'wandb', 'optuna'} & set(sys.modules))"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)

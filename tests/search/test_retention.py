@@ -1,6 +1,9 @@
 """Which checkpoints stay on disk, without Ray."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,23 +13,26 @@ from raysweep.catalogue import load_study
 from raysweep.config import KEEP_LEADING, Budget, Objective
 from raysweep.run_folder import SearchFolder
 from raysweep.search.retention import KEEP_FRONT, Retention, count_kept, keep_for_search
-from raysweep.trial_result import TrialResult
+from raysweep.study import Study
+from raysweep.trial_result import Params, TrialResult
 
 SIZE = Objective(metric="model/num_parameters", direction="minimize")
 
 
-def write_checkpoints(run, number):
+def write_checkpoints(run: Path, number: int) -> None:
     folder = SearchFolder(run).trial(number)
     for path in (folder.weights, folder.checkpoint):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 1000)
 
 
-def kept(run, name="best"):
+def kept(run: Path, name: str = "best") -> list[int]:
     return sorted(int(path.parent.name) for path in run.glob(f"trials/*/{name}"))
 
 
-def end(number, value, state="COMPLETE", second_value=None, **params):
+def end(
+    number: int, value: Any, state: Any = "COMPLETE", second_value: float | None = None, **params: Any
+) -> TrialResult:
     return TrialResult(
         number=number,
         state=state,
@@ -40,11 +46,13 @@ def end(number, value, state="COMPLETE", second_value=None, **params):
 
 @pytest.mark.parametrize("sessions", [1, 3])
 @pytest.mark.parametrize("num_leading", [1, KEEP_LEADING])
-def test_disk_use_is_bounded_and_the_best_is_never_removed(tmp_path, make_study, sessions, num_leading):
+def test_disk_use_is_bounded_and_the_best_is_never_removed(
+    tmp_path: Path, make_study: Callable[..., Study], sessions: int, num_leading: int
+) -> None:
     values = [0.1, 0.5, 0.9, 0.3, 0.9, 0.2, 0.9, 0.95, 0.0, 0.9, 0.4, 0.91]
     order = [0, 2, 1, 4, 3, 6, 5, 9, 8, 7, 11, 10]
     keep = keep_for_search(make_study(), num_leading)
-    ended = []
+    ended: list[TrialResult] = []
     for part in range(sessions):
         for result in ended:  # as if the driver had been killed each time before it removed anything
             write_checkpoints(tmp_path, result.number)
@@ -54,13 +62,15 @@ def test_disk_use_is_bounded_and_the_best_is_never_removed(tmp_path, make_study,
             ended.append(end(number, values[number], "PRUNED" if number == 9 else "COMPLETE"))
             retention.trial_ended(ended[-1])
             complete = [r for r in ended if r.state == "COMPLETE"]
-            leading = sorted(complete, key=lambda r: (-r.value, r.number))[:num_leading]
+            leading = sorted(complete, key=lambda r: (-values[r.number], r.number))[:num_leading]
             assert kept(tmp_path) == sorted({0} | {r.number for r in leading})
             assert kept(tmp_path, "last") == []
     assert kept(tmp_path) == ([0, 7] if num_leading == 1 else [0, 2, 7, 11])
 
 
-def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_stays(tmp_path, make_study):
+def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_stays(
+    tmp_path: Path, make_study: Callable[..., Study]
+) -> None:
     study = make_study(objective=Objective(metric="val/loss", direction="minimize"))
     for number in range(6):
         write_checkpoints(tmp_path, number)
@@ -70,7 +80,9 @@ def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_stays(tmp_pat
     assert kept(tmp_path, "last") == [4, 5]
 
 
-def test_models_of_the_front_are_kept_as_long_as_they_are_on_it(tmp_path, make_study):
+def test_models_of_the_front_are_kept_as_long_as_they_are_on_it(
+    tmp_path: Path, make_study: Callable[..., Study]
+) -> None:
     retention = Retention(SearchFolder(tmp_path), [], keep_for_search(make_study(second_objective=SIZE)))
     for number in range(8):  # each better and larger: all on the front
         write_checkpoints(tmp_path, number)
@@ -83,10 +95,12 @@ def test_models_of_the_front_are_kept_as_long_as_they_are_on_it(tmp_path, make_s
 
 @settings(deadline=None, max_examples=30)
 @given(order=st.permutations(range(40)), data=st.data())
-def test_of_a_long_front_both_ends_are_kept_and_not_more_than_so_many(make_study, tmp_path_factory, order, data):
+def test_of_a_long_front_both_ends_are_kept_and_not_more_than_so_many(
+    make_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory, order: list[int], data: st.DataObject
+) -> None:
     run = tmp_path_factory.mktemp("run")
     retention = Retention(SearchFolder(run), [], keep_for_search(make_study(second_objective=SIZE), num_leading=1))
-    ended = []
+    ended: list[TrialResult] = []
     for number, place in enumerate(order):
         write_checkpoints(run, number)
         ended.append(end(number, 0.5 + place / 100, second_value=100.0 + 10 * place))
@@ -95,29 +109,32 @@ def test_of_a_long_front_both_ends_are_kept_and_not_more_than_so_many(make_study
             retention = Retention(
                 SearchFolder(run), ended, keep_for_search(make_study(second_objective=SIZE), num_leading=1)
             )
-        best = max(ended, key=lambda result: result.value).number
-        smallest = min(ended, key=lambda result: result.second_value).number
+        best = max(ended, key=lambda result: result.value or 0).number
+        smallest = min(ended, key=lambda result: result.second_value or 0).number
         assert {0, best, smallest} <= set(kept(run))
         assert len(kept(run)) <= 1 + KEEP_FRONT
 
 
-def test_the_best_of_each_size_of_code_is_kept_for_the_final_evaluation(tmp_path):
+def test_the_best_of_each_size_of_code_is_kept_for_the_final_evaluation(tmp_path: Path) -> None:
     study = load_study("fashion_autoencoder")
     assert study.objective.direction == "minimize"
 
-    def dense(number, value, size, state="COMPLETE"):
-        return end(number, value, state, **{"task.bottleneck": "dense", "task.latent_size": size})
+    def dense(number: int, value: Any, size: int, state: Any = "COMPLETE") -> TrialResult:
+        params: Params = {"task.bottleneck": "dense", "task.latent_size": size}
+        return end(number, value, state, **params)
+
+    spatial: Params = {"task.bottleneck": "spatial"}
 
     ended = [
-        end(0, 0.9, **{"task.bottleneck": "spatial"}),
+        end(0, 0.9, **spatial),
         dense(1, 0.8, 2),
         dense(2, 0.7, 2),
         dense(3, 0.75, 2, "PRUNED"),
         dense(4, 0.6, 4, "PRUNED"),
         dense(5, 0.1, 8, "FAIL"),
         *(dense(number, 0.01, 64) for number in (6, 7, 8)),
-        end(9, 0.5, **{"task.bottleneck": "spatial", "task.width": 2.0}),
-        end(10, 0.4, "PRUNED", **{"task.bottleneck": "spatial", "task.width": 2.0}),
+        end(9, 0.5, **spatial, **{"task.width": 2.0}),
+        end(10, 0.4, "PRUNED", **spatial, **{"task.width": 2.0}),
     ]
     retention = Retention(SearchFolder(tmp_path), [], keep_for_search(study))
     for result in ended:
@@ -126,7 +143,7 @@ def test_the_best_of_each_size_of_code_is_kept_for_the_final_evaluation(tmp_path
     assert kept(tmp_path) == [0, 2, 4, 6, 7, 8, 10]
 
 
-def test_how_many_are_kept_is_known_before(make_study):
+def test_how_many_are_kept_is_known_before(make_study: Callable[..., Study]) -> None:
     assert count_kept(make_study()) == 1 + KEEP_LEADING
     assert count_kept(make_study(budget=Budget(trials=2))) == 2
     assert count_kept(make_study(budget=Budget(trials=50), second_objective=SIZE)) == 1 + KEEP_LEADING + KEEP_FRONT

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -34,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "0123456789abcdef" * 2 + "01234567"
 
 
-def make_study(source: Path, **changes) -> Study:
+def make_study(source: Path, **changes: Any) -> Study:
     values = {
         "name": "small",
         "task": ClassificationConfig(model="fashion_cnn", dropout=0.2, learning_rate=1e-4),
@@ -58,7 +60,7 @@ def run_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def images(make_image_folder, tmp_path_factory) -> Path:
+def images(make_image_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four classes, sizes that vary, and three files that are no images."""
     folder = make_image_folder(tmp_path_factory.mktemp("images"), 4, 25, varied=True)
     whole = next((folder / "class1").glob("*.jpg"))
@@ -69,7 +71,7 @@ def images(make_image_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(ray_local, images, tmp_path_factory) -> tuple[Outcome, Path]:
+def finished(ray_local: None, images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     """A finished run and its folder."""
     os.environ["WANDB_API_KEY"] = KEY
     try:
@@ -79,7 +81,7 @@ def finished(ray_local, images, tmp_path_factory) -> tuple[Outcome, Path]:
         del os.environ["WANDB_API_KEY"]
 
 
-def test_results_hold_the_contract(finished, images):
+def test_results_hold_the_contract(finished: tuple[Outcome, Path], images: Path) -> None:
     outcome, run = finished
     stored = json.loads((run / "results.json").read_text())
     assert Results.from_json(stored) == load_results(RunFolder(run)) == outcome.results
@@ -102,7 +104,7 @@ def test_results_hold_the_contract(finished, images):
     assert stored["machine"]["num_cpus"] >= 1
 
 
-def test_the_run_folder_has_what_the_contract_names(finished):
+def test_the_run_folder_has_what_the_contract_names(finished: tuple[Outcome, Path]) -> None:
     _, run = finished
     for name in (
         "study.json",
@@ -124,7 +126,7 @@ def test_the_run_folder_has_what_the_contract_names(finished):
     assert len(list(run.glob("trials/*/best"))) <= 4
 
 
-def test_the_journal_is_the_same_story(finished):
+def test_the_journal_is_the_same_story(finished: tuple[Outcome, Path]) -> None:
     outcome, run = finished
     trials_told = outcome.results.trials
     storage = JournalStorage(JournalFileBackend(str(run / "optuna.journal")))
@@ -137,16 +139,21 @@ def test_the_journal_is_the_same_story(finished):
         assert told.params == trial.params
 
 
-def test_there_is_a_wandb_run_for_each_trial_and_the_study_and_the_key_is_in_no_file(finished):
+def test_there_is_a_wandb_run_for_each_trial_and_the_study_and_the_key_is_in_no_file(
+    finished: tuple[Outcome, Path],
+) -> None:
     outcome, run = finished
     names = sorted(path.name.rsplit("-", 1)[1] for path in (run / "wandb").glob("offline-run-*"))
     assert names == ["0000", "0001", "0002", "0003", "study"]
+    assert outcome.sync_command is not None
     assert outcome.sync_command.startswith("wandb sync ")
     for path in run.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
-def test_evaluating_again_in_a_new_process_gives_identical_predictions_and_is_recorded(finished):
+def test_evaluating_again_in_a_new_process_gives_identical_predictions_and_is_recorded(
+    finished: tuple[Outcome, Path],
+) -> None:
     _, run = finished
     before = pd.read_csv(run / "test" / "predictions.csv")
     process = run_command("platform.evaluate", run)
@@ -158,7 +165,9 @@ def test_evaluating_again_in_a_new_process_gives_identical_predictions_and_is_re
     assert "opened 2 times" in (run / "test" / "classification_report.txt").read_text()
 
 
-def test_predict_gives_label_and_confidence_and_says_what_it_cannot_read(finished, images):
+def test_predict_gives_label_and_confidence_and_says_what_it_cannot_read(
+    finished: tuple[Outcome, Path], images: Path
+) -> None:
     _, run = finished
     good, bad = sorted((images / "class3").glob("*.jpg"))[0], images / "class0" / "empty.jpg"
     process = run_command("platform.predict", run, good)
@@ -173,7 +182,7 @@ def test_predict_gives_label_and_confidence_and_says_what_it_cannot_read(finishe
     assert rows[1]["error"] == "empty file"
 
 
-def test_predict_rejects_noise(finished, tmp_path):
+def test_predict_rejects_noise(finished: tuple[Outcome, Path], tmp_path: Path) -> None:
     _, run = finished
     path = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
@@ -185,7 +194,7 @@ def test_predict_rejects_noise(finished, tmp_path):
     assert row["score"] < row["threshold"]
 
 
-def test_predictions_do_not_depend_on_the_batch(finished):
+def test_predictions_do_not_depend_on_the_batch(finished: tuple[Outcome, Path]) -> None:
     _, run = finished
     table = pd.read_csv(run / "test" / "predictions.csv")
     rows = json.loads(run_command("platform.predict", run, *table["image"][:5], "--json").stdout)
@@ -193,13 +202,15 @@ def test_predictions_do_not_depend_on_the_batch(finished):
     assert [row["confidence"] for row in rows] == pytest.approx(list(table["confidence"][:5]), abs=1e-4)
 
 
-def test_a_run_that_exists_is_refused(finished, images):
+def test_a_run_that_exists_is_refused(finished: tuple[Outcome, Path], images: Path) -> None:
     _, run = finished
     with pytest.raises(UsageError, match="exists; go on with it with --resume"):
         run_study(make_study(images), RunOptions(storage=run.parent, name=run.name))
 
 
-def test_a_diverging_trial_fails_with_its_cause_and_the_study_goes_on(ray_local, images, tmp_path):
+def test_a_diverging_trial_fails_with_its_cause_and_the_study_goes_on(
+    ray_local: None, images: Path, tmp_path: Path
+) -> None:
     study = make_study(
         images, space={"task.learning_rate": CategoricalDistribution((1e-4, 1e30))}, budget=Budget(trials=6)
     )
@@ -208,12 +219,15 @@ def test_a_diverging_trial_fails_with_its_cause_and_the_study_goes_on(ray_local,
     assert states == {1e-4: "COMPLETE", 1e30: "FAIL"}
     failed = [trial for trial in results.trials if trial.state == "FAIL"]
     for trial in failed:
+        assert trial.error is not None
         assert "training diverged" in trial.error
         assert "Traceback" in (tmp_path / f"some-fail/trials/{trial.number:04d}/error.txt").read_text()
     assert results.best.state == "COMPLETE"
 
 
-def test_a_baseline_that_failed_is_said_everywhere_and_nothing_stands_in_for_it(ray_local, images, tmp_path):
+def test_a_baseline_that_failed_is_said_everywhere_and_nothing_stands_in_for_it(
+    ray_local: None, images: Path, tmp_path: Path
+) -> None:
     study = make_study(
         images,
         task=ClassificationConfig(model="fashion_cnn", learning_rate=1e30),
@@ -225,6 +239,7 @@ def test_a_baseline_that_failed_is_said_everywhere_and_nothing_stands_in_for_it(
     results, run_folder = run_study(study, options).results, options.run_folder
     assert [trial.state for trial in results.trials] == ["FAIL", "COMPLETE"]
     cause, test = results.trials[0].error, results.test
+    assert cause is not None
     assert test.baseline is None
     assert test.baseline_failure == cause
     assert test.lift == {"text": f"the baseline failed, so that no lift is stated: {cause}"}
@@ -239,7 +254,7 @@ def test_a_baseline_that_failed_is_said_everywhere_and_nothing_stands_in_for_it(
     assert (again.baseline, again.baseline_failure, again.lift) == (None, cause, test.lift)
 
 
-def test_when_all_trials_fail_the_causes_are_listed(ray_local, images, tmp_path):
+def test_when_all_trials_fail_the_causes_are_listed(ray_local: None, images: Path, tmp_path: Path) -> None:
     study = make_study(images, task=ClassificationConfig(model="fashion_cnn", learning_rate=1e30), space={})
     with pytest.raises(
         StudyFailedError, match=r"(?s)no trial of small completed.*trial 0: .*diverged.*trial 1: "
@@ -248,7 +263,9 @@ def test_when_all_trials_fail_the_causes_are_listed(ray_local, images, tmp_path)
     assert caught.value.exit_code == 1
 
 
-def test_two_objectives_end_in_a_pareto_front(ray_local, images, tmp_path, capsys):
+def test_two_objectives_end_in_a_pareto_front(
+    ray_local: None, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     space = {
         "task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
         "task.model": CategoricalDistribution(("fashion_cnn", "resnet10t")),
@@ -266,7 +283,7 @@ def test_two_objectives_end_in_a_pareto_front(ray_local, images, tmp_path, capsy
     )
     assert [trial.state.name for trial in trials.trials] == 6 * ["COMPLETE"]
     assert [[trial.value, trial.second_value] for trial in results.trials] == [trial.values for trial in trials.trials]
-    sizes = {trial.params["task.model"]: trial.second_value for trial in results.trials}
+    sizes = {trial.params["task.model"]: trial.second_value or 0 for trial in results.trials}
     assert 1 < sizes["fashion_cnn"] < sizes["resnet10t"]
     front = results.pareto_front
     assert sorted(front) == [trial.number for trial in trials.best_trials]
@@ -282,7 +299,9 @@ def test_two_objectives_end_in_a_pareto_front(ray_local, images, tmp_path, capsy
     assert f"Pareto front of {len(front)} trials" in describe_results(results, options.run_folder)
 
 
-def test_sixteen_bit_and_cmyk_images_are_used(ray_local, make_image_folder, tmp_path):
+def test_sixteen_bit_and_cmyk_images_are_used(
+    ray_local: None, make_image_folder: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = make_image_folder(tmp_path / "images", 2, 20)
     for index, path in enumerate(sorted(folder.rglob("*.jpg"))[::4]):
         image = Image.open(path)
@@ -297,7 +316,9 @@ def test_sixteen_bit_and_cmyk_images_are_used(ray_local, make_image_folder, tmp_
     assert data.num_train + data.num_val + data.num_test == 40
 
 
-def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouched(ray_local, images, tmp_path):
+def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouched(
+    ray_local: None, images: Path, tmp_path: Path
+) -> None:
     study = make_study(images, budget=Budget(trials=3))
     options = RunOptions(storage=tmp_path, name="finalists", wandb="disabled")
     before, run = run_study(study, options).results, options.run_folder.path
@@ -307,6 +328,7 @@ def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouch
     assert results.trials == before.trials
     assert {path: path.stat().st_mtime_ns for path in (run / "trials").rglob("*")} == times
     found = results.finalists
+    assert found is not None
     assert (found.requested, found.seeds, len(found.configurations)) == (3, 2, 3)
     seeds = [trial_seed(path) for path in run.rglob("trials/*/config.json")]
     assert len(set(seeds)) == len(seeds) == 3 + 3 * 2
@@ -314,11 +336,15 @@ def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouch
     for configuration in found.configurations:
         assert configuration.params == results.trials[configuration.trial].params
         histories = [read_json_lines(run / f"finalists/trials/{n:04d}/metrics.jsonl") for n in configuration.trainings]
-        assert configuration.values == tuple(max(row["val/accuracy"] for row in rows) for rows in histories)
-        means[configuration.trial] = np.mean(configuration.values)
+        values = tuple(max(row["val/accuracy"] for row in rows) for rows in histories)
+        assert configuration.values == values
+        means[configuration.trial] = np.mean(values)
     assert found.winner == max(means, key=lambda number: (means[number], -number))
     winner = next(entry for entry in found.configurations if entry.trial == found.winner)
-    assert (results.best.number, results.best.value) == (found.winner, max(winner.values))
+    assert (results.best.number, results.best.value) == (
+        found.winner,
+        max(value for value in winner.values if value is not None),
+    )
     chosen = json.loads((run / "best/config.json").read_text())["finalist"]
     weights = (run / f"finalists/trials/{chosen:04d}/best/model.safetensors").read_bytes()
     assert chosen in winner.trainings
@@ -333,4 +359,4 @@ def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouch
 
 
 def trial_seed(config: Path) -> int:
-    return json.loads(config.read_text())["config"]["seed"]
+    return int(json.loads(config.read_text())["config"]["seed"])

@@ -19,7 +19,9 @@ SIDE, NUM_CLASSES = 28, 4
 
 @pytest.fixture(scope="session")
 def squares(
-    tmp_path_factory: pytest.TempPathFactory, save_prepared: Callable[..., PreparedData], draw_squares: Callable
+    tmp_path_factory: pytest.TempPathFactory,
+    save_prepared: Callable[..., PreparedData],
+    draw_squares: Callable[..., Any],
 ) -> PreparedData:
     """40 training and 24 validation images in four classes, and the judge that was trained for them."""
     folder = tmp_path_factory.mktemp("squares")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,12 @@ def test_a_cost_is_among_the_metrics_of_each_epoch_and_survives_a_restart(
     make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:
     reports: list[EpochReport] = []
-    given = {"report": reports.append, "second_objective": LATENCY, "folder": TrialFolder(tmp_path), "resume": True}
+    given: dict[str, Any] = {
+        "report": reports.append,
+        "second_objective": LATENCY,
+        "folder": TrialFolder(tmp_path),
+        "resume": True,
+    }
     fit(make_config(epochs=2), make_data(), ACCURACY, **given)
     fit(make_config(epochs=4), make_data(), ACCURACY, num_reported=1, **given)
     rows = files.read_json_lines(tmp_path / "metrics.jsonl")
@@ -77,7 +83,12 @@ def test_the_second_value_is_that_of_the_best_epoch(
     make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:
     reports: list[EpochReport] = []
-    given = {"report": reports.append, "second_objective": LOSS, "folder": TrialFolder(tmp_path), "resume": True}
+    given: dict[str, Any] = {
+        "report": reports.append,
+        "second_objective": LOSS,
+        "folder": TrialFolder(tmp_path),
+        "resume": True,
+    }
     state = fit(make_config(learning_rate=3e-3), make_data(), ACCURACY, **given)
     fit(make_config(learning_rate=3e-3), make_data(), ACCURACY, num_reported=0, **given)
     losses = [row["val/loss"] for row in state.history]

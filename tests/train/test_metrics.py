@@ -17,7 +17,7 @@ from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
 from raysweep.tasks.classification.config import METRICS, ClassificationConfig
 from raysweep.train.loop import fit
-from raysweep.train.metrics import add_up, compare_with_declared, count_confusions, get_mean, score_confusions
+from raysweep.train.metrics import Sums, add_up, compare_with_declared, count_confusions, get_mean, score_confusions
 
 LOSS = Objective(metric="val/loss", direction="minimize")
 
@@ -72,7 +72,9 @@ def test_a_mean_is_torchmetrics_and_shows_a_nan() -> None:
 
 def test_lists_are_kept_whole_and_in_order() -> None:
     rows = torch.arange(10).view(5, 2)
-    (name, kept), *_ = add_up([{}, *({"rows": [part]} for part in rows.split(2))]).items()
+    parts: list[Sums] = [{}]
+    parts += [{"rows": [part]} for part in rows.split(2)]
+    (name, kept), *_ = add_up(parts).items()
     assert name == "rows"
     assert torch.equal(torch.cat(list(kept)), rows)
 

@@ -20,18 +20,20 @@ EPOCH = EpochReport(
 
 
 @pytest.mark.parametrize("report", [EPOCH, TrialFailure(error="ValueError: NaN", died=False)])
-def test_a_report_survives_beside_ray_tunes_own_keys(report):
+def test_a_report_survives_beside_ray_tunes_own_keys(report: EpochReport | TrialFailure) -> None:
     message = pack_report(report)
     assert [type(value) for value in message.values()] == [bytes]
     assert unpack_report({**message, "training_iteration": 2, "time_this_iter_s": 0.1}) == report
 
 
-def test_what_only_knows_of_reports_imports_neither_torch_nor_ray():
+def test_what_only_knows_of_reports_imports_neither_torch_nor_ray() -> None:
     code = "import sys, raysweep.train.report as r; print({'torch', 'ray', 'numpy'} & set(sys.modules))"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout == "set()\n"
 
 
-def test_an_epoch_is_plain_values_that_a_history_can_hold():
-    assert json.loads(json.dumps(unpack_report(pack_report(EPOCH)).metrics)) == EPOCH.metrics
+def test_an_epoch_is_plain_values_that_a_history_can_hold() -> None:
+    report = unpack_report(pack_report(EPOCH))
+    assert isinstance(report, EpochReport)
+    assert json.loads(json.dumps(report.metrics)) == EPOCH.metrics

@@ -39,7 +39,8 @@ def test_three_splits_are_taken_as_they_are(tmp_path: Path, make_image_folder: M
     make_image_folder(tmp_path, ("Quik", "Arisun", "Nissan-Zamiad"), {"train": 6, "val": 3, "test": 2})
     source = load(tmp_path)
     assert source.classes == ("Arisun", "Nissan-Zamiad", "Quik")
-    for split, size in (("train", 6), ("val", 3), ("test", 2)):
+    sizes: dict[Split, int] = {"train": 6, "val": 3, "test": 2}
+    for split, size in sizes.items():
         assert count(source, split) == dict.fromkeys(source.classes, size)
         assert all(Path(path).parts[-3] == split for path in source.records[split].paths)
     check_whole(source, tmp_path)

@@ -16,7 +16,7 @@ import torchvision
 
 from raysweep.data.drawing.pictures import CLASSES, draw_sample
 from raysweep.data.idx import GARMENTS, load_idx
-from raysweep.data.records import SPLITS, Source
+from raysweep.data.records import SPLITS, Source, Split
 from raysweep.data.sources import download as downloads
 from raysweep.data.sources import fashion_mnist, load_source
 from raysweep.data.sources.idx_files import load_idx_source
@@ -57,13 +57,14 @@ def test_validation_images_of_idx_files_are_training_images(tmp_path: Path, make
     folder = make_idx_folder(tmp_path, 100, 20)
     source, other = load(folder, tmp_path), load(folder, tmp_path, split_seed=1)
     members = {split: source.records[split].members for split in SPLITS}
-    for split in ("train", "val"):
+    seen: tuple[Split, ...] = ("train", "val")
+    for split in seen:
         assert {Path(path).name for path in source.records[split].paths} == {"train-images-idx3-ubyte"}
     assert {Path(path).name for path in source.records["test"].paths} == {"t10k-images-idx3-ubyte"}
     assert sorted([*members["train"], *members["val"]]) == list(range(100))
     assert members["test"].tolist() == list(range(20))
     labels = load_idx(folder / "train-labels-idx1-ubyte")
-    for split in ("train", "val"):
+    for split in seen:
         assert np.array_equal(source.records[split].labels, labels[members[split]])
     assert np.bincount(source.records["val"].labels).tolist() == [4] * 5
     assert members["val"].tolist() != other.records["val"].members.tolist()
@@ -278,7 +279,8 @@ def test_real_fashion_mnist(tmp_path: Path, data_root: Path) -> None:
         pytest.skip(f"no fashion-mnist in {data_root}")
     source = load("fashion-mnist", tmp_path, data_root=data_root)
     assert source.classes == GARMENTS
-    for split, size in (("train", 48_000), ("val", 12_000), ("test", 10_000)):
+    sizes: dict[Split, int] = {"train": 48_000, "val": 12_000, "test": 10_000}
+    for split, size in sizes.items():
         assert np.bincount(source.records[split].labels).tolist() == [size // 10] * 10
     assert os.path.commonpath(source.records["train"].paths).startswith(str(data_root.resolve()))
     assert not list(tmp_path.iterdir())

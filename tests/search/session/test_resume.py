@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -23,6 +24,8 @@ from raysweep.search.session.opening import open_strategy
 from raysweep.search.session.space_change import change_space
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
+from raysweep.study import Study
+from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.trial_result import TrialResult
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,14 +35,14 @@ INFO = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=("a", "
 # storage
 
 
-def add_trials(path, count):
+def add_trials(path: Path, count: int) -> None:
     study = optuna.create_study(study_name="s", storage=open_storage(RunFolder(path), None), load_if_exists=True)
     for _ in range(count):
         study.tell(study.ask(), 0.5)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
-def test_a_torn_last_line_is_removed_before_the_next_is_written(tmp_path, cut):
+def test_a_torn_last_line_is_removed_before_the_next_is_written(tmp_path: Path, cut: int) -> None:
     add_trials(tmp_path, 3)
     journal = RunFolder(tmp_path).journal
     whole = journal.read_bytes()
@@ -52,10 +55,11 @@ def test_a_torn_last_line_is_removed_before_the_next_is_written(tmp_path, cut):
     assert journal.read_bytes().startswith(whole[: whole[:-cut].rfind(b"\n") + 1])
 
 
-def test_a_database_keeps_studies_and_a_wrong_url_is_wrong_usage(tmp_path, study):
+def test_a_database_keeps_studies_and_a_wrong_url_is_wrong_usage(tmp_path: Path, study: Study) -> None:
     url = f"sqlite:///{tmp_path}/optuna.db"
-    number, params = create_strategy(study, open_storage(RunFolder(tmp_path), url), "a").propose()
-    assert create_strategy(study, open_storage(RunFolder(tmp_path), url), "a").propose() == (number, params)
+    proposal = create_strategy(study, open_storage(RunFolder(tmp_path), url), "a").propose()
+    assert proposal is not None
+    assert create_strategy(study, open_storage(RunFolder(tmp_path), url), "a").propose() == proposal
     assert not RunFolder(tmp_path).journal.exists()
     for wrong in ("no url", f"sqlite:///{tmp_path}/no/folder/x.db", "nodb://user:secret@host/name"):
         with pytest.raises(UsageError, match="--optuna-storage") as caught:
@@ -76,9 +80,10 @@ with hold_lock(RunFolder(pathlib.Path(sys.argv[1]))):
 """
 
 
-def test_a_second_driver_is_kept_out_until_the_first_is_dead(tmp_path):
+def test_a_second_driver_is_kept_out_until_the_first_is_dead(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", HOLD_FOR_EVER, str(tmp_path)]
     with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
         assert driver.stdout.readline() == "held\n"
         with pytest.raises(UsageError, match=f"another driver works in .*{driver.pid}"), hold_lock(RunFolder(tmp_path)):
             pass
@@ -92,14 +97,14 @@ def test_a_second_driver_is_kept_out_until_the_first_is_dead(tmp_path):
 # what a session takes from the one before
 
 
-def test_what_is_said_again_replaces_what_was_said_first():
+def test_what_is_said_again_replaces_what_was_said_first() -> None:
     first = Overrides(trials=4, max_epochs=3, settings=("task.dropout=0.1", "task.width=2"), seed=7)
     again = Overrides(trials=9, settings=("task.dropout=0.3",)).over(first)
     assert again == Overrides(trials=9, max_epochs=3, settings=("task.dropout=0.3", "task.width=2"), seed=7)
     assert Overrides().over(again) == again
 
 
-def test_overrides_change_the_study(study):
+def test_overrides_change_the_study(study: Study) -> None:
     changed = Overrides(data="sample", trials=4, time_s=60, target=0.9, max_epochs=5, seed=3).apply(study)
     assert changed.budget == Budget(trials=4, time_s=60, target=0.9)
     assert changed.space["training.epochs"] == IntDistribution(3, 5)
@@ -109,7 +114,7 @@ def test_overrides_change_the_study(study):
         Overrides(trials=0).apply(study)
 
 
-def test_a_password_is_not_stored_and_must_be_given_again(tmp_path):
+def test_a_password_is_not_stored_and_must_be_given_again(tmp_path: Path) -> None:
     identity = Identity(run_id="abc", study_name="s", storage_url="postgresql://me:secret@host/db")
     assert "secret" not in json.dumps(identity.to_json())
     stored = Identity.from_json(identity.to_json())
@@ -120,7 +125,7 @@ def test_a_password_is_not_stored_and_must_be_given_again(tmp_path):
         restore_identity(stored, "sqlite:////other.db", Overrides())
 
 
-def test_a_folder_of_something_else_is_no_run(tmp_path):
+def test_a_folder_of_something_else_is_no_run(tmp_path: Path) -> None:
     assert load_record(RunFolder(tmp_path / "none")) is None
     assert load_record(RunFolder(tmp_path)) is None, "killed before anything was written"
     (tmp_path / "thesis.tex").touch()
@@ -128,7 +133,7 @@ def test_a_folder_of_something_else_is_no_run(tmp_path):
         load_record(RunFolder(tmp_path))
 
 
-def test_trials_without_their_optuna_study_are_not_begun_anew(study, tmp_path):
+def test_trials_without_their_optuna_study_are_not_begun_anew(study: Study, tmp_path: Path) -> None:
     identity = Identity(run_id="abc", study_name="small")
     open_strategy(study, RunFolder(tmp_path), identity)
     (tmp_path / "trials").mkdir()
@@ -141,11 +146,12 @@ def test_trials_without_their_optuna_study_are_not_begun_anew(study, tmp_path):
 # a changed study
 
 
-def to_stored(study):
+def to_stored(study: Study) -> Any:
     return json.loads(json.dumps(study.to_json()))
 
 
-def test_the_difference_is_named_key_by_key(study):
+def test_the_difference_is_named_key_by_key(study: Study) -> None:
+    assert isinstance(study.task, ClassificationConfig)
     changed = dataclasses.replace(
         study,
         space={**study.space, "training.epochs": IntDistribution(2, 10)},
@@ -167,22 +173,22 @@ def test_the_difference_is_named_key_by_key(study):
     )
 
 
-def run_some(study, run):
+def run_some(study: Study, run: Path) -> list[optuna.trial.FrozenTrial]:
     """Trials 0-5 COMPLETE, 6 PRUNED, 7 in flight; 8 asked for, but not begun."""
     strategy = create_strategy(study, open_storage(RunFolder(run), None), "small")
     for number in range(8):
-        _, params = strategy.propose()
+        _, params = strategy.propose() or pytest.fail("nothing is proposed")
         save_config(RunFolder(run).trial(number).config, number, study.trial_config(params, number), INFO, params)
         strategy.report(number, 1, 0.1 * number)
         if number < 7:
-            state = "PRUNED" if number == 6 else "COMPLETE"
-            result = {"value": 0.1 * number, "best_epoch": 1, "duration_s": 1.0}
+            state: Any = "PRUNED" if number == 6 else "COMPLETE"
+            result: dict[str, Any] = {"value": 0.1 * number, "best_epoch": 1, "duration_s": 1.0}
             strategy.tell(TrialResult(number=number, state=state, params=params, **result))
     strategy.propose()
     return strategy.optuna_study.trials
 
 
-def test_trials_that_fit_are_taken_over_under_their_numbers(study, tmp_path):
+def test_trials_that_fit_are_taken_over_under_their_numbers(study: Study, tmp_path: Path) -> None:
     before = run_some(study, tmp_path)
     changed = dataclasses.replace(
         study,
@@ -213,7 +219,7 @@ def test_trials_that_fit_are_taken_over_under_their_numbers(study, tmp_path):
     assert change_space(study, storage, name, RunFolder(tmp_path)) != name
 
 
-def test_a_field_that_is_fixed_now_keeps_the_trials_with_that_value(study, tmp_path):
+def test_a_field_that_is_fixed_now_keeps_the_trials_with_that_value(study: Study, tmp_path: Path) -> None:
     before = run_some(study, tmp_path)
     fixed = study.with_settings(["task.optimizer=adam"])
     storage = open_storage(RunFolder(tmp_path), None)
@@ -226,7 +232,7 @@ def test_a_field_that_is_fixed_now_keeps_the_trials_with_that_value(study, tmp_p
 
 
 @pytest.mark.parametrize("setting", ["task.optimizer=sgd", "task.dropout=0.1", "data.image_size=28"])
-def test_another_baseline_is_another_study(study, tmp_path, setting):
+def test_another_baseline_is_another_study(study: Study, tmp_path: Path, setting: str) -> None:
     run_some(study, tmp_path)
     with pytest.raises(UsageError, match="the baseline, does not fit"):
         change_space(

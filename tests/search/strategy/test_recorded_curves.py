@@ -8,7 +8,7 @@ from search_spaces.fashion_cnn import STUDY
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_recorded_curves_are_whole_and_of_the_study_s_space():
+def test_the_recorded_curves_are_whole_and_of_the_study_s_space() -> None:
     lines = (ROOT / "benchmarks" / "fashion_cnn_curves.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     space = {key: distribution for key, distribution in STUDY.space.items() if key != "training.epochs"}

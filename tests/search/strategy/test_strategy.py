@@ -1,6 +1,8 @@
 """The strategy over a real Optuna study in a journal file: proposals, early stopping, what is remembered."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import IntDistribution
@@ -11,21 +13,30 @@ from raysweep.config import Budget, TrainingConfig
 from raysweep.run_folder import SearchFolder
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import MAX_RETRIES, Strategy, create_strategy
-from raysweep.trial_result import TrialResult
+from raysweep.study import Study
+from raysweep.trial_result import Params, TrialResult
 
 
-def open_strategy(study, folder) -> Strategy:
+def open_strategy(study: Study, folder: Path) -> Strategy:
     folder.mkdir(exist_ok=True)
     return create_strategy(study, open_storage(SearchFolder(folder), None), study.name)
 
 
-def end(strategy, number, params, state="COMPLETE", value=0.5, error=None):
+def propose(strategy: Strategy) -> tuple[int, Params]:
+    proposal = strategy.propose()
+    assert proposal is not None
+    return proposal
+
+
+def end(
+    strategy: Strategy, number: int, params: Params, state: Any = "COMPLETE", value: Any = 0.5, error: str | None = None
+) -> None:
     strategy.tell(
         TrialResult(number=number, state=state, value=value, best_epoch=2, params=params, duration_s=1.0, error=error)
     )
 
 
-def test_the_baseline_is_trial_0_and_the_budget_counts_every_trial(study, tmp_path):
+def test_the_baseline_is_trial_0_and_the_budget_counts_every_trial(study: Study, tmp_path: Path) -> None:
     strategy = open_strategy(study, tmp_path)
     proposals = []
     while (proposal := strategy.propose()) is not None:
@@ -35,7 +46,7 @@ def test_the_baseline_is_trial_0_and_the_budget_counts_every_trial(study, tmp_pa
     assert proposals[0][1] == study.baseline
 
 
-def test_points_are_tried_first_and_count_as_trials(study, tmp_path):
+def test_points_are_tried_first_and_count_as_trials(study: Study, tmp_path: Path) -> None:
     points = tuple({"training.epochs": epochs} for epochs in (4, 5, 6))
     study = dataclasses.replace(study, points=points, budget=Budget(trials=3))
     strategy = open_strategy(study, tmp_path)
@@ -43,7 +54,7 @@ def test_points_are_tried_first_and_count_as_trials(study, tmp_path):
     assert proposals == [*enumerate(study.starting_points[:3]), None]
 
 
-def test_conditional_keys_are_proposed_only_where_they_exist(study, tmp_path):
+def test_conditional_keys_are_proposed_only_where_they_exist(study: Study, tmp_path: Path) -> None:
     strategy = open_strategy(study, tmp_path)
     seen = set()
     while (proposal := strategy.propose()) is not None:
@@ -56,9 +67,9 @@ def test_conditional_keys_are_proposed_only_where_they_exist(study, tmp_path):
     assert seen == {"adam", "sgd"}
 
 
-def test_every_report_and_end_is_in_the_journal(study, tmp_path):
+def test_every_report_and_end_is_in_the_journal(study: Study, tmp_path: Path) -> None:
     strategy = open_strategy(study, tmp_path)
-    runs = [strategy.propose() for _ in range(3)]
+    runs = [propose(strategy) for _ in range(3)]
     for number, _ in runs:
         strategy.report(number, 1, 0.3)
         strategy.report(number, 2, 0.6 + number / 10)
@@ -75,22 +86,22 @@ def test_every_report_and_end_is_in_the_journal(study, tmp_path):
     assert stored[2].user_attrs["error"] == "TrialError: train/loss is nan"
 
 
-def test_weak_trials_are_stopped_after_the_grace_epochs_and_the_baseline_never(study, tmp_path):
+def test_weak_trials_are_stopped_after_the_grace_epochs_and_the_baseline_never(study: Study, tmp_path: Path) -> None:
     space = {**study.space, "training.epochs": IntDistribution(8, 10)}
     study = dataclasses.replace(study, training=TrainingConfig(epochs=8), space=space)
     strategy = open_strategy(study, tmp_path)
-    baseline = strategy.propose()
+    baseline = propose(strategy)
     for good in range(1, 5):
-        number, params = strategy.propose()
+        number, params = propose(strategy)
         for epoch in range(1, 9):
             strategy.report(number, epoch, 0.8 + 0.001 * epoch * good)
         end(strategy, number, params, value=0.8 + 0.008 * good)
-    weak = strategy.propose()[0]
+    weak = propose(strategy)[0]
     assert [strategy.report(weak, epoch, 0.1) for epoch in range(1, 6)][::4] == [False, True]
     assert not any(strategy.report(baseline[0], epoch, 0.01) for epoch in range(1, 7))
 
 
-def test_the_same_seed_proposes_the_same_points(study, tmp_path):
+def test_the_same_seed_proposes_the_same_points(study: Study, tmp_path: Path) -> None:
     points = []
     for name in ("a", "b"):
         strategy = open_strategy(study, tmp_path / name)
@@ -102,10 +113,10 @@ def test_the_same_seed_proposes_the_same_points(study, tmp_path):
     assert points[0] == points[1]
 
 
-def test_trials_in_flight_go_on_first_and_finished_ones_are_never_proposed_again(study, tmp_path):
+def test_trials_in_flight_go_on_first_and_finished_ones_are_never_proposed_again(study: Study, tmp_path: Path) -> None:
     study = dataclasses.replace(study, budget=Budget(trials=5))
     first = open_strategy(study, tmp_path)
-    runs = [first.propose() for _ in range(3)]
+    runs = [propose(first) for _ in range(3)]
     first.report(0, 1, 0.5)
     for epoch in (1, 2):
         first.report(1, epoch, 0.6)
@@ -116,7 +127,7 @@ def test_trials_in_flight_go_on_first_and_finished_ones_are_never_proposed_again
     second.report(1, 2, 0.9)  # reported again after its restart: told apart by its epoch
     second.report(1, 3, 0.7)
     assert second.optuna_study.trials[1].intermediate_values == {1: 0.6, 2: 0.6, 3: 0.7}
-    assert [second.propose()[0] for _ in range(2)] == [3, 4]
+    assert [propose(second)[0] for _ in range(2)] == [3, 4]
     assert second.propose() is None
     assert not second.has_work()
     for number in range(1, 5):
@@ -127,17 +138,17 @@ def test_trials_in_flight_go_on_first_and_finished_ones_are_never_proposed_again
     assert (results[1].state, results[1].value) == ("PRUNED", 0.7)
 
 
-def test_a_point_that_was_asked_for_in_part_is_completed(study, tmp_path):
+def test_a_point_that_was_asked_for_in_part_is_completed(study: Study, tmp_path: Path) -> None:
     first = open_strategy(study, tmp_path)
-    end(first, *first.propose())
+    end(first, *propose(first))
     rate = first.optuna_study.ask().suggest_float("task.learning_rate", 1e-4, 1e-2, log=True)  # killed here
-    number, params = open_strategy(study, tmp_path).propose()
+    number, params = propose(open_strategy(study, tmp_path))
     assert number == 1
     assert params["task.learning_rate"] == rate
     assert set(params) == set(study.space_at(params))
 
 
-def test_a_trial_whose_process_dies_is_proposed_again_a_few_times_in_all_sessions(study, tmp_path):
+def test_a_trial_whose_process_dies_is_proposed_again_a_few_times_in_all_sessions(study: Study, tmp_path: Path) -> None:
     strategy = open_strategy(study, tmp_path)
     proposal = strategy.propose()
     assert strategy.retry(0)
@@ -147,7 +158,7 @@ def test_a_trial_whose_process_dies_is_proposed_again_a_few_times_in_all_session
     assert [strategy.retry(0) for _ in range(3)] == [True] * (MAX_RETRIES - 1) + [False] * (4 - MAX_RETRIES)
 
 
-def test_a_study_that_goes_on_proposes_other_random_points(study, tmp_path):
+def test_a_study_that_goes_on_proposes_other_random_points(study: Study, tmp_path: Path) -> None:
     study = dataclasses.replace(study, budget=Budget(trials=3))
     points = []
     for _ in range(3):
@@ -159,10 +170,10 @@ def test_a_study_that_goes_on_proposes_other_random_points(study, tmp_path):
     assert len(points) == len(set(points)) == 7
 
 
-def test_the_target_ends_the_search(study, tmp_path):
+def test_the_target_ends_the_search(study: Study, tmp_path: Path) -> None:
     study = dataclasses.replace(study, budget=Budget(trials=9, target=0.9))
     strategy = open_strategy(study, tmp_path)
-    runs = [strategy.propose() for _ in range(3)]
+    runs = [propose(strategy) for _ in range(3)]
     end(strategy, *runs[0], value=0.89)
     assert strategy.has_work()
     end(strategy, *runs[1], value=0.9)

@@ -8,6 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import When
+from raysweep.trial_result import Params
 
 SPACE = {
     "rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -29,7 +30,7 @@ def space() -> UnitCube:
     return UnitCube(SPACE, CONDITIONS)
 
 
-def check_inside(params):
+def check_inside(params: Params) -> None:
     expected = set(SPACE) | {key for c in CONDITIONS if c.holds(params) for key in c.space}
     assert set(params) == expected
     for key, value in params.items():
@@ -44,7 +45,7 @@ def check_inside(params):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
-def test_what_is_drawn_or_moved_is_in_the_space(space, seed):
+def test_what_is_drawn_or_moved_is_in_the_space(space: UnitCube, seed: int) -> None:
     random = np.random.default_rng(seed)
     drawn = space.draw(random, 5)
     moved = np.vstack([space.perturb(random, row, 5) for row in drawn])
@@ -54,7 +55,7 @@ def test_what_is_drawn_or_moved_is_in_the_space(space, seed):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
-def test_parameters_come_back_from_their_row(space, seed):
+def test_parameters_come_back_from_their_row(space: UnitCube, seed: int) -> None:
     row = space.draw(np.random.default_rng(seed), 1)[0]
     params = space.to_params(row)
     again = space.to_row(params)
@@ -62,7 +63,7 @@ def test_parameters_come_back_from_their_row(space, seed):
     assert space.to_params(again) == pytest.approx(params)
 
 
-def test_every_value_of_a_range_has_an_equal_share(space):
+def test_every_value_of_a_range_has_an_equal_share(space: UnitCube) -> None:
     params = [space.to_params(row) for row in space.draw(np.random.default_rng(0), 8000)]
     for key, count in (("even", 5), ("grid", 5), ("loss", 3)):
         values, counts = np.unique([str(point[key]) for point in params], return_counts=True)
@@ -70,7 +71,7 @@ def test_every_value_of_a_range_has_an_equal_share(space):
         assert np.allclose(counts / len(params), 1 / count, atol=0.02)
 
 
-def test_small_moves_stay_near_and_choices_mostly_stay(space):
+def test_small_moves_stay_near_and_choices_mostly_stay(space: UnitCube) -> None:
     random = np.random.default_rng(0)
     row = space.to_row(
         {**dict.fromkeys(("rate",), 1e-2), "share": 0.5, "grid": 0.5, "units": 64, "even": 4, "one": 3, "loss": None}
@@ -82,7 +83,7 @@ def test_small_moves_stay_near_and_choices_mostly_stay(space):
     assert 0.7 < stayed < 0.95
 
 
-def test_features_are_as_far_apart_as_the_points(space):
+def test_features_are_as_far_apart_as_the_points(space: UnitCube) -> None:
     point = {"rate": 1e-2, "share": 0.5, "grid": 0.5, "units": 64, "even": 4, "one": 3, "loss": None}
     rows = np.array(
         [space.to_row(point), space.to_row({**point, "share": 2.0}), space.to_row({**point, "loss": "bce"})]
@@ -93,7 +94,7 @@ def test_features_are_as_far_apart_as_the_points(space):
     assert features.shape[1] == len(space.feature_keys)
 
 
-def test_values_from_another_space_are_brought_inside(space):
+def test_values_from_another_space_are_brought_inside(space: UnitCube) -> None:
     row = space.to_row({"rate": 10.0, "loss": "unknown", "gone": 1})
     assert row[space.keys.index("rate")] == 1.0
     assert np.isnan(row[space.keys.index("loss")])

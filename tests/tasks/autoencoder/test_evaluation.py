@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from raysweep import atomic_files as files
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
-from raysweep.data.images import ImageSet
+from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import bootstrap_mean_difference
 from raysweep.evaluate.stored_model import load_model, save_config
@@ -20,6 +22,7 @@ from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.evaluation import evaluate
 from raysweep.tasks.autoencoder.figures import span_manifold
 from raysweep.tasks.autoencoder.latent_sizes import LatentSizes, PcaYardstick, SizeError, find_best_of_sizes
+from raysweep.tasks.autoencoder.networks import Autoencoder
 from raysweep.tasks.autoencoder.reconstruction import reconstruct
 from raysweep.train.loop import fit
 
@@ -46,7 +49,11 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def run_of(tmp_path_factory, save_prepared, draw_squares):
+def run_of(
+    tmp_path_factory: pytest.TempPathFactory,
+    save_prepared: Callable[..., PreparedData],
+    draw_squares: Callable[..., Any],
+) -> Callable[[int, int], FinalRun]:
     """`(best, baseline)` -> the run of three trained trials as its final evaluation is given it."""
     sizes = {"train": 160, "val": 40, "test": 60}
     splits = {split: draw_squares(num_images, seed) for seed, (split, num_images) in enumerate(sizes.items())}
@@ -81,16 +88,18 @@ def run_of(tmp_path_factory, save_prepared, draw_squares):
 
 
 @pytest.fixture(scope="module")
-def dense(run_of):
+def dense(run_of: Callable[[int, int], FinalRun]) -> tuple[FinalRun, dict[str, Any]]:
     run = run_of(1, 0)
     return run, evaluate(run)
 
 
-def test_errors_are_those_of_the_images_decoded_from_their_codes(dense):
+def test_errors_are_those_of_the_images_decoded_from_their_codes(dense: tuple[FinalRun, dict[str, Any]]) -> None:
     run, results = dense
     found = reconstruct(run.best, run.test)
     images = run.test.gather(np.arange(len(run.test)))[..., 0] / 255
     network = run.best.modules["model"].eval()
+    assert isinstance(network, Autoencoder)
+    assert run.baseline is not None
     with torch.no_grad():
         again = network.decode(torch.from_numpy(found.codes)).sigmoid()[:, 0].double().numpy()
     assert found.codes.shape == (60, 8)
@@ -99,7 +108,7 @@ def test_errors_are_those_of_the_images_decoded_from_their_codes(dense):
     assert results["baseline"]["mse"] == pytest.approx(reconstruct(run.baseline, run.test).errors.mean(), rel=1e-5)
 
 
-def test_results_are_plain_finite_values_with_what_the_platform_shows(dense):
+def test_results_are_plain_finite_values_with_what_the_platform_shows(dense: tuple[FinalRun, dict[str, Any]]) -> None:
     run, results = dense
     files.write_json(run.folder / "copy.json", results)  # refuses NaN and anything but plain values
     assert (results["num_images"], results["code_size"]) == (60, 8)
@@ -110,7 +119,7 @@ def test_results_are_plain_finite_values_with_what_the_platform_shows(dense):
     assert [entry["size"] for entry in results["latent_sizes"]["sizes"]] == [8, 32]
 
 
-def test_the_texts_have_figures_and_note(dense):
+def test_the_texts_have_figures_and_note(dense: tuple[FinalRun, dict[str, Any]]) -> None:
     run, results = dense
     text = (run.folder / "reconstruction_report.txt").read_text()
     for expected in (NOTE, results["lift"]["text"], f"{results['bce']:.5f}", f"{results['pca_mse']:.5f}", *CLASSES):
@@ -124,13 +133,13 @@ def test_the_texts_have_figures_and_note(dense):
     assert f"{report['accuracy']:.4f}" in probe
 
 
-def test_the_probe_reads_the_class_from_the_code(dense):
+def test_the_probe_reads_the_class_from_the_code(dense: tuple[FinalRun, dict[str, Any]]) -> None:
     run, _ = dense
     report = json.loads((run.folder / "classification_report.json").read_text())["report"]
     assert report["accuracy"] > 0.5  # of 4 classes; the code of a trained encoder tells the quarters apart
 
 
-def test_all_figures_are_drawn(dense):
+def test_all_figures_are_drawn(dense: tuple[FinalRun, dict[str, Any]]) -> None:
     run, _ = dense
     assert {path.name for path in run.folder.glob("*.png")} == FIGURES
     for name in FIGURES:
@@ -138,7 +147,9 @@ def test_all_figures_are_drawn(dense):
             assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_a_variational_autoencoder_shows_its_prior_and_its_parts_of_the_elbo(run_of):
+def test_a_variational_autoencoder_shows_its_prior_and_its_parts_of_the_elbo(
+    run_of: Callable[[int, int], FinalRun],
+) -> None:
     run = run_of(2, 2)
     results = evaluate(run)
     assert {path.name for path in run.folder.glob("*.png")} == FIGURES | {"prior_samples.png", "manifold.png"}
@@ -148,7 +159,7 @@ def test_a_variational_autoencoder_shows_its_prior_and_its_parts_of_the_elbo(run
     assert f"{results['negative_elbo']:.5f}" in (run.folder / "reconstruction_report.txt").read_text()
 
 
-def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(run_of):
+def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(run_of: Callable[[int, int], FinalRun]) -> None:
     whole = run_of(1, 0)
     histories = {name: rows for name, rows in whole.histories.items() if name == "trial 1"}
     run = dataclasses.replace(whole, baseline=None, baseline_failure="out of memory", histories=histories)
@@ -161,7 +172,7 @@ def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(run_of):
     assert "the best trial is the baseline" not in text
 
 
-def test_the_best_of_a_size_is_the_lowest_validation_error_of_any_trial(run_of):
+def test_the_best_of_a_size_is_the_lowest_validation_error_of_any_trial(run_of: Callable[[int, int], FinalRun]) -> None:
     run = run_of(1, 0)
     found = find_best_of_sizes(run.run_folder, run.data.info)
     rows = {number: files.read_json_lines(run.run_folder.trial(number).metrics) for number in TASKS}
@@ -171,7 +182,7 @@ def test_the_best_of_a_size_is_the_lowest_validation_error_of_any_trial(run_of):
     assert found[8][:2] == (lowest[better], better)
 
 
-def test_the_smallest_size_is_the_first_within_5_percent_of_the_best():
+def test_the_smallest_size_is_the_first_within_5_percent_of_the_best() -> None:
     def curve(*errors: float) -> LatentSizes:
         sizes = [
             SizeError(size=2 ** (k + 1), error=error, pca_error=1.0, number=k, epoch=1)
@@ -184,7 +195,7 @@ def test_the_smallest_size_is_the_first_within_5_percent_of_the_best():
     assert curve(0.1, 0.2, 0.3).smallest.size == 2
 
 
-def test_the_yardstick_is_the_pca_of_each_size(run_of):
+def test_the_yardstick_is_the_pca_of_each_size(run_of: Callable[[int, int], FinalRun]) -> None:
     run = run_of(1, 0)
     yardstick = PcaYardstick(run.data.train, DATA, most=8)
     train, test = (
@@ -196,7 +207,7 @@ def test_the_yardstick_is_the_pca_of_each_size(run_of):
         assert error == pytest.approx(expected, rel=0.02)  # the randomised solver is close, not equal
 
 
-def test_the_manifold_spans_the_two_values_that_vary_most():
+def test_the_manifold_spans_the_two_values_that_vary_most() -> None:
     codes = np.random.default_rng(0).normal(0, [0.1, 2.0, 0.2, 1.0], (100, 4))
     grid = span_manifold(codes, 5).reshape(5, 5, 4)
     assert (grid[..., [0, 2]] == 0).all()
@@ -205,7 +216,7 @@ def test_the_manifold_spans_the_two_values_that_vary_most():
     assert grid[2, 2] == pytest.approx(0)
 
 
-def test_the_interval_of_a_paired_difference_is_that_of_its_mean():
+def test_the_interval_of_a_paired_difference_is_that_of_its_mean() -> None:
     draw = np.random.default_rng(0)
     hard = draw.exponential(1.0, 2000)  # what makes an image hard for both cancels
     lift = bootstrap_mean_difference(hard + draw.normal(-0.05, 0.1, 2000), hard)

@@ -183,7 +183,7 @@ def test_active_units_are_those_whose_mean_moves_in_any_order_of_batches() -> No
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_learns_and_goes_on_from_its_checkpoint(
-    variant: str, tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable
+    variant: str, tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable[..., Any]
 ) -> None:
     data = save_prepared(tmp_path / "data", {"train": draw_squares(64, 1), "val": draw_squares(16, 2)}, "abcd")
     task = {**VARIANTS[variant], "learning_rate": 5e-3}

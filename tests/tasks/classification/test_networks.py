@@ -67,6 +67,7 @@ def test_fashion_cnn_at_other_sizes(image_size: int, channels: int) -> None:
 
 def test_the_report_head_is_1000_16_64_classes() -> None:
     model = build("test_resnet", head="report", num_classes=5, dropout=0.3)
+    assert isinstance(model.head, nn.Sequential)
     layers = [(layer.in_features, layer.out_features) for layer in model.head if isinstance(layer, nn.Linear)]
     assert layers == [(1000, 16), (16, 64), (64, 5)]
     assert [layer.p for layer in model.head if isinstance(layer, nn.Dropout)] == [0.3]
@@ -79,6 +80,7 @@ def test_the_report_head_is_1000_16_64_classes() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_linear_head_fits_the_features(name: str, channels: int) -> None:
     model = build(name, channels=channels, num_classes=7)
+    assert isinstance(model.head, nn.Sequential)
     (layer,) = [layer for layer in model.head if isinstance(layer, nn.Linear)]
     assert layer.out_features == 7
     assert model(torch.zeros(2, channels, 32, 32)).shape == (2, 7)
@@ -145,7 +147,10 @@ def store_weights(hub: Path, model: str) -> dict[str, torch.Tensor]:
     """Puts weights of `model` into the cache as a download leaves them."""
     torch.manual_seed(5)
     weights = timm.create_model(model).state_dict()
-    repository = timm.get_pretrained_cfg(model).hf_hub_id.replace("/", "--")
+    published = timm.get_pretrained_cfg(model)
+    assert published is not None
+    assert published.hf_hub_id is not None
+    repository = published.hf_hub_id.replace("/", "--")
     folder = hub / f"models--{repository}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("0" * 40)

@@ -140,7 +140,9 @@ def test_loaded_detector_scores_identically(study: Study, tmp_path: Path) -> Non
 def test_every_score_is_rebuilt_from_its_state(study: Study, name: str, tmp_path: Path) -> None:
     network = study.model.modules["model"]
     features = extract_from_set(study.model, study.data.train, np.arange(NUM_TRAIN))
+    assert isinstance(network.head, torch.nn.Sequential)
     last = network.head[-1]
+    assert isinstance(last, torch.nn.Linear)
     labels = torch.from_numpy(study.data.train.labels)
     fitted = SCORES[name].fit(FitData(train=features, labels=labels, val=features, last=last))
     replace(study.detector, name=name, fitted=fitted).save(tmp_path / "detector.safetensors")
@@ -211,8 +213,10 @@ def test_any_timm_model_with_either_head(study: Study, model: str, head: str) ->
     stored = replace(study.model, config=config, task=task, modules=task.load_modules())
     images = torch.rand(4, 1, config.data.image_size, config.data.image_size)
     features = extract_features(stored, images)
-    assert torch.equal(features.logits, task.infer(stored.modules["model"], images))  # type: ignore[attr-defined]
-    last = stored.modules["model"].head[-1]
+    assert torch.equal(features.logits, task.infer(stored.modules["model"], images))
+    layers = stored.modules["model"].head
+    assert isinstance(layers, torch.nn.Sequential)
+    last = layers[-1]
     with torch.inference_mode():
         torch.testing.assert_close(last(features.penultimate), features.logits)
     assert features.layers
@@ -228,7 +232,9 @@ def test_features_leave_no_hooks_behind(study: Study) -> None:
 
 def test_layers_are_mean_and_deviation_of_each_channel(study: Study) -> None:
     images = torch.rand(3, 1, SIZE, SIZE)
-    maps = study.model.modules["model"].backbone[0](images).detach()
+    backbone = study.model.modules["model"].backbone
+    assert isinstance(backbone, torch.nn.Sequential)
+    maps = backbone[0](images).detach()
     first = extract_features(study.model, images).layers[0]
     expected = torch.cat([maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)], dim=1)
     torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-5)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from raysweep.tasks.gan.augment import change_colours, diff_augment
+from raysweep.tasks.gan.config import Policy
 
 POLICIES = ("translation", "translation_cutout", "colour_translation_cutout")
 
@@ -15,12 +16,12 @@ def dots(num_images: int, side: int = 28) -> torch.Tensor:
     return images
 
 
-def test_none_changes_nothing():
+def test_none_changes_nothing() -> None:
     images = torch.randn(2, 1, 28, 28)
     assert diff_augment(images, "none") is images
 
 
-def test_translation_moves_by_up_to_an_eighth_in_whole_pixels():
+def test_translation_moves_by_up_to_an_eighth_in_whole_pixels() -> None:
     torch.manual_seed(0)
     moved = diff_augment(dots(2000), "translation")
     places = moved[:, 0].nonzero()
@@ -34,7 +35,7 @@ def test_translation_moves_by_up_to_an_eighth_in_whole_pixels():
     assert len(shifts.unique(dim=0)) == 81  # both axes on their own
 
 
-def test_what_is_moved_in_is_zero_and_the_rest_is_kept():
+def test_what_is_moved_in_is_zero_and_the_rest_is_kept() -> None:
     torch.manual_seed(0)
     images = torch.rand(50, 3, 32, 32) + 1
     for before, after in zip(images, diff_augment(images, "translation"), strict=True):
@@ -45,7 +46,7 @@ def test_what_is_moved_in_is_zero_and_the_rest_is_kept():
         assert torch.isin(after[:, seen], before).all()
 
 
-def test_cutout_blanks_one_window_of_half_the_side():
+def test_cutout_blanks_one_window_of_half_the_side() -> None:
     torch.manual_seed(0)
     images = torch.ones(500, 1, 28, 28)
     # of white images a translation shows as a black border: the cut-out window is looked for in the middle
@@ -57,7 +58,7 @@ def test_cutout_blanks_one_window_of_half_the_side():
     assert len(torch.stack([blank.float().argmax(dim=1).float().mean(dim=1)]).unique()) > 5
 
 
-def test_colours_change_brightness_and_contrast_by_up_to_a_half():
+def test_colours_change_brightness_and_contrast_by_up_to_a_half() -> None:
     torch.manual_seed(0)
     images = torch.stack([torch.full((1, 12, 12), value) for value in (-0.4, 0.4)]).repeat_interleave(300, dim=0)
     images[:, :, ::2] += 0.2
@@ -71,7 +72,7 @@ def test_colours_change_brightness_and_contrast_by_up_to_a_half():
     assert 1.45 < contrast.max() <= 1.5
 
 
-def test_saturation_mixes_the_channels_of_rgb():
+def test_saturation_mixes_the_channels_of_rgb() -> None:
     torch.manual_seed(0)
     images = torch.rand(200, 3, 8, 8)
     changed = diff_augment(images, "colour_translation_cutout")
@@ -82,11 +83,12 @@ def test_saturation_mixes_the_channels_of_rgb():
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_image_has_its_own_draw_and_gradients_pass(policy, channels):
+def test_every_image_has_its_own_draw_and_gradients_pass(policy: Policy, channels: int) -> None:
     torch.manual_seed(0)
     images = torch.rand(1, channels, 28, 28).expand(8, channels, 28, 28).clone().requires_grad_()
     changed = diff_augment(images, policy)
     assert changed.shape == images.shape
     assert len({tuple(image.flatten().tolist()) for image in changed.detach()}) > 4  # of 81 shifts, two may agree
     changed.sum().backward()
+    assert images.grad is not None
     assert (images.grad.abs().sum(dim=(1, 2, 3)) > 0).all()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ NOTE = "a note that stands everywhere"
 
 @pytest.fixture(scope="module")
 def data(
-    tmp_path_factory: pytest.TempPathFactory, save_prepared: Callable[..., PreparedData], draw_squares: Callable
+    tmp_path_factory: pytest.TempPathFactory,
+    save_prepared: Callable[..., PreparedData],
+    draw_squares: Callable[..., Any],
 ) -> PreparedData:
     sizes = {"train": 80, "val": 24, "test": 48}
     splits = {split: draw_squares(num_images, seed) for seed, (split, num_images) in enumerate(sizes.items())}
@@ -98,7 +100,9 @@ def conditional(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) ->
     return run, evaluate(run)
 
 
-def test_results_are_plain_finite_values_with_what_the_platform_shows(conditional):
+def test_results_are_plain_finite_values_with_what_the_platform_shows(
+    conditional: tuple[FinalRun, dict[str, Any]],
+) -> None:
     run, results = conditional
     files.write_json(run.folder / "copy.json", results)  # refuses NaN and anything but plain values
     assert results["num_images"] == 48
@@ -112,7 +116,7 @@ def test_results_are_plain_finite_values_with_what_the_platform_shows(conditiona
     assert len(results["judge"]["digest"]) == 64
 
 
-def test_real_images_beat_random_generators_in_every_column(conditional):
+def test_real_images_beat_random_generators_in_every_column(conditional: tuple[FinalRun, dict[str, Any]]) -> None:
     _, results = conditional
     assert results["real_frechet_distance"] < results["frechet_distance"]
     assert results["real"]["frechet_distance"] < results["baseline"]["frechet_distance"]
@@ -120,7 +124,7 @@ def test_real_images_beat_random_generators_in_every_column(conditional):
     assert results["train_on_synthetic"]["real"] > results["synthetic_accuracy"]
 
 
-def test_the_report_has_all_scores_and_the_note(conditional):
+def test_the_report_has_all_scores_and_the_note(conditional: tuple[FinalRun, dict[str, Any]]) -> None:
     run, results = conditional
     text = (run.folder / "generation_report.txt").read_text()
     for name in ("frechet_distance", "coverage", "density", "precision", "recall"):
@@ -139,7 +143,7 @@ def test_the_report_has_all_scores_and_the_note(conditional):
     assert set(CLASSES) < set(stored["asked_for_and_recognised"]["best"])
 
 
-def test_all_figures_of_a_conditional_generator_are_drawn(conditional):
+def test_all_figures_of_a_conditional_generator_are_drawn(conditional: tuple[FinalRun, dict[str, Any]]) -> None:
     run, _ = conditional
     assert {path.stem for path in run.folder.glob("*.png")} == {
         "samples",
@@ -155,13 +159,16 @@ def test_all_figures_of_a_conditional_generator_are_drawn(conditional):
             assert np.asarray(image.convert("L")).std() > 5, path
 
 
-def test_evaluation_again_gives_the_same(conditional, data, tmp_path):
+def test_evaluation_again_gives_the_same(
+    conditional: tuple[FinalRun, dict[str, Any]], data: PreparedData, tmp_path: Path
+) -> None:
     run, results = conditional
+    assert run.baseline is not None
     again = evaluate(make_run(data, tmp_path, run.best, run.baseline))
     assert again == results
 
 
-def test_a_baseline_that_is_the_best_has_no_lift(data, tmp_path):
+def test_a_baseline_that_is_the_best_has_no_lift(data: PreparedData, tmp_path: Path) -> None:
     model = make_model(data, 0)
     run = make_run(data, tmp_path, model, model)
     results = evaluate(run)
@@ -172,7 +179,7 @@ def test_a_baseline_that_is_the_best_has_no_lift(data, tmp_path):
     assert "asked for" not in (run.folder / "generation_report.txt").read_text()
 
 
-def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(data, tmp_path):
+def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(data: PreparedData, tmp_path: Path) -> None:
     whole = make_run(data, tmp_path, make_model(data, 3, conditional=True), make_model(data, 0))
     histories = {name: rows for name, rows in whole.histories.items() if name.startswith("best")}
     run = dataclasses.replace(whole, baseline=None, baseline_failure="out of memory", histories=histories)
@@ -186,7 +193,7 @@ def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(data, tmp_p
     assert "the best trial is the baseline" not in text
 
 
-def test_generated_images_are_the_same_one_by_one_and_judged_as_8_bit_images(data):
+def test_generated_images_are_the_same_one_by_one_and_judged_as_8_bit_images(data: PreparedData) -> None:
     model, (judge, _) = make_model(data, 1, conditional=True), load_judge(ensure_judge(data))
     labels = np.arange(20) % len(CLASSES)
     generated = generate_judged(model, judge, labels, seed=4)
@@ -200,8 +207,8 @@ def test_generated_images_are_the_same_one_by_one_and_judged_as_8_bit_images(dat
     assert not np.array_equal(other, generated.images)
 
 
-def test_copies_of_training_images_are_found(data):
-    def flat(images):
+def test_copies_of_training_images_are_found(data: PreparedData) -> None:
+    def flat(images: Iterable[torch.Tensor]) -> torch.Tensor:
         return torch.cat([batch.flatten(1) for batch in images])
 
     config = make_model(data, 0).config.data
@@ -212,7 +219,7 @@ def test_copies_of_training_images_are_found(data):
     assert found.summarise()["generated_median"] < 0.02 < found.summarise()["test_smallest"]
 
 
-def test_interpolation_goes_from_end_to_end_on_the_shell():
+def test_interpolation_goes_from_end_to_end_on_the_shell() -> None:
     first, last = torch.randn(2, 100, generator=torch.Generator().manual_seed(0))
     path = interpolate(first, last, 7)
     torch.testing.assert_close(path[0], first)
@@ -230,11 +237,11 @@ def test_interpolation_goes_from_end_to_end_on_the_shell():
         (list(range(1, 501)), [1, 2, 6, 14, 35, 85, 206, 500]),
     ],
 )
-def test_epochs_of_the_strip_are_spread_on_a_log_scale(epochs, expected):
+def test_epochs_of_the_strip_are_spread_on_a_log_scale(epochs: list[int], expected: list[int]) -> None:
     assert choose_epochs(epochs) == expected
 
 
-def test_progress_is_read_in_the_order_of_epochs(tmp_path):
+def test_progress_is_read_in_the_order_of_epochs(tmp_path: Path) -> None:
     for epoch in (10, 2, 1):
         Image.fromarray(np.full((8, 8, 3), epoch, dtype=np.uint8)).save(tmp_path / f"epoch_{epoch:04d}.png")
     grids = load_progress(tmp_path)

@@ -1,15 +1,18 @@
 """GAN networks: the reports' layers, every side and option, conditioning by embedding and projection."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+from raysweep.tasks.gan.config import NetworkName
 from raysweep.tasks.gan.networks import Discriminator, Generator
 
 NETWORKS = ("dense", "dcgan")
 
 
-def report_networks(network: str) -> tuple[nn.Module, nn.Module]:
+def report_networks(network: NetworkName) -> tuple[nn.Module, nn.Module]:
     """The two reports' networks, written out; built in this order."""
     if network == "dense":
         return (
@@ -36,16 +39,19 @@ def report_networks(network: str) -> tuple[nn.Module, nn.Module]:
     )  # fmt: skip
 
 
-def build(network: str, side: int = 28, channels: int = 1, num_classes: int | None = None, **options):
+def build(
+    network: NetworkName, side: int = 28, channels: int = 1, num_classes: int | None = None, **options: Any
+) -> tuple[Generator, Discriminator]:
     """A generator with 100 values of noise and a discriminator."""
-    shape = {"channels": channels, "image_size": side, "num_classes": num_classes}
-    parts = {"batch_norm": network == "dcgan", "dropout": 0.2 * (network == "dcgan"), "spectral_norm": False, **options}
+    shape: dict[str, Any] = {"channels": channels, "image_size": side, "num_classes": num_classes}
+    usual = {"batch_norm": network == "dcgan", "dropout": 0.2 * (network == "dcgan"), "spectral_norm": False}
+    parts: dict[str, Any] = {**usual, **options}
     batch_norm = parts.pop("batch_norm")
     return Generator(network, latent_size=100, batch_norm=batch_norm, **shape), Discriminator(network, **parts, **shape)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_networks_are_the_reports(network):
+def test_the_networks_are_the_reports(network: NetworkName) -> None:
     """The same seed gives the same weights, and they the same images and logits, with dropout and batch statistics."""
     torch.manual_seed(3)
     generator, discriminator = build(network)
@@ -72,7 +78,7 @@ def test_the_networks_are_the_reports(network):
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize(("side", "channels"), [(28, 1), (32, 3), (12, 1)])
 @pytest.mark.parametrize("options", [{}, {"batch_norm": False, "spectral_norm": True}, {"batch_norm": True}])
-def test_shapes(network, conditional, side, channels, options):
+def test_shapes(network: NetworkName, conditional: bool, side: int, channels: int, options: dict[str, Any]) -> None:
     generator, discriminator = build(network, side, channels, 10 if conditional else None, **options)
     labels = torch.arange(5) if conditional else None
     images = generator(torch.randn(5, 100), labels)
@@ -87,10 +93,10 @@ def test_shapes(network, conditional, side, channels, options):
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_batch_normalisation_is_the_generators_choice(network, batch_norm):
+def test_batch_normalisation_is_the_generators_choice(network: NetworkName, batch_norm: bool) -> None:
     generator, discriminator = build(network, batch_norm=batch_norm)
 
-    def count(module):
+    def count(module: nn.Module) -> int:
         return sum(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in module.modules())
 
     assert count(generator) == (0 if not batch_norm else 2 if network == "dense" else 3)
@@ -98,13 +104,13 @@ def test_batch_normalisation_is_the_generators_choice(network, batch_norm):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_side_that_is_no_multiple_of_4_is_refused(network):
+def test_a_side_that_is_no_multiple_of_4_is_refused(network: NetworkName) -> None:
     with pytest.raises(ValueError, match="multiple of 4, got 30"):
         build(network, side=30)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_class_changes_the_image(network):
+def test_the_class_changes_the_image(network: NetworkName) -> None:
     generator, _ = build(network, num_classes=10)
     noise = torch.randn(1, 100).expand(2, 100)
     first, second = generator.eval()(noise, torch.tensor([3, 8]))
@@ -112,13 +118,14 @@ def test_the_class_changes_the_image(network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_discriminator_projects_its_features_on_the_class(network):
+def test_the_discriminator_projects_its_features_on_the_class(network: NetworkName) -> None:
     """Miyato & Koyama 2018, eq. 3: score(features) + embedding(label) . features."""
     _, discriminator = build(network, num_classes=10)
     discriminator.eval()
     images, labels = torch.randn(4, 1, 28, 28), torch.tensor([0, 9, 9, 4])
     features = discriminator.features(images).detach().double()
     weight, bias = (parameter.detach().double() for parameter in discriminator.score.parameters())
+    assert isinstance(discriminator.embedding, nn.Embedding)
     table = discriminator.embedding.weight.detach().double()
     expected = [
         (feature * (weight[0] + table[label])).sum() + bias[0] for feature, label in zip(features, labels, strict=True)
@@ -129,7 +136,7 @@ def test_the_discriminator_projects_its_features_on_the_class(network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_spectral_normalisation_bounds_every_weight_matrix(network):
+def test_spectral_normalisation_bounds_every_weight_matrix(network: NetworkName) -> None:
     _, discriminator = build(network, num_classes=10, spectral_norm=True)
     for _ in range(60):  # each call in training mode is one step of the power iteration
         discriminator(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.int64))

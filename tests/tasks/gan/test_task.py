@@ -87,7 +87,8 @@ def report_step(
     fake = generator(torch.randn(len(real), 100))
 
     def judge(images: torch.Tensor) -> torch.Tensor:
-        return discriminator(images + std * torch.randn_like(images))
+        scores: torch.Tensor = discriminator(images + std * torch.randn_like(images))
+        return scores
 
     real_logits, fake_logits = judge(real), judge(fake.detach())
     loss_d = bce(real_logits, torch.full_like(real_logits, 0.9)) + bce(fake_logits, torch.zeros_like(fake_logits))
@@ -157,7 +158,7 @@ def test_the_networks_are_updated_apart(network: str, loss: str, build: Callable
 
 def test_the_generator_steps_once_in_so_many_batches(build: Callable[..., Any]) -> None:
     task, state = build(discriminator_steps=3)
-    moves = {"generator": [], "discriminator": []}
+    moves: dict[str, list[bool]] = {"generator": [], "discriminator": []}
     for _ in range(6):
         before = {name: snapshot(module) for name, module in state.modules.items()}
         (means,) = train(task, state, 1)

@@ -33,7 +33,7 @@ def draw_bars(
 def make_bars() -> Callable[..., tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
     """`(num_images=60, num_classes=3, size=18, channels=1, seed=0)`: noise with a bright bar that tells the class."""
 
-    def make(num_images: int = 60, num_classes: int = 3, size: int = 18, channels: int = 1, seed: int = 0):
+    def make(num_images: int = 60, num_classes: int = 3, size: int = 18, channels: int = 1, seed: int = 0) -> Labelled:
         return draw_bars(num_images, num_classes, size, channels, seed)
 
     return make

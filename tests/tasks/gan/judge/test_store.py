@@ -1,9 +1,12 @@
 """Which judge a data set gets: the shipped one for MNIST, else one trained once, whoever asks first."""
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -18,30 +21,30 @@ from raysweep.tasks.gan.scores import frechet_distance
 MAX_BYTES = 500_000
 
 
-def load_mnist(data_root, name):
+def load_mnist(data_root: Path, name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     folder = data_root / name
-    paths = [find_idx_file(folder, f"t10k-{part}-ubyte") for part in ("images-idx3", "labels-idx1")]
-    if None in paths:
+    images_file, labels_file = (find_idx_file(folder, f"t10k-{part}-ubyte") for part in ("images-idx3", "labels-idx1"))
+    if images_file is None or labels_file is None:
         pytest.skip(f"no {name} in {data_root}")
-    images, labels = (load_idx(path) for path in paths)
+    images, labels = load_idx(images_file), load_idx(labels_file)
     return np.array(images[..., None]), labels.astype(np.int64)
 
 
-def test_the_shipped_judge_is_small_and_has_its_digest():
+def test_the_shipped_judge_is_small_and_has_its_digest() -> None:
     judge, facts = load_judge(SHIPPED)
     assert SHIPPED.stat().st_size < MAX_BYTES
     assert len(facts["digest"]) == 64
     assert judge.settings == {"num_classes": 10, "channels": 1, "image_size": 28}
 
 
-def test_the_shipped_judge_recognises_mnist(data_root):
+def test_the_shipped_judge_recognises_mnist(data_root: Path) -> None:
     judge, facts = load_judge(SHIPPED)
     accuracy = measure_accuracy(judge, *load_mnist(data_root, "mnist"))
     assert accuracy >= 0.994
     assert accuracy == pytest.approx(facts["test_accuracy"], abs=2e-4)
 
 
-def judge_changed(data_root, change):
+def judge_changed(data_root: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> tuple[float, float, float]:
     """Accuracy on 2,000 changed images, and their Frechet distance and coverage against 2,000 others."""
     judge, _ = load_judge(SHIPPED)
     images, labels = load_mnist(data_root, "mnist")
@@ -52,8 +55,8 @@ def judge_changed(data_root, change):
     return accuracy, frechet_distance(real, features), neighbourhood_scores(real, features)["coverage"]
 
 
-def test_noise_worsens_the_scores_step_by_step_before_digits_are_unreadable(data_root):
-    def speckle(std):
+def test_noise_worsens_the_scores_step_by_step_before_digits_are_unreadable(data_root: Path) -> None:
+    def speckle(std: float) -> Callable[[torch.Tensor], torch.Tensor]:
         noise = torch.randn(2000, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         return lambda images: (images + std * noise).clamp(0, 1)
 
@@ -65,12 +68,12 @@ def test_noise_worsens_the_scores_step_by_step_before_digits_are_unreadable(data
     assert list(coverages) == sorted(coverages, reverse=True)
 
 
-def test_blur_and_a_missing_digit_worsen_the_frechet_distance(data_root):
+def test_blur_and_a_missing_digit_worsen_the_frechet_distance(data_root: Path) -> None:
     _, clean, _ = judge_changed(data_root, lambda images: images)
     _, blurred, _ = judge_changed(data_root, lambda images: torch.nn.functional.avg_pool2d(images, 3, 1, 1))
     judge, _ = load_judge(SHIPPED)
 
-    def without_sevens(images):
+    def without_sevens(images: torch.Tensor) -> torch.Tensor:
         _, logits = judge_batches(judge, images.split(500))
         return images[logits.argmax(dim=1) != 7]
 
@@ -81,7 +84,7 @@ def test_blur_and_a_missing_digit_worsen_the_frechet_distance(data_root):
     assert missing > 3 * clean
 
 
-def test_mnist_gets_the_shipped_judge(data_root, save_data):
+def test_mnist_gets_the_shipped_judge(data_root: Path, save_data: Callable[..., PreparedData]) -> None:
     images, labels = load_mnist(data_root, "mnist")
     data = save_data((images[:50], labels[:50]), (images[50:1050], labels[50:1050]), 10)
     _, facts = load_judge(ensure_judge(data))
@@ -90,7 +93,7 @@ def test_mnist_gets_the_shipped_judge(data_root, save_data):
     assert "shipped" in facts["source"]
 
 
-def test_other_images_of_the_same_shape_get_their_own(data_root, save_data):
+def test_other_images_of_the_same_shape_get_their_own(data_root: Path, save_data: Callable[..., PreparedData]) -> None:
     images, labels = load_mnist(data_root, "fashion-mnist")
     data = save_data((images[:100], labels[:100]), (images[100:300], labels[100:300]), 10)
     _, facts = load_judge(ensure_judge(data))
@@ -98,7 +101,9 @@ def test_other_images_of_the_same_shape_get_their_own(data_root, save_data):
     assert "trained on drawn" in facts["source"]
 
 
-def test_a_trained_judge_recognises_its_classes_and_is_kept(make_bars, save_data):
+def test_a_trained_judge_recognises_its_classes_and_is_kept(
+    make_bars: Callable[..., Any], save_data: Callable[..., PreparedData]
+) -> None:
     data = save_data(make_bars(90, channels=3), make_bars(45, channels=3, seed=1), 3)
     path = ensure_judge(data)
     assert path == data.folder / "judge.safetensors"
@@ -109,13 +114,15 @@ def test_a_trained_judge_recognises_its_classes_and_is_kept(make_bars, save_data
     assert path.stat().st_mtime_ns == before
 
 
-def ensure_and_report(folder: Path, start: object, queue: object) -> None:
+def ensure_and_report(folder: Path, start: Any, queue: Any) -> None:
     start.wait()
     path = ensure_judge(PreparedData.load(folder))
     queue.put((path.stat().st_ino, load_judge(path)[1]["digest"]))
 
 
-def test_two_processes_at_once_get_the_same_file(make_bars, save_data):
+def test_two_processes_at_once_get_the_same_file(
+    make_bars: Callable[..., Any], save_data: Callable[..., PreparedData]
+) -> None:
     data = save_data(make_bars(45), make_bars(15, seed=1), 3)
     context = multiprocessing.get_context("spawn")
     start, queue = context.Barrier(2), context.Queue()

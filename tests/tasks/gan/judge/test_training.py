@@ -2,22 +2,29 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from raysweep.tasks.gan.judge.network import load_judge
 from raysweep.tasks.gan.judge.training import augment, measure_accuracy, train_judge
 
+Labelled = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
-def test_a_trained_judge_recognises_other_images(make_bars):
+
+def test_a_trained_judge_recognises_other_images(make_bars: Callable[..., Labelled]) -> None:
     judge = train_judge(*make_bars(120), 3, epochs=25)
     assert measure_accuracy(judge, *make_bars(60, seed=1)) >= 0.9
     assert not judge.training
 
 
-def test_the_seed_decides_the_weights_and_the_process_keeps_its_random_state(make_bars):
+def test_the_seed_decides_the_weights_and_the_process_keeps_its_random_state(
+    make_bars: Callable[..., Labelled],
+) -> None:
     images, labels = make_bars(30)
     torch.manual_seed(5)
     first = train_judge(images, labels, 3, epochs=2, seed=1).state_dict()
@@ -30,7 +37,7 @@ def test_the_seed_decides_the_weights_and_the_process_keeps_its_random_state(mak
     assert torch.equal(torch.rand(3), after)
 
 
-def test_augmentation_moves_each_image_a_little_and_differently():
+def test_augmentation_moves_each_image_a_little_and_differently() -> None:
     torch.manual_seed(0)
     image = torch.zeros(1, 1, 28, 28)
     image[..., 11:17, 11:17] = 1
@@ -44,14 +51,16 @@ def test_augmentation_moves_each_image_a_little_and_differently():
     assert len({tuple(one.flatten().tolist()) for one in moved}) == 64
 
 
-def test_accuracy_is_the_share_of_images_recognised(make_bars):
+def test_accuracy_is_the_share_of_images_recognised(make_bars: Callable[..., Labelled]) -> None:
     images, labels = make_bars(90)
     judge = train_judge(images, labels, 3, epochs=25)
     accuracy = measure_accuracy(judge, images, labels)
     assert measure_accuracy(judge, images, (labels + 1) % 3) <= 1 - accuracy
 
 
-def test_the_script_trains_on_idx_files_and_writes_a_judge(tmp_path, make_idx_folder):
+def test_the_script_trains_on_idx_files_and_writes_a_judge(
+    tmp_path: Path, make_idx_folder: Callable[..., Path]
+) -> None:
     folder, out = make_idx_folder(tmp_path / "idx", 60, 20, side=18), tmp_path / "judge.safetensors"
     command = [sys.executable, "-m", "raysweep.tasks.gan.judge.training", str(folder), str(out), "--epochs", "2"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -61,7 +70,7 @@ def test_the_script_trains_on_idx_files_and_writes_a_judge(tmp_path, make_idx_fo
     assert f"test accuracy {facts['test_accuracy']:.4f}" in output
 
 
-def test_the_script_names_a_folder_without_idx_files(tmp_path):
+def test_the_script_names_a_folder_without_idx_files(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "raysweep.tasks.gan.judge.training", str(tmp_path), str(tmp_path / "out")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode != 0
@@ -69,6 +78,6 @@ def test_the_script_names_a_folder_without_idx_files(tmp_path):
 
 
 @pytest.mark.parametrize("num_images", [2, 300])
-def test_sets_smaller_and_larger_than_a_batch(make_bars, num_images):
+def test_sets_smaller_and_larger_than_a_batch(make_bars: Callable[..., Labelled], num_images: int) -> None:
     judge = train_judge(*make_bars(num_images, num_classes=2), 2, epochs=1)
     assert all(np.isfinite(value.numpy()).all() for value in judge.state_dict().values())
