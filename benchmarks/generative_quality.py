@@ -31,8 +31,7 @@ import torch
 from _report import bootstrap_median, finish, give_up
 from torch import nn
 
-from raysweep import atomic_files as files
-from raysweep import config_fields as fields
+from raysweep import atomic_files, config_fields
 from raysweep.catalogue import load_study
 from raysweep.cluster.connection import connect
 from raysweep.data import pipeline
@@ -121,8 +120,8 @@ def prepare(study: Study, root: Path, cache: Path, num_images: int | None) -> tu
     data, test = pipeline.prepare(source, study.data, cache)
     labels, rows = (data.folder / "train" / f"{name}.npy" for name in ("labels", "rows"))
     if num_images is not None:
-        info = {**fields.to_json(data.info), "num_train": min(num_images, data.info.num_train)}
-        files.write_json(data.folder / "info.json", info)
+        info = {**config_fields.to_json(data.info), "num_train": min(num_images, data.info.num_train)}
+        atomic_files.write_json(data.folder / "info.json", info)
         for path in (labels, rows):
             np.save(path, np.load(path)[:num_images])
         data = PreparedData.load(data.folder)

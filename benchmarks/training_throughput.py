@@ -33,8 +33,7 @@ import numpy as np
 import torch
 from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
 
-from raysweep import atomic_files as files
-from raysweep import config_fields as fields
+from raysweep import atomic_files, config_fields
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
@@ -84,7 +83,7 @@ def save_prepared(folder: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarra
         source="fashion-mnist", synthetic=False, digest="", classes=tuple("0123456789"),
         num_train=len(splits["train"][1]), num_val=len(splits["val"][1]), num_test=0,
     )  # fmt: skip
-    files.write_json(folder / "info.json", fields.to_json(info))
+    atomic_files.write_json(folder / "info.json", config_fields.to_json(info))
     return PreparedData.load(folder)
 
 

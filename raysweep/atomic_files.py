@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+Json = dict[str, Any]
+"""An object of a JSON file: its keys belong to the file's format, its values are plain."""
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`."""
@@ -40,7 +43,7 @@ def write_json_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: Path) -> list[Json]:
     """Returns the objects in a file of one JSON object a line; empty when there is no such file."""
     if not path.is_file():
         return []

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
 from raysweep.errors import UsageError
 from raysweep.registry import load_file
 from raysweep.study import Study
@@ -43,7 +43,7 @@ def load_study(name: str) -> Study:
         studies = list_studies()
         if name not in studies:
             looked = ", ".join(str(folder) for folder in study_folders()) or "nowhere: no ./search_spaces here"
-            raise UsageError(f"{fields.unknown_name('study', name, studies)} Looked in: {looked}.")
+            raise UsageError(f"{config_fields.unknown_name('study', name, studies)} Looked in: {looked}.")
         path = studies[name]
     study = getattr(load_file(path, anew=True), "STUDY", None)
     if not isinstance(study, Study):

@@ -5,7 +5,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
+from raysweep.atomic_files import Json
 from raysweep.errors import UsageError
 from raysweep.registry import describe_reference
 from raysweep.tasks import TASKS
@@ -183,13 +184,13 @@ class TaskConfig:
         """Makes, once in the driver, what all trials share beside their images."""
 
 
-def load_task_config(kind: str, values: dict[str, Any]) -> TaskConfig:
+def load_task_config(kind: str, values: Json) -> TaskConfig:
     """Builds the configuration of the task `kind` from JSON values.
 
     Raises:
         UsageError: there is no such task, or the values are not a valid configuration.
     """
-    config: TaskConfig = fields.from_json(TASKS.load(kind), values)
+    config: TaskConfig = config_fields.from_json(TASKS.load(kind), values)
     return config
 
 
@@ -206,17 +207,20 @@ class TrialConfig:
         """Travels as JSON: the class of a task in a file by path cannot be imported by name in another process."""
         return TrialConfig.from_json, (self.to_json(),)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns plain JSON values; `from_json` takes them back."""
         return {
-            "task": {"kind": describe_reference(TASKS, type(self.task), self.task.kind), **fields.to_json(self.task)},
-            "data": fields.to_json(self.data),
-            "training": fields.to_json(self.training),
+            "task": {
+                "kind": describe_reference(TASKS, type(self.task), self.task.kind),
+                **config_fields.to_json(self.task),
+            },
+            "data": config_fields.to_json(self.data),
+            "training": config_fields.to_json(self.training),
             "seed": self.seed,
         }
 
     @staticmethod
-    def from_json(values: dict[str, Any]) -> "TrialConfig":
+    def from_json(values: Json) -> "TrialConfig":
         """Returns the configuration stored by `to_json`.
 
         Raises:
@@ -225,8 +229,8 @@ class TrialConfig:
         task = dict(values["task"])
         return TrialConfig(
             task=load_task_config(task.pop("kind"), task),
-            data=fields.from_json(DataConfig, values["data"]),
-            training=fields.from_json(TrainingConfig, values["training"]),
+            data=config_fields.from_json(DataConfig, values["data"]),
+            training=config_fields.from_json(TrainingConfig, values["training"]),
             seed=values["seed"],
         )
 

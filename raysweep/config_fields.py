@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from raysweep.atomic_files import Json
 from raysweep.errors import UsageError
 
 T = TypeVar("T")
@@ -82,9 +83,9 @@ def parse_field(config: Any, name: str, text: str) -> Any:
         raise UsageError(f"{name}={text}: {reason}") from None
 
 
-def to_json(config: Any) -> dict[str, Any]:
+def to_json(config: Any) -> Json:
     """Returns the dataclass as plain JSON values."""
-    return typing.cast(dict[str, Any], _adapter(type(config)).dump_python(config, mode="json"))
+    return typing.cast(Json, _adapter(type(config)).dump_python(config, mode="json"))
 
 
 def from_json(kind: type[T], values: Mapping[str, Any]) -> T:

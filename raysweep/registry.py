@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
 from raysweep.errors import UsageError
 
 
@@ -41,7 +41,7 @@ class Registry:
         references = self.references()
         if name not in references and ":" not in name:
             raise UsageError(
-                f"{fields.unknown_name(self.what, name, references)} One of your own is named as "
+                f"{config_fields.unknown_name(self.what, name, references)} One of your own is named as "
                 "package.module:Name or path/to/file.py:Name."
             )
         return load_object(references.get(name, name))

@@ -15,7 +15,8 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
+from raysweep.atomic_files import Json
 from raysweep.config import (
     COSTS,
     Budget,
@@ -27,6 +28,7 @@ from raysweep.config import (
     check_config,
 )
 from raysweep.errors import UsageError
+from raysweep.trial_result import Params
 
 Distributions = Mapping[str, BaseDistribution]
 
@@ -68,7 +70,7 @@ class Study:
         known = self.fields()
         for key, distribution in self.all_distributions():
             if key not in known:
-                raise ValueError(fields.unknown_name("search space key", key, known))
+                raise ValueError(config_fields.unknown_name("search space key", key, known))
             for value in _extremes(distribution):
                 where = f"search space of {key}, value {value!r}"
                 self._check_objectives(check_config(lambda k=key, v=value: self._with({k: v}), where)["task"], where)
@@ -94,7 +96,7 @@ class Study:
         known = {"objective": task.reported_metrics, "second objective": task.reported_metrics | COSTS}
         for objective, (what, metrics) in zip(self.objectives, known.items(), strict=False):
             if objective.metric not in metrics:
-                message = fields.unknown_name(what, objective.metric, metrics)
+                message = config_fields.unknown_name(what, objective.metric, metrics)
                 raise ValueError(f"{where}: {message}" if where else message)
         if self.second_objective is not None and self.second_objective.metric == self.objective.metric:
             others = ", ".join(sorted(known["second objective"] - {self.objective.metric}))
@@ -107,7 +109,7 @@ class Study:
         return {
             f"{part}.{name}": value
             for part in ("task", "data", "training")
-            for name, value in fields.list_fields(getattr(self, part)).items()
+            for name, value in config_fields.list_fields(getattr(self, part)).items()
         }
 
     def all_distributions(self) -> Iterator[tuple[str, BaseDistribution]]:
@@ -125,17 +127,17 @@ class Study:
         return space
 
     @property
-    def baseline(self) -> dict[str, Any]:
+    def baseline(self) -> Params:
         """The source report's configuration as a point of the space: what trial 0 runs."""
         return self._point({})
 
     @property
-    def starting_points(self) -> list[dict[str, Any]]:
+    def starting_points(self) -> list[Params]:
         """What the first trials run: the baseline, and the points that the study's author would try next."""
         points = [self._point(changes) for changes in ({}, *self.points)]
         return [point for index, point in enumerate(points) if point not in points[:index]]
 
-    def _point(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def _point(self, changes: Mapping[str, Any]) -> Params:
         """Returns the study's own values with some changed, where the space has a choice."""
         values = {**self.fields(), **changes}
         return {key: values[key] for key in self.space_at(values)}
@@ -163,8 +165,8 @@ class Study:
             if not equals:
                 raise UsageError(f"--set takes KEY=VALUE, got {setting!r}; for example training.epochs=3")
             if key not in self.fields():
-                raise UsageError(fields.unknown_name("field", key, self.fields()))
-            values[key] = fields.parse_field(self, key, text)
+                raise UsageError(config_fields.unknown_name("field", key, self.fields()))
+            values[key] = config_fields.parse_field(self, key, text)
 
         def without(space: Distributions) -> Distributions:
             return {key: distribution for key, distribution in space.items() if key not in values}
@@ -208,7 +210,7 @@ class Study:
         )
         return dataclasses.replace(self, training=training, space=space, points=points)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the study as resolved, for study.json."""
         parts = self.trial_config({}, 0).to_json()
         return {
@@ -223,9 +225,9 @@ class Study:
                 }
                 for c in self.conditions
             ],
-            "objective": fields.to_json(self.objective),
-            "second_objective": fields.to_json(self.second_objective),
-            "budget": fields.to_json(self.budget),
+            "objective": config_fields.to_json(self.objective),
+            "second_objective": config_fields.to_json(self.second_objective),
+            "budget": config_fields.to_json(self.budget),
             "baseline": self.baseline,
             "points": [dict(point) for point in self.points],
             "seed": self.seed,
@@ -237,7 +239,7 @@ class Study:
         for key, value in params.items():
             part, _, name = key.partition(".")
             parts[part][name] = value
-        return {part: fields.replace_fields(getattr(self, part), values) for part, values in parts.items()}
+        return {part: config_fields.replace_fields(getattr(self, part), values) for part, values in parts.items()}
 
 
 def _extremes(distribution: BaseDistribution) -> tuple[Any, ...]:

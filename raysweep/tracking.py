@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import wandb
 
+from raysweep.atomic_files import Json
 from raysweep.config import WandbMode as Mode
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
@@ -109,7 +110,7 @@ class Tracker(Observer):
             self.mode = "offline"
             self.problem = f"runs are kept offline: {server} does not answer: {error}"
 
-    def _init(self, name: str, run_id: str, job_type: str, config: dict[str, Any]) -> Any:
+    def _init(self, name: str, run_id: str, job_type: str, config: Json) -> Any:
         return wandb.init(
             project=PROJECT,
             group=self.group,
@@ -133,7 +134,7 @@ class Tracker(Observer):
             ),
         )
 
-    def _open_trial(self, number: int, name: str, config: dict[str, Any]) -> None:
+    def _open_trial(self, number: int, name: str, config: Json) -> None:
         run = self._init(f"{self.group}-{name}", f"{self.run_id}-{name}", "trial", config)
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
@@ -181,7 +182,7 @@ class Tracker(Observer):
         run.finish()
 
 
-def summarise_results(results: Results) -> dict[str, Any]:
+def summarise_results(results: Results) -> Json:
     """Returns what W&B keeps beside the study's run and its model, as the JSON that W&B asks for."""
     values = results.to_json()
     return {

@@ -18,7 +18,7 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from PIL import Image
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.study import Study, When
@@ -155,7 +155,7 @@ def _save_prepared(folder: Path, splits: Mapping[str, Labelled], classes: Sequen
         f"num_{split}": len(splits[split][1]) if split in splits else 0 for split in ("train", "val", "test")
     }
     info = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=tuple(classes), **counts)
-    (folder / "info.json").write_text(json.dumps(fields.to_json(info)))
+    (folder / "info.json").write_text(json.dumps(config_fields.to_json(info)))
     return PreparedData.load(folder)
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
 from raysweep.config import Objective
 from raysweep.data.images import DataInfo
 from raysweep.evaluate.test_figures import TestFigures
@@ -34,8 +34,8 @@ def build_results(trials: list[TrialResult]) -> Results:
 
 def follow(tracker: Tracker, folder: Path) -> None:
     run_folder = RunFolder(folder)
-    files.write_text(run_folder.best.weights, "weights")
-    files.write_text(run_folder.test / "report.txt", "text")
+    atomic_files.write_text(run_folder.best.weights, "weights")
+    atomic_files.write_text(run_folder.test / "report.txt", "text")
     trials = []
     states: tuple[Literal["COMPLETE", "FAIL"], ...] = ("COMPLETE", "FAIL")
     for number, state in enumerate(states):

@@ -19,7 +19,7 @@ from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
 from raysweep.cluster import findings as checks
 from raysweep.cluster.capacity import default_request
 from raysweep.cluster.code import code_digest
@@ -147,7 +147,7 @@ def _examine(node_id: str, address: str, folder: str, paths: Sequence[str]) -> N
     try:
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"no folder {folder}")
-        files.write_text(Path(folder) / node_id, node_id)
+        atomic_files.write_text(Path(folder) / node_id, node_id)
     except OSError as caught:
         error = str(caught)
     return NodeFacts(

@@ -5,12 +5,12 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
+from raysweep.atomic_files import Json
 
 
 class ImageSet:
@@ -119,8 +119,8 @@ class PreparedData:
     @staticmethod
     def load(folder: Path) -> "PreparedData":
         """Loads the data that were prepared in the cache's `folder`."""
-        values: dict[str, Any] = json.loads((folder / "info.json").read_text())
-        return PreparedData(folder=folder, info=fields.from_json(DataInfo, values))
+        values: Json = json.loads((folder / "info.json").read_text())
+        return PreparedData(folder=folder, info=config_fields.from_json(DataInfo, values))
 
 
 def space_evenly(num_images: int, most: int | None) -> npt.NDArray[np.int64]:

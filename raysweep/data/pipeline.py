@@ -19,8 +19,7 @@ import pyarrow as pa
 import ray
 from PIL import Image
 
-from raysweep import atomic_files as files
-from raysweep import config_fields as fields
+from raysweep import atomic_files, config_fields
 from raysweep.config import DataConfig
 from raysweep.data.decode import UndecodableImage, decode_image
 from raysweep.data.idx import load_idx
@@ -78,7 +77,7 @@ def _decode(source: Source, config: DataConfig, folder: Path, test_folder: Path)
     }
     try:
         info = _decode_splits(source, config, into)
-        files.write_json(temporary[folder] / "info.json", fields.to_json(info))
+        atomic_files.write_json(temporary[folder] / "info.json", config_fields.to_json(info))
         for place in (test_folder, folder):
             _rename(temporary[place], place)
     finally:
@@ -239,7 +238,7 @@ def _summarise(
         ]
         np.save(into[split] / "rows.npy", rows)
         np.save(into[split] / "labels.npy", records.labels[rows])
-        files.write_text(into[split] / "names.json", json.dumps(names))
+        atomic_files.write_text(into[split] / "names.json", json.dumps(names))
         digest.update(split.encode())
         for row in rows:
             digest.update(f"{digests[split][row]} {source.classes[records.labels[row]]}\n".encode())

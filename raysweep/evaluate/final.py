@@ -1,11 +1,11 @@
 """Evaluates a run in the end: the best model and the baseline meet the sealed test split."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
+from raysweep.atomic_files import Json
 from raysweep.data.images import PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel, load_model
@@ -49,7 +49,7 @@ def evaluate_final(
     if opening > 1:
         note = f"{note}; " * bool(note) + f"the test split of this run has been opened {opening} times"
     evaluate = load_object(best.config.task.evaluation)
-    figures: dict[str, Any] = evaluate(
+    figures: Json = evaluate(
         FinalRun(
             best=best,
             baseline=baseline,
@@ -76,4 +76,4 @@ def load_baseline(run_folder: RunFolder, best: StoredModel, device: torch.device
 
 
 def _load_history(run_folder: RunFolder, model: StoredModel) -> list[dict[str, float]]:
-    return files.read_json_lines(run_folder.find_training(model.number, model.finalist).metrics)
+    return atomic_files.read_json_lines(run_folder.find_training(model.number, model.finalist).metrics)

@@ -6,13 +6,14 @@ print(describe_lift(lift))
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from sklearn.metrics import classification_report
+
+from raysweep.atomic_files import Json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ class ClassReport:
     """Precision, recall and F1 of each class."""
 
     text: str
-    values: dict[str, Any]
+    values: Json
     """By class name, `macro avg` and `weighted avg`; `accuracy`."""
 
 

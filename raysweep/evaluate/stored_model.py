@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from raysweep import atomic_files as files
-from raysweep import config_fields as fields
+from raysweep import atomic_files, config_fields
+from raysweep.atomic_files import Json
 from raysweep.config import TrialConfig
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
@@ -30,7 +30,7 @@ class StoredModel:
     info: DataInfo
     task: Task
     modules: dict[str, nn.Module]
-    facts: dict[str, Any]
+    facts: Json
     """`epoch` and `value` of the weights."""
 
 
@@ -42,8 +42,9 @@ def describe_model(model: StoredModel) -> str:
 
 def save_config(path: Path, number: int, config: TrialConfig, info: DataInfo, params: Mapping[str, Any]) -> None:
     """Writes what is needed, beside the weights, to rebuild a trial's model."""
-    files.write_json(
-        path, {"number": number, "params": dict(params), "config": config.to_json(), "data": fields.to_json(info)}
+    atomic_files.write_json(
+        path,
+        {"number": number, "params": dict(params), "config": config.to_json(), "data": config_fields.to_json(info)},
     )
 
 
@@ -59,7 +60,7 @@ def load_model(weights: Path, config: Path, device: torch.device) -> StoredModel
             raise UsageError(f"no {path}; a finished run has it: run `raysweep tune` again under another --name")
     values = json.loads(config.read_text(encoding="utf-8"))
     trial_config = TrialConfig.from_json(values["config"])
-    info = fields.from_json(DataInfo, values["data"])
+    info = config_fields.from_json(DataInfo, values["data"])
     task = build_task(trial_config, info)
     modules = task.load_modules()
     facts = checkpoint.load_weights(weights, modules)

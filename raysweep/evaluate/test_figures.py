@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from raysweep.atomic_files import Json
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TestFigures:
@@ -41,7 +43,7 @@ class TestFigures:
         known = ", ".join((*COMMON, *own))
         raise AttributeError(f"the test figures have no {name!r}; they have: {known}")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the figures as results.json holds them: the task's beside the common ones."""
         return {**self.own, **{name: getattr(self, name) for name in COMMON}}
 

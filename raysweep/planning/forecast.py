@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
+from raysweep.atomic_files import Json
 from raysweep.cluster.capacity import Node, Request, count_workers
 from raysweep.errors import UsageError
 from raysweep.planning.estimate import (
@@ -163,12 +163,12 @@ def format_bytes(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def forecast_to_json(forecast: Forecast) -> dict[str, Any]:
+def forecast_to_json(forecast: Forecast) -> Json:
     """Converts the forecast to plain JSON values, with its cost."""
-    hours = {name: seconds / 3600 for name, seconds in fields.to_json(forecast.wall).items()}
+    hours = {name: seconds / 3600 for name, seconds in config_fields.to_json(forecast.wall).items()}
     price = forecast.price_per_hour
     cost = None if price is None else {name.removesuffix("_s"): price * value for name, value in hours.items()}
-    return {**fields.to_json(forecast), "price_per_hour": price, "cost": cost}
+    return {**config_fields.to_json(forecast), "price_per_hour": price, "cost": cost}
 
 
 def describe_forecast(forecast: Forecast) -> str:

@@ -10,8 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from raysweep import atomic_files as files
-from raysweep import config_fields as fields
+from raysweep import atomic_files, config_fields
 from raysweep.cluster.capacity import Request, count_workers
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
 from raysweep.config import Budget, TrialConfig
@@ -113,8 +112,8 @@ def _read(part: SearchContext, whole: PreparedData, result: TrialResult) -> Prob
     """Reads what a trial left, scaled to the whole of the images."""
     folder = part.folder.trial(result.number)
     config = part.study.trial_config(result.params, result.number)
-    usage = fields.from_json(Usage, json.loads(folder.usage.read_text(encoding="utf-8")))
-    history = files.read_json_lines(folder.metrics)
+    usage = config_fields.from_json(Usage, json.loads(folder.usage.read_text(encoding="utf-8")))
+    history = atomic_files.read_json_lines(folder.metrics)
     ends = (0.0, *usage.epoch_ends_s)
     epoch_s = ends[-1] - ends[-2]
     train_s = min(part.data.info.num_train / history[-1]["train/images_per_s"], epoch_s)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
 from raysweep.config import Objective
 from raysweep.run_folder import ModelFolder, RunFolder, TrialFolder
 from raysweep.search.finalists.statistics import Finalist, find_best_training, find_winner
@@ -41,9 +41,9 @@ def keep_winner(folder: RunFolder, objective: Objective, finalists: Sequence[Fin
 
 def _copy_model(trained: TrialFolder, target: ModelFolder, **numbers: int) -> None:
     """Copies a trial's best weights, and its configuration with other `numbers`."""
-    files.write_atomically(target.weights, lambda path: _copy(trained.weights, path))
+    atomic_files.write_atomically(target.weights, lambda path: _copy(trained.weights, path))
     config = json.loads(trained.config.read_text(encoding="utf-8"))
-    files.write_json(target.config, {**config, **numbers})
+    atomic_files.write_json(target.config, {**config, **numbers})
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysweep import atomic_files as files
-from raysweep import config_fields as fields
+from raysweep import atomic_files, config_fields
+from raysweep.atomic_files import Json
 from raysweep.cluster.capacity import Node
 from raysweep.config import Objective
 from raysweep.data.images import DataInfo
@@ -118,14 +118,17 @@ class Results:
     duration_s: float
     """Wall time of the session that ended the run."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the content of results.json."""
         two = self.second_objective is not None
-        front = {"second_objective": fields.to_json(self.second_objective), "pareto_front": list(self.pareto_front)}
+        front = {
+            "second_objective": config_fields.to_json(self.second_objective),
+            "pareto_front": list(self.pareto_front),
+        }
         return {
             "schema_version": self.schema_version,
             "study": self.study,
-            "objective": fields.to_json(self.objective),
+            "objective": config_fields.to_json(self.objective),
             **(front if two else {}),
             "max_epochs": self.max_epochs,
             "trials": [_trial_to_json(trial, two) for trial in self.trials],
@@ -133,8 +136,8 @@ class Results:
             "baseline": self.baseline and _trial_to_json(self.baseline, two),
             "finalists": self.finalists and _finalists_to_json(self.finalists),
             "test": self.test.to_json(),
-            "data": fields.to_json(self.data),
-            "machine": fields.to_json(self.machine),
+            "data": config_fields.to_json(self.data),
+            "machine": config_fields.to_json(self.machine),
             "duration_s": self.duration_s,
         }
 
@@ -152,7 +155,7 @@ class Results:
                 "wrote it; install that"
             )
         finalists = values.get("finalists")
-        return fields.from_json(
+        return config_fields.from_json(
             Results,
             {
                 **values,
@@ -184,28 +187,28 @@ def load_results(folder: RunFolder) -> Results:
 
 def save_results(folder: RunFolder, results: Results) -> None:
     """Writes results.json, atomically."""
-    files.write_json(folder.results, results.to_json())
+    atomic_files.write_json(folder.results, results.to_json())
 
 
-def _trial_to_json(trial: TrialResult, two_objectives: bool) -> dict[str, Any]:
+def _trial_to_json(trial: TrialResult, two_objectives: bool) -> Json:
     """Returns a trial as results.json has it; `values` are both objectives of the best epoch, where there are two."""
-    row = fields.to_json(trial)
+    row = config_fields.to_json(trial)
     second = row.pop("second_value")
     return {**row, "values": [trial.value, second]} if two_objectives else row
 
 
-def _trial_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+def _trial_from_json(values: Mapping[str, Any]) -> Json:
     row = {name: value for name, value in values.items() if name != "values"}
     return {**row, "second_value": values["values"][1]} if "values" in values else row
 
 
-def _finalists_to_json(record: FinalistsRecord) -> dict[str, Any]:
-    def rename(row: dict[str, Any]) -> dict[str, Any]:
+def _finalists_to_json(record: FinalistsRecord) -> Json:
+    def rename(row: Json) -> Json:
         return {"runs" if name == "trainings" else name: value for name, value in row.items()}
 
-    values = fields.to_json(record)
+    values = config_fields.to_json(record)
     return {**values, "configurations": [rename(row) for row in values["configurations"]]}
 
 
-def _finalists_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+def _finalists_from_json(values: Mapping[str, Any]) -> Json:
     return {**values, "configurations": [{**row, "trainings": row["runs"]} for row in values["configurations"]]}

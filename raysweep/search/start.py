@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
 from raysweep.catalogue import load_study
 from raysweep.data.sources import resolve_source
 from raysweep.errors import UsageError
@@ -37,7 +37,7 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
 
         overrides = overrides.over(load_overrides(run_folder))
     resolved = overrides.apply(loaded)
-    options = fields.from_json(
+    options = config_fields.from_json(
         RunOptions, {**_pick(said, RunOptions), "storage": storage, "name": run_folder.path.name}
     )
     return resolved, dataclasses.replace(options, overrides=overrides, data_root=find_data_root())
@@ -52,7 +52,7 @@ def build_overrides(values: Mapping[str, Any]) -> Overrides:
     said = {name: value for name, value in _pick(values, Overrides).items() if value is not None}
     if "data" in said:
         said["data"] = resolve_source(str(said["data"]))
-    return fields.from_json(Overrides, said)
+    return config_fields.from_json(Overrides, said)
 
 
 def check_keywords(values: Mapping[str, Any]) -> None:
@@ -67,7 +67,7 @@ def check_keywords(values: Mapping[str, Any]) -> None:
         if name not in flags and name in spelled:
             raise UsageError(f"unknown keyword {name!r}: {spelled[name].names[0]} is {spelled[name].field}= in Python")
         if name not in flags:
-            raise UsageError(fields.unknown_name("keyword", name, flags))
+            raise UsageError(config_fields.unknown_name("keyword", name, flags))
 
 
 def find_data_root() -> Path | None:

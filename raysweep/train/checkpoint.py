@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
+from raysweep.atomic_files import Json
 from raysweep.errors import CorruptFileError
 from raysweep.train.state import TrainState, from_tensors, to_tensors
 
@@ -35,13 +36,13 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
     state.load_state_dict(from_tensors(plain, tensors))
 
 
-def save_weights(path: Path, modules: dict[str, nn.Module], facts: dict[str, Any]) -> None:
+def save_weights(path: Path, modules: dict[str, nn.Module], facts: Json) -> None:
     """Writes the parameters and buffers of some modules, with JSON facts such as the epoch, atomically."""
     tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     save_tensors(path, tensors, facts)
 
 
-def load_weights(path: Path, modules: dict[str, nn.Module]) -> dict[str, Any]:
+def load_weights(path: Path, modules: dict[str, nn.Module]) -> Json:
     """Fills the modules from a file of `save_weights` and returns its facts.
 
     Raises:
@@ -62,7 +63,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: Any) -> No
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(facts)
     metadata = {"facts": text, "digest": digest_tensors(own, text)}
-    files.write_atomically(path, lambda temporary: save_file(own, temporary, metadata))
+    atomic_files.write_atomically(path, lambda temporary: save_file(own, temporary, metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed
 from PIL import Image
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training
 from raysweep.data.images import ImageSet, PreparedData, space_evenly
@@ -220,7 +220,7 @@ def _save(folder: TrialFolder, state: TrainState, improved: bool) -> None:
 
 
 def _save_history(folder: TrialFolder, state: TrainState) -> None:
-    files.write_json_lines(folder.metrics, list(state.history))
+    atomic_files.write_json_lines(folder.metrics, list(state.history))
 
 
 def _save_samples(folder: TrialFolder, epoch: int, images: npt.NDArray[np.uint8] | None) -> None:
@@ -230,4 +230,4 @@ def _save_samples(folder: TrialFolder, epoch: int, images: npt.NDArray[np.uint8]
     side = math.isqrt(len(images))
     rows = [np.concatenate(images[row * side : (row + 1) * side], axis=1) for row in range(side)]
     grid = Image.fromarray(np.concatenate(rows).squeeze())
-    files.write_atomically(folder.sample(epoch), lambda temporary: grid.save(temporary, format="png"))
+    atomic_files.write_atomically(folder.sample(epoch), lambda temporary: grid.save(temporary, format="png"))

@@ -18,6 +18,8 @@ from torch.optim.lr_scheduler import (
 
 from raysweep.config import OptimizerName, ScheduleName
 
+StateDict = dict[str, Any]
+"""State as PyTorch has it: nested dicts, lists, numbers and tensors, named as their owner likes."""
 PLATEAU_FACTOR = 0.5
 PLATEAU_PATIENCE = 2
 
@@ -80,7 +82,7 @@ class Schedule:
         if self.plateau is not None:
             self.plateau.step(metrics["val/loss"])
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """Returns the plain values from which `load_state_dict` goes on."""
         return {
             name: _plain_state(schedule)
@@ -88,7 +90,7 @@ class Schedule:
             if schedule is not None
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Goes on where the schedule that gave `state` stood."""
         if self.plateau is not None:
             self.plateau.load_state_dict(state["plateau"])
@@ -100,7 +102,7 @@ class Schedule:
             self.by_step.__dict__.update(state["by_step"])
 
 
-def _plain_state(schedule: LRScheduler) -> dict[str, Any]:
+def _plain_state(schedule: LRScheduler) -> StateDict:
     """Returns the counters of a torch schedule without its optimizer, closures and settings that are built anew."""
     if isinstance(schedule, SequentialLR):
         inner = [_plain_state(part) for part in schedule._schedulers]

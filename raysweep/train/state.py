@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from raysweep.train.optim import Schedule
+from raysweep.train.optim import Schedule, StateDict
 
 Prepare = Callable[[nn.Module], nn.Module]
 """Wraps a module for training on several workers (DDP), or returns it as it is."""
@@ -46,7 +46,7 @@ class TrainState:
             for name, module in self.modules.items()
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """Returns everything as nested dicts, lists, numbers and tensors."""
         return {
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
@@ -56,7 +56,7 @@ class TrainState:
             "counters": {name: getattr(self, name) for name in COUNTERS},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Takes up what `state_dict` gave, so that the next steps are the ones that would have followed."""
         for part in ("modules", "averages", "optimizers", "schedules"):
             for name, owner in getattr(self, part).items():

@@ -21,7 +21,7 @@ from ray.exceptions import RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
 from raysweep.cluster.capacity import Request
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
@@ -71,7 +71,7 @@ def run_trial(config: dict[str, Any]) -> None:
         else:
             _train_distributed(spec)
     except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
-        files.write_text(spec.folder.error, traceback.format_exc())
+        atomic_files.write_text(spec.folder.error, traceback.format_exc())
         tune.report(pack_report(TrialFailure(error=describe_error(error), died=is_death(error))))
     finally:
         gc.collect()

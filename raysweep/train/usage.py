@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from raysweep import atomic_files as files
-from raysweep import config_fields as fields
+from raysweep import atomic_files, config_fields
 
 STATM = Path("/proc/self/statm")
 
@@ -47,7 +46,7 @@ class UsageRecorder:
             gpu_memory_bytes=torch.cuda.max_memory_reserved(self._device) if on_gpu else 0,
             gpu_total_bytes=torch.cuda.get_device_properties(self._device).total_memory if on_gpu else 0,
         )
-        files.write_json(self._path, fields.to_json(usage))
+        atomic_files.write_json(self._path, config_fields.to_json(usage))
 
 
 def peak_memory() -> int:

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from optuna.distributions import CategoricalDistribution
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
 from raysweep.cli import cli
 from raysweep.config import TrainingConfig
 from raysweep.data.images import PreparedData
@@ -65,7 +65,7 @@ def test_a_process_tells_when_its_epochs_ended_and_what_memory_it_had(tmp_path: 
     for _ in range(2):
         recorder.epoch_ended()
     del held
-    usage = fields.from_json(Usage, json.loads(TrialFolder(tmp_path).usage.read_text()))
+    usage = config_fields.from_json(Usage, json.loads(TrialFolder(tmp_path).usage.read_text()))
     assert 0 < usage.epoch_ends_s[0] < usage.epoch_ends_s[1]
     assert usage.gpu_total_bytes == 0
     assert peak_memory() >= usage.memory_bytes > before / 2

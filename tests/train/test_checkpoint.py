@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
@@ -279,5 +279,5 @@ def test_a_crash_before_the_first_file_leaves_none(tmp_path: Path) -> None:
         raise StoppedError
 
     with pytest.raises(StoppedError):
-        files.write_atomically(tmp_path / "new" / "file.json", write)
+        atomic_files.write_atomically(tmp_path / "new" / "file.json", write)
     assert list((tmp_path / "new").iterdir()) == []

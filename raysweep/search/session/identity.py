@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysweep import atomic_files as files
-from raysweep import config_fields as fields
+from raysweep import atomic_files, config_fields
+from raysweep.atomic_files import Json
 from raysweep.config import DataConfig
 from raysweep.errors import DataError, UsageError
 from raysweep.run_folder import RunFolder
@@ -42,7 +42,7 @@ class Identity:
     """Of the Optuna storage, with its password; none: the journal in the run's folder."""
     overrides: Overrides = Overrides()  # noqa: RUF009 - immutable
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the keys for study.json; a password is left out."""
         return {
             "run_id": self.run_id,
@@ -50,7 +50,7 @@ class Identity:
                 "study_name": self.study_name,
                 "storage": None if self.storage_url is None else hide_password(self.storage_url),
             },
-            "overrides": fields.to_json(self.overrides),
+            "overrides": config_fields.to_json(self.overrides),
         }
 
     @staticmethod
@@ -60,7 +60,7 @@ class Identity:
             run_id=values["run_id"],
             study_name=values["optuna"]["study_name"],
             storage_url=values["optuna"]["storage"],
-            overrides=fields.from_json(Overrides, values["overrides"]),
+            overrides=config_fields.from_json(Overrides, values["overrides"]),
         )
 
 
@@ -80,9 +80,9 @@ class StudyRecord:
     @property
     def data(self) -> DataConfig:
         """Returns where the images come from."""
-        return fields.from_json(DataConfig, self.study["data"])
+        return config_fields.from_json(DataConfig, self.study["data"])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the content of study.json."""
         return {
             **self.study,
@@ -121,7 +121,7 @@ def load_record(run_folder: RunFolder) -> StudyRecord | None:
 
 def save_record(run_folder: RunFolder, record: StudyRecord) -> None:
     """Writes study.json, atomically."""
-    files.write_json(run_folder.study, record.to_json())
+    atomic_files.write_json(run_folder.study, record.to_json())
 
 
 def load_overrides(run_folder: RunFolder) -> Overrides:

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep import config_fields as fields
+from raysweep import config_fields
 from raysweep.config import TrialConfig
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
@@ -71,7 +71,9 @@ def _take_over(study: Study, trial: FrozenTrial, run_folder: RunFolder) -> Froze
 def find_point(study: Study, config: TrialConfig) -> Params | None:
     """Finds the point of the study's space at which it would run `config`; none when it never would."""
     parts = {part: getattr(config, part) for part in ("task", "data", "training")}
-    values = {f"{part}.{name}": v for part, owner in parts.items() for name, v in fields.list_fields(owner).items()}
+    values = {
+        f"{part}.{name}": v for part, owner in parts.items() for name, v in config_fields.list_fields(owner).items()
+    }
     if config.task.kind != study.task.kind:
         return None
     params = {key: values[key] for key in study.space_at(values)}

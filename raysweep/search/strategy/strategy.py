@@ -12,7 +12,7 @@ from raysweep.config import TrialConfig
 from raysweep.search.strategy.pruners import build_pruner
 from raysweep.search.strategy.samplers import build_sampler
 from raysweep.study import Study
-from raysweep.trial_result import BASELINE, TrialResult
+from raysweep.trial_result import BASELINE, Params, TrialResult
 
 NUM_EPOCHS = "num_epochs"
 """Attribute with a trial's reported epochs where there are two objectives: Optuna takes no intermediate values then."""
@@ -37,7 +37,7 @@ class Strategy:
         }
         self._to_resume = deque(self._running)
 
-    def propose(self, only_resumed: bool = False) -> tuple[int, dict[str, Any]] | None:
+    def propose(self, only_resumed: bool = False) -> tuple[int, Params] | None:
         """Proposes the number and point of the next trial; none when no trial is to be resumed or to start.
 
         `only_resumed`: starts no new trial.
@@ -68,9 +68,9 @@ class Strategy:
             )
         )
 
-    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+    def _suggest(self, trial: optuna.Trial) -> Params:
         """Completes the trial's point: values that it has already stay."""
-        params: dict[str, Any] = {}
+        params: Params = {}
         for key, distribution in self.study.space.items():
             params[key] = suggest(trial, key, distribution)
         for condition in self.study.conditions:
@@ -79,7 +79,7 @@ class Strategy:
                     params[key] = suggest(trial, key, distribution)
         return params
 
-    def trial_config(self, number: int, params: dict[str, Any]) -> TrialConfig:
+    def trial_config(self, number: int, params: Params) -> TrialConfig:
         """Builds the configuration of a proposed trial."""
         return self.study.trial_config(params, number)
 

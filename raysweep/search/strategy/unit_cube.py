@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysweep.study import When
+from raysweep.trial_result import Params
 
 Array = NDArray[np.float64]
 LARGEST_MOVE, SMALLEST_MOVE = 10**-0.5, 10**-2.0
@@ -70,7 +71,7 @@ class UnitCube:
                 row[column] = _to_position(distribution, params[key])
         return row
 
-    def to_params(self, row: Array) -> dict[str, Any]:
+    def to_params(self, row: Array) -> Params:
         """Converts a point (keys,) to its parameters, those only that exist there."""
         return {
             key: _to_value(distribution, position)

@@ -1,12 +1,11 @@
 """An autoencoder on the test images: errors, figures, what its code is good for, and the lift over the baseline."""
 
-from typing import Any
-
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from raysweep.atomic_files import Json
 from raysweep.data.images import space_evenly
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import bootstrap_mean_difference
@@ -18,7 +17,7 @@ from raysweep.tasks.autoencoder.report import Findings, Probe, write_reports
 NUM_PROBE_IMAGES = 20_000
 
 
-def evaluate(run: FinalRun) -> dict[str, Any]:
+def evaluate(run: FinalRun) -> Json:
     """Evaluates the best autoencoder and, beside it, the baseline's; see FinalRun."""
     findings = measure(run)
     write_reports(run, findings)

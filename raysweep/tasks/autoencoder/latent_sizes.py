@@ -4,13 +4,13 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
+from raysweep.atomic_files import Json
 from raysweep.config import DataConfig, TrialConfig
 from raysweep.data.batches import CPU, normalise_images
 from raysweep.data.images import DataInfo, ImageSet, PreparedData, space_evenly
@@ -75,8 +75,8 @@ def find_best_of_sizes(run_folder: RunFolder, info: DataInfo) -> dict[int, tuple
     """Returns size of the code -> lowest `val/mse`, its trial and epoch, from what the trials of a run wrote."""
     best: dict[int, tuple[float, int, int]] = {}
     for folder in run_folder.list_trials():
-        values: dict[str, Any] = json.loads(folder.config.read_text(encoding="utf-8"))
-        rows = files.read_json_lines(folder.metrics)
+        values: Json = json.loads(folder.config.read_text(encoding="utf-8"))
+        rows = atomic_files.read_json_lines(folder.metrics)
         rows = [row for row in rows if math.isfinite(row.get("val/mse", math.nan))]
         if not rows:
             continue

@@ -1,14 +1,14 @@
 """What the evaluation of an autoencoder found, as results, as texts and as JSON."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
+from raysweep.atomic_files import Json
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import Lift, describe_confusions, describe_lift, most_confused, report_classes
 from raysweep.evaluate.stored_model import describe_model
@@ -66,7 +66,7 @@ class Findings:
             return self.no_lift
         return describe_lift(self.lift, "squared error per pixel against the baseline, lower is better", digits=5)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the figures for results.json."""
         ratio = self.best.metrics["mse"] / self.pca_error if self.pca_error else None
         against_pca = "" if ratio is None else f", {ratio:.3f} of PCA's with as many values ({self.pca_error:.5f})"
@@ -106,9 +106,9 @@ def write_reports(run: FinalRun, findings: Findings) -> None:
     head = [f"{describe_model(run.best)}: {len(run.test)} test images, a code of {findings.code_size} values"]
     head += [findings.lift_text, *([run.note] if run.note else [])]
     parts = [_error_text(findings), _class_text(run, findings), _size_text(findings.sizes)]
-    files.write_text(run.folder / f"{REPORT}.txt", "\n\n".join(["\n".join(head), *parts]) + "\n")
+    atomic_files.write_text(run.folder / f"{REPORT}.txt", "\n\n".join(["\n".join(head), *parts]) + "\n")
     _write_probe(run, findings.probe)
-    files.write_json(run.folder / f"{REPORT}.json", {"note": run.note, **findings.to_json()})
+    atomic_files.write_json(run.folder / f"{REPORT}.json", {"note": run.note, **findings.to_json()})
 
 
 def _error_text(findings: Findings) -> str:
@@ -172,5 +172,5 @@ def _write_probe(run: FinalRun, probe: Probe) -> None:
         report.text,
         describe_confusions(most_confused(matrix, classes)),
     ]
-    files.write_text(run.folder / f"{PROBE_REPORT}.txt", "\n".join(lines) + "\n")
-    files.write_json(run.folder / f"{PROBE_REPORT}.json", {"note": run.note, "report": report.values})
+    atomic_files.write_text(run.folder / f"{PROBE_REPORT}.txt", "\n".join(lines) + "\n")
+    atomic_files.write_json(run.folder / f"{PROBE_REPORT}.json", {"note": run.note, "report": report.values})

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,8 @@ import pandas as pd
 import torch
 from sklearn.metrics import confusion_matrix
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
+from raysweep.atomic_files import Json
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import ImageSet
 from raysweep.evaluate.figures.classification import save_confusion_matrix, save_predictions
@@ -34,7 +34,7 @@ GRID_IMAGES = 16
 REPORT = "classification_report.txt"
 
 
-def evaluate(run: FinalRun) -> dict[str, Any]:
+def evaluate(run: FinalRun) -> Json:
     """Evaluates the best model and, beside it, the baseline's; see FinalRun."""
     best, images, classes, note = run.best, run.test, run.best.info.classes, run.note
     probabilities = predict_probabilities(best, images)
@@ -54,8 +54,8 @@ def evaluate(run: FinalRun) -> dict[str, Any]:
         report.text,
         describe_confusions(confused),
     ]
-    files.write_text(run.folder / REPORT, "\n".join(lines) + "\n")
-    files.write_json(
+    atomic_files.write_text(run.folder / REPORT, "\n".join(lines) + "\n")
+    atomic_files.write_json(
         run.folder / "classification_report.json",
         {"note": note, "report": report.values},
     )
@@ -84,7 +84,7 @@ class _Baseline:
 
     scores: dict[str, float] | None
     """None: it failed."""
-    lift: dict[str, Any]
+    lift: Json
     headline: str
 
 
@@ -94,12 +94,12 @@ def _evaluate_baseline(run: FinalRun, predicted: npt.NDArray[np.int64]) -> _Base
     head = [f"baseline, {run.describe_baseline()}", *([run.note] if run.note else [])]
     path = run.folder / "baseline_classification_report.txt"
     if run.baseline is None:
-        files.write_text(path, "\n".join(head) + "\n")
+        atomic_files.write_text(path, "\n".join(head) + "\n")
         return _Baseline(scores=None, lift={"text": run.explain_no_lift()}, headline="failed")
     rival = run.rival
     own = predicted if rival is None else predict_probabilities(rival, run.test).argmax(axis=1)
     report = report_classes(labels, own, run.best.info.classes)
-    files.write_text(path, "\n".join([*head, "", report.text]))
+    atomic_files.write_text(path, "\n".join([*head, "", report.text]))
     lift = paired_bootstrap(predicted == labels, own == labels)
     text = run.explain_no_lift() if rival is None else describe_lift(lift)
     scores = _summarise(labels, own, report)
@@ -170,4 +170,4 @@ def _write_predictions(
             "confidence": probabilities.max(axis=1),
         }
     )
-    files.write_text(folder / "predictions.csv", frame.to_csv(index=False, float_format="%.6f"))
+    atomic_files.write_text(folder / "predictions.csv", frame.to_csv(index=False, float_format="%.6f"))

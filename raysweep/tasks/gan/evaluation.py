@@ -1,11 +1,10 @@
 """A generator against the test images, by the judge: scores, reports, figures, and the lift over the baseline."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from raysweep.atomic_files import Json
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.tasks.gan.figures import draw_figures
 from raysweep.tasks.gan.generated import Generated, generate_judged, is_conditional, iterate_real, train_on_synthetic
@@ -20,7 +19,7 @@ SEED = 0
 """Of the noise: best and baseline are given the same."""
 
 
-def evaluate(run: FinalRun) -> dict[str, Any]:
+def evaluate(run: FinalRun) -> Json:
     """Evaluates the best generator and, beside it, the baseline's; writes everything to `run.folder`.
 
     As many images are generated as there are test images, 10,000 at most, and of the same classes where a generator

@@ -1,13 +1,13 @@
 """What the evaluation of a generator found, as results, as a text and as JSON."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
+from raysweep.atomic_files import Json
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import Lift, describe_lift, report_classes
 from raysweep.evaluate.stored_model import describe_model
@@ -38,7 +38,7 @@ PAPERS = (
 class Findings:
     """Scores of the best generator (`best`), of another one that is the baseline's (`baseline`), of `real` images."""
 
-    judge: dict[str, Any]
+    judge: Json
     """`source`, `accuracy` on the validation images and `digest`."""
     asked: npt.NDArray[np.int64]
     """The class (N,) of each test image, which conditional generators were asked for."""
@@ -65,7 +65,7 @@ class Findings:
             return self.no_lift
         return describe_lift(self.lift, "Frechet distance against the baseline, lower is better", digits=3)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the figures for results.json."""
         best, num_classes = self.scores["best"], len(self.scores["best"].class_counts)
         baseline = None if self.baseline_failed else self.scores.get("baseline", best)
@@ -111,9 +111,9 @@ def write_reports(run: FinalRun, findings: Findings) -> None:
         parts.append(_synthetic_text(findings.synthetic, len(run.test)))
     for name, report in reports.items():
         parts.append(f"{name}: class asked for against class recognised by the judge\n{report.text}")
-    files.write_text(run.folder / f"{REPORT}.txt", "\n\n".join(part.rstrip("\n") for part in parts) + "\n")
+    atomic_files.write_text(run.folder / f"{REPORT}.txt", "\n\n".join(part.rstrip("\n") for part in parts) + "\n")
     values = {name: report.values for name, report in reports.items()}
-    files.write_json(
+    atomic_files.write_json(
         run.folder / f"{REPORT}.json", {"note": run.note, **findings.to_json(), "asked_for_and_recognised": values}
     )
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
@@ -80,7 +80,9 @@ def run_of(
             run_folder=run_folder,
             folder=tmp_path_factory.mktemp("test"),
             data_root=None,
-            histories={f"trial {number}": files.read_json_lines(folder.metrics) for number, folder in folders.items()},
+            histories={
+                f"trial {number}": atomic_files.read_json_lines(folder.metrics) for number, folder in folders.items()
+            },
             note=NOTE,
         )
 
@@ -110,7 +112,7 @@ def test_errors_are_those_of_the_images_decoded_from_their_codes(dense: tuple[Fi
 
 def test_results_are_plain_finite_values_with_what_the_platform_shows(dense: tuple[FinalRun, dict[str, Any]]) -> None:
     run, results = dense
-    files.write_json(run.folder / "copy.json", results)  # refuses NaN and anything but plain values
+    atomic_files.write_json(run.folder / "copy.json", results)  # refuses NaN and anything but plain values
     assert (results["num_images"], results["code_size"]) == (60, 8)
     assert f"{results['mse']:.5f}" in results["headline"]
     assert results["lift"]["difference"] == pytest.approx(results["mse"] - results["baseline"]["mse"], rel=1e-4)
@@ -175,7 +177,7 @@ def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(run_of: Cal
 def test_the_best_of_a_size_is_the_lowest_validation_error_of_any_trial(run_of: Callable[[int, int], FinalRun]) -> None:
     run = run_of(1, 0)
     found = find_best_of_sizes(run.run_folder, run.data.info)
-    rows = {number: files.read_json_lines(run.run_folder.trial(number).metrics) for number in TASKS}
+    rows = {number: atomic_files.read_json_lines(run.run_folder.trial(number).metrics) for number in TASKS}
     lowest = {number: min(row["val/mse"] for row in rows[number]) for number in TASKS}
     assert found[32][:2] == (lowest[0], 0)
     better = min((1, 2), key=lambda number: lowest[number])

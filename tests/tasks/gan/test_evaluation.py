@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
 from raysweep.config import DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
@@ -104,7 +104,7 @@ def test_results_are_plain_finite_values_with_what_the_platform_shows(
     conditional: tuple[FinalRun, dict[str, Any]],
 ) -> None:
     run, results = conditional
-    files.write_json(run.folder / "copy.json", results)  # refuses NaN and anything but plain values
+    atomic_files.write_json(run.folder / "copy.json", results)  # refuses NaN and anything but plain values
     assert results["num_images"] == 48
     assert results["report"] == "generation_report.txt"
     assert f"{results['frechet_distance']:.3f}" in results["headline"]

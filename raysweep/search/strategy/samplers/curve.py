@@ -12,6 +12,7 @@ from raysweep.search.strategy.curve_model import CurveModel, FinalValues, build_
 from raysweep.search.strategy.gaussian_process import Array
 from raysweep.search.strategy.samplers import MIN_STARTUP
 from raysweep.study import Study
+from raysweep.trial_result import Params
 
 MAX_STARTUP = 8
 """The first trials are random: a third of all, from MIN_STARTUP to this number."""
@@ -42,7 +43,7 @@ class CurveSampler(BaseSampler):
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> Params:
         """Proposes a whole point: the keys that exist there."""
         random = np.random.default_rng((self._seed, trial.number))
         final = self._model.predict_final_values(study) if trial.number >= self._num_startup else None

@@ -5,13 +5,13 @@ The score is chosen on outliers made from validation images, the threshold on va
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.metrics import roc_auc_score
 
+from raysweep.atomic_files import Json
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.stored_model import StoredModel
@@ -43,7 +43,7 @@ class Detector:
     fitted: Score
     threshold: float
     """Images with a lower score are rejected."""
-    facts: dict[str, Any]
+    facts: Json
     """`weights`: digest of the classifier's; `num_val`, `kept_val`: validation images and the share accepted;
     `synthetic`: AUROC of every candidate against every kind of outlier it was compared on, and their `mean`."""
 

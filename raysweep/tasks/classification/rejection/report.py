@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,8 @@ import pandas as pd
 import torch
 from sklearn.metrics import roc_curve
 
-from raysweep import atomic_files as files
+from raysweep import atomic_files
+from raysweep.atomic_files import Json
 from raysweep.data.idx import DIGITS, find_idx_file, load_idx
 from raysweep.data.images import ImageSet, space_evenly
 from raysweep.evaluate.stored_model import StoredModel, describe_model
@@ -35,7 +35,7 @@ def evaluate_rejection(
     predicted: npt.NDArray[np.int64],
     digits: Path | None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Json:
     """Scores the test images and sets of outliers that no choice has seen; writes report and figure to `folder`.
 
     `predicted` (N,) are the labels that the classification gave the test images; `digits` is a folder with MNIST's
@@ -73,8 +73,8 @@ def evaluate_rejection(
         "fitted": detector.facts,
     }
     title = describe_model(model)
-    files.write_text(folder / REPORT, _write_report(figures, title, note))
-    files.write_json(folder / "rejection_report.json", {"note": note, **figures})
+    atomic_files.write_text(folder / REPORT, _write_report(figures, title, note))
+    atomic_files.write_json(folder / "rejection_report.json", {"note": note, **figures})
     save_score_histograms(
         folder / "rejection.png",
         real.numpy(),
@@ -136,12 +136,12 @@ def _iterate_blocks(test: ImageSet) -> Iterator[npt.NDArray[np.uint8]]:
         yield test.gather(rows[start : start + BLOCK])
 
 
-def _write_headline(figures: dict[str, Any]) -> str:
+def _write_headline(figures: Json) -> str:
     areas = ", ".join(f"{name} {values['auroc']:.4f}" for name, values in figures["sets"].items())
     return f"rejection by {figures['score']}: AUROC {areas}; {figures['accepted']['share']:.1%} of test images accepted"
 
 
-def _write_report(figures: dict[str, Any], title: str, note: str) -> str:
+def _write_report(figures: Json, title: str, note: str) -> str:
     accepted, fitted = figures["accepted"], figures["fitted"]
     of_accepted = "none accepted" if accepted["accuracy"] is None else f"{accepted['accuracy']:.4f}"
     sets = pd.DataFrame(

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raysweep.atomic_files import Json
 from raysweep.train import checkpoint
 
 NUM_FEATURES = 64
@@ -69,13 +69,13 @@ def judge_batches(judge: Judge, batches: Iterable[torch.Tensor]) -> tuple[torch.
     return torch.cat([features.cpu() for features, _ in answers]), torch.cat([logits.cpu() for _, logits in answers])
 
 
-def save_judge(path: Path, judge: Judge, facts: dict[str, Any]) -> None:
+def save_judge(path: Path, judge: Judge, facts: Json) -> None:
     """Writes the judge with JSON facts, to which its settings and the digest of its weights are added, atomically."""
     digest = checkpoint.digest_tensors({key: value.cpu() for key, value in judge.state_dict().items()}, "")
     checkpoint.save_weights(path, {"judge": judge}, {**facts, "settings": judge.settings, "digest": digest})
 
 
-def load_judge(path: Path) -> tuple[Judge, dict[str, Any]]:
+def load_judge(path: Path) -> tuple[Judge, Json]:
     """Loads the judge in a file of `save_judge`, on the CPU in evaluation mode, and its facts.
 
     `accuracy` is on the validation images, `source` says where the weights come from; `digest`, a SHA-256 of the
