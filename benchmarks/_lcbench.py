@@ -9,13 +9,12 @@ import numpy as np
 from _report import give_up
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.config import Budget, DataConfig, Metric, Objective, TaskConfig, TrainingConfig
 from raysweep.study import Study
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from raysweep.data.images import PreparedData
 
 NUM_EPOCHS = 52
 DEVELOPMENT_TASKS = (
@@ -36,12 +35,10 @@ INPUTS = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LCBenchConfig:
-    """What LCBench varies of its small networks, beside the batch size."""
+class LCBenchConfig(TaskConfig):
+    """What LCBench varies of its small networks, beside the batch size. There is nothing to train."""
 
     kind: ClassVar[str] = "lcbench"
-    reported_metrics: ClassVar[frozenset[str]] = frozenset({"val/accuracy"})
-    comparison_group: ClassVar[None] = None
 
     learning_rate: float = 3e-3
     momentum: float = 0.9
@@ -50,18 +47,17 @@ class LCBenchConfig:
     max_units: int = 256
     max_dropout: float = 0.5
 
-    def check_available(self) -> None:
-        """Nothing: the curves are computed."""
-
-    def prepare(self, data: "PreparedData") -> None:
-        """Nothing: the curves are computed."""
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Declares the surrogate's figure."""
+        return (Metric("val/accuracy", "maximize", "share of images, 0 to 1"),)
 
 
 def build_study(trials: int, seed: int) -> Study:
     """LCBench's space, validation accuracy, 52 epochs a trial."""
     return Study(
         name="lcbench",
-        task=LCBenchConfig(),  # type: ignore[arg-type]  # what a search asks of a task, without one to train
+        task=LCBenchConfig(),
         data=DataConfig(),
         training=TrainingConfig(epochs=NUM_EPOCHS, batch_size=91),
         space={
