@@ -46,6 +46,7 @@ from raysweep.catalogue import load_study
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo
+from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.run import run_study
 from raysweep.study import Study
@@ -161,7 +162,7 @@ def checkpoint_bytes(study: Study, num_classes: int) -> int:
 
 def report_bytes(run: Path) -> int:
     """A report of the last run's first trial as Ray sends it."""
-    row = json.loads((run / "trials/0000/metrics.jsonl").read_text().splitlines()[-1])
+    row = json.loads(RunFolder(run).trial(0).metrics.read_text().splitlines()[-1])
     report = EpochReport(metrics=row, value=0.5, best_value=0.5, best_epoch=1, finished=False)
     return len(cloudpickle.dumps(pack_report(report)))  # type: ignore[no-untyped-call]
 

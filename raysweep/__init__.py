@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from raysweep.config import TaskConfig as TaskConfig
     from raysweep.config import TrainingConfig as TrainingConfig
     from raysweep.data.batches import Batch as Batch
+    from raysweep.data.batches import Worker as Worker
+    from raysweep.data.batches import iterate_evaluation as iterate_evaluation
+    from raysweep.data.records import WHOLE_FILE as WHOLE_FILE
+    from raysweep.data.records import Records as Records
     from raysweep.data.records import Source as Source
     from raysweep.errors import DataError as DataError
     from raysweep.errors import RaysweepError as RaysweepError
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from raysweep.errors import TrialError as TrialError
     from raysweep.errors import UsageError as UsageError
     from raysweep.evaluate.final_run import FinalRun as FinalRun
+    from raysweep.registry import load_object as load_object
+    from raysweep.run_folder import SearchFolder as SearchFolder
     from raysweep.search.observer import Observer as Observer
     from raysweep.study import Study as Study
     from raysweep.study import When as When
@@ -37,8 +43,10 @@ if TYPE_CHECKING:
     from raysweep.tasks.classification.config import ClassificationConfig as ClassificationConfig
     from raysweep.tasks.gan.config import GanConfig as GanConfig
     from raysweep.tasks.gan.noise import NoiseSchedule as NoiseSchedule
+    from raysweep.train.metrics import Sums as Sums
     from raysweep.train.state import TrainState as TrainState
     from raysweep.train.task import Task as Task
+    from raysweep.trial_result import TrialResult as TrialResult
 
 _NAMES = {
     "raysweep.api": ("Run", "load_run", "plan", "tune"),
@@ -51,8 +59,8 @@ _NAMES = {
         "TaskConfig",
         "TrainingConfig",
     ),
-    "raysweep.data.batches": ("Batch",),
-    "raysweep.data.records": ("Source",),
+    "raysweep.data.batches": ("Batch", "Worker", "iterate_evaluation"),
+    "raysweep.data.records": ("WHOLE_FILE", "Records", "Source"),
     "raysweep.errors": ("DataError", "RaysweepError", "StudyFailedError", "TrialError", "UsageError"),
     "raysweep.evaluate.final_run": ("FinalRun",),
     "raysweep.search.observer": ("Observer",),
@@ -61,8 +69,12 @@ _NAMES = {
     "raysweep.tasks.classification.config": ("ClassificationConfig",),
     "raysweep.tasks.gan.config": ("GanConfig",),
     "raysweep.tasks.gan.noise": ("NoiseSchedule",),
+    "raysweep.registry": ("load_object",),
+    "raysweep.run_folder": ("SearchFolder",),
+    "raysweep.train.metrics": ("Sums",),
     "raysweep.train.state": ("TrainState",),
     "raysweep.train.task": ("Task",),
+    "raysweep.trial_result": ("TrialResult",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [*_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

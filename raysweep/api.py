@@ -154,27 +154,35 @@ class Run:
         rows = [{**asdict(trial), **trial.params} for trial in self.results.trials]
         return pd.DataFrame(rows).drop(columns="params").set_index("number")
 
-    def predict(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    def predict(self, paths: str | Path | Iterable[str | Path], *, trust_code: bool = False) -> list[dict[str, Any]]:
         """Labels images: for each its `image`, `label`, `confidence`, `score` and `rejected`, or an `error`.
 
+        trust_code: run the code of somebody's own that the run names.
+
         Raises:
-            UsageError: the run's task gives no labels.
+            UsageError: the run's task gives no labels, or is code that may not be run.
         """
+        from raysweep.evaluate.stored_model import import_code
         from raysweep.predict import predict_files
 
-        return predict_files(RunFolder(self.folder), [Path(path) for path in paths])
+        if trust_code:
+            import_code(RunFolder(self.folder))
+        files = [paths] if isinstance(paths, str | Path) else paths
+        return predict_files(RunFolder(self.folder), [Path(path) for path in files])
 
-    def load_model(self, device: str = "cpu") -> "StoredModel":
-        """Loads the best model, with its configuration.
+    def load_model(self, device: str = "cpu", *, trust_code: bool = False) -> "StoredModel":
+        """Loads the best model, with its configuration; `trust_code` as of `predict`.
 
         Raises:
-            UsageError: the run has none.
+            UsageError: the run has none, or its task is code that may not be run.
             CorruptFileError: the weights do not match their digest.
         """
         import torch
 
-        from raysweep.evaluate.stored_model import load_model
+        from raysweep.evaluate.stored_model import import_code, load_model
 
+        if trust_code:
+            import_code(RunFolder(self.folder))
         best = RunFolder(self.folder).best
         return load_model(best.weights, best.config, torch.device(device))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from raysweep import config_fields
@@ -184,13 +184,18 @@ class TaskConfig:
         """Makes, once in the driver, what all trials share beside their images."""
 
 
-def load_task_config(kind: str, values: Json) -> TaskConfig:
-    """Builds the configuration of the task `kind` from JSON values.
+def load_task_config(kind: str, values: Json, *, trusted: bool = False) -> TaskConfig:
+    """Builds the configuration of the task `kind` from JSON values; `trusted`: they do not come from a run's folder.
 
     Raises:
-        UsageError: there is no such task, or the values are not a valid configuration.
+        UsageError: there is no such task, it is code that may not be run, or the values are not a valid configuration.
     """
-    config: TaskConfig = config_fields.from_json(TASKS.load(kind), values)
+    if not trusted:
+        TASKS.refuse_foreign(kind, "where you know who wrote it, say --trust-code (from Python trust_code=True)")
+    loaded = TASKS.load(kind)
+    if not (isinstance(loaded, type) and issubclass(loaded, TaskConfig) and is_dataclass(loaded)):
+        raise UsageError(f"a task's configuration must be a dataclass on raysweep.TaskConfig, got {kind}")
+    config: TaskConfig = config_fields.from_json(loaded, values)
     return config
 
 
@@ -205,7 +210,7 @@ class TrialConfig:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels as JSON: the class of a task in a file by path cannot be imported by name in another process."""
-        return TrialConfig.from_json, (self.to_json(),)
+        return _unpickle, (self.to_json(),)
 
     def to_json(self) -> Json:
         """Returns plain JSON values; `from_json` takes them back."""
@@ -220,19 +225,23 @@ class TrialConfig:
         }
 
     @staticmethod
-    def from_json(values: Json) -> "TrialConfig":
-        """Returns the configuration stored by `to_json`.
+    def from_json(values: Json, *, trusted: bool = False) -> "TrialConfig":
+        """Returns the configuration stored by `to_json`; `trusted`: it does not come from a run's folder.
 
         Raises:
             UsageError: the values are not a valid configuration.
         """
         task = dict(values["task"])
         return TrialConfig(
-            task=load_task_config(task.pop("kind"), task),
+            task=load_task_config(task.pop("kind"), task, trusted=trusted),
             data=config_fields.from_json(DataConfig, values["data"]),
             training=config_fields.from_json(TrainingConfig, values["training"]),
             seed=values["seed"],
         )
+
+
+def _unpickle(values: Json) -> TrialConfig:
+    return TrialConfig.from_json(values, trusted=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raysweep import config_fields
-from raysweep.errors import UsageError
+from raysweep.errors import RaysweepError, UsageError
 
 
 class Registry:
@@ -46,6 +46,19 @@ class Registry:
             )
         return load_object(references.get(name, name))
 
+    def refuse_foreign(self, name: str, remedy: str) -> None:
+        """Refuses code that a run's folder names, unless this process has imported it: to read a run runs no code.
+
+        Names that are built in or of an installed package's entry point are no such code.
+
+        Raises:
+            UsageError: the message has the `remedy`.
+        """
+        if name not in self.references() and not is_imported(name):
+            raise UsageError(
+                f"the run names a {self.what} of somebody's own, {name}, and reading a run runs no code; {remedy}"
+            )
+
     def build(self, name: str, kind: type[Any], *arguments: Any, **named: Any) -> Any:
         """Calls the object of that name, a builder, with these arguments; it has to return a `kind`.
 
@@ -58,7 +71,12 @@ class Registry:
         except (TypeError, ValueError) as error:
             takes = ", ".join([*(type(argument).__name__ for argument in arguments), *(f"{key}=..." for key in named)])
             raise UsageError(f"the {self.what} {name} must be callable with ({takes}): {error}") from None
-        made = builder(*arguments, **named)
+        try:
+            made = builder(*arguments, **named)
+        except RaysweepError:
+            raise
+        except Exception as error:  # whatever somebody's own code raises is shown as that code's error
+            raise UsageError(f"the {self.what} {name} failed: {type(error).__name__}: {error}") from error
         if not isinstance(made, kind):
             raise UsageError(f"the {self.what} {name} must return a {kind.__name__}, got a {type(made).__name__}")
         return made
@@ -73,6 +91,12 @@ def resolve_reference(name: str) -> str:
     """Makes the path in `path/to/file.py:Name` absolute, so that it holds in another folder; other names stay."""
     place, _, attribute = name.rpartition(":")
     return f"{Path(place).expanduser().resolve()}:{attribute}" if place.endswith(".py") else name
+
+
+def is_imported(reference: str) -> bool:
+    """Tells whether this process has imported the module in which `reference` names an object."""
+    place, _, _ = reference.rpartition(":")
+    return (_name_module(Path(place)) if place.endswith(".py") else place) in sys.modules
 
 
 def load_object(reference: str) -> Any:
@@ -101,7 +125,7 @@ def load_file(path: Path, *, anew: bool = False) -> Any:
         UsageError: there is no such file, or it raises an error.
     """
     path = path.expanduser().resolve()
-    name = f"_raysweep_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = _name_module(path)
     if name in sys.modules and not anew:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -117,11 +141,26 @@ def load_file(path: Path, *, anew: bool = False) -> Any:
     return module
 
 
+def _name_module(path: Path) -> str:
+    """Names the module that a file is imported as."""
+    path = path.expanduser().resolve()
+    return f"_raysweep_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
 def describe_reference(registry: Registry, target: type[Any], name: str) -> str:
-    """Returns `name` where the registry knows the class by it, else a reference from which it can be loaded again."""
+    """Returns `name` where the registry knows the class by it, else a reference from which it can be loaded again.
+
+    Raises:
+        UsageError: other processes cannot load it: it is of a notebook, of the program itself or inside a function.
+    """
     reference = registry.references().get(name)
     if reference == f"{target.__module__}:{target.__qualname__}":
         return name
+    if target.__module__ == "__main__" or "<locals>" in target.__qualname__:
+        raise UsageError(
+            f"a {registry.what} must be one that other processes can import, got {target.__qualname__} of "
+            f"{target.__module__}; put it in a file or a package of its own"
+        )
     module = sys.modules[target.__module__]
     place = str(module.__file__) if target.__module__.startswith("_raysweep_") else target.__module__
     return f"{place}:{target.__qualname__}"

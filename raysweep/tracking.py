@@ -38,7 +38,7 @@ def default_mode() -> Mode:
 
 
 class Tracker(Observer):
-    """Follows a search; `finish` logs the study itself."""
+    """Follows a search; `search_ended` logs the study itself."""
 
     def __init__(self, mode: Mode, *, run_folder: RunFolder, run_id: str, group: str, tags: list[str]) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
@@ -52,6 +52,7 @@ class Tracker(Observer):
         """Stands before the number of a trial that starts, in its run's name and id."""
         self._runs: dict[int, Any] = {}
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         if mode != "disabled":
             self._thread.start()
@@ -71,11 +72,17 @@ class Tracker(Observer):
         """Closes the trial's run with its state and best value."""
         self._do(lambda: self._close_trial(result))
 
-    def finish(self, results: Results) -> None:
+    def search_ended(self, results: Results) -> None:
         """Logs the study's run: the table of trials, test figures, pictures, reports and the best checkpoint."""
-        if self.mode == "disabled":
-            return
         self._do(lambda: self._log_study(results))
+        self.close()
+
+    def close(self) -> None:
+        """Waits until all is written, and closes the runs of trials that an interrupted search leaves behind."""
+        if self.mode == "disabled" or self._is_closed:
+            return
+        self._is_closed = True
+        self._do(self._close_runs)
         self._queue.put(None)
         self._thread.join(FINISH_TIMEOUT_S * 2)
         if self._thread.is_alive():
@@ -98,6 +105,11 @@ class Tracker(Observer):
                 action()
             except Exception as error:  # tracking never ends a study
                 self.problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+    def _close_runs(self) -> None:
+        while self._runs:
+            _, run = self._runs.popitem()
+            run.finish(exit_code=1)
 
     def _check_server(self) -> None:
         """Keeps all runs offline where the server does not answer."""
@@ -155,8 +167,7 @@ class Tracker(Observer):
         run.finish(exit_code=1 if result.state == "FAIL" else 0)
 
     def _log_study(self, results: Results) -> None:
-        for run in self._runs.values():
-            run.finish(exit_code=1)
+        self._close_runs()
         summary = summarise_results(results)
         run = self._init(f"{self.group}-study", f"{self.run_id}-study", "study", summary)
         keys = sorted({key for result in results.trials for key in result.params})
@@ -189,5 +200,5 @@ def summarise_results(results: Results) -> Json:
         "study": results.study,
         "best": values["best"],
         "data": {key: values["data"][key] for key in ("source", "synthetic", "digest")},
-        "test": {key: value for key, value in values["test"].items() if isinstance(value, int | float)},
+        "test": {key: value for key, value in values["test"].items() if isinstance(value, int | float | str)},
     }

@@ -38,14 +38,17 @@ GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dro
 Metric(name, direction, meaning, live=)
 NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
-Observer(): epoch_ended, trial_ended, trial_started
+Observer(): epoch_ended, search_ended, trial_ended, trial_started
 RaysweepError(Exception)
+Records(paths, members, labels): take
 Run(folder, results, sync_command=): baseline, best, lift, load_model, predict, test, trials
+SearchFolder(path): journal, list_trials, scratch, trial, trials
 Source(name, classes, records, synthetic=): fingerprint
 Study(name, task, data, training, space, conditions=, points=, objective, second_objective=, budget=, seed=):
     all_distributions, baseline, fields, objectives, space_at, starting_points, to_json, trial_config,
     with_max_epochs, with_settings
 StudyFailedError(RaysweepError)
+Sums = dict[str, torch.Tensor | list[torch.Tensor]]
 Task(): build_optimizers, build_schedule, build_schedules, compute_loss, compute_metrics, count, ema_decay,
     end_epoch, eval_step, evaluate, find_failure, forward, gradient_clip_norm, infer, init_modules, init_state,
     is_wrapped, load_modules, main_module, num_eval_images, optimize, sample, train_step
@@ -54,8 +57,13 @@ TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, 
     epochs_since_best=, cause=, history=): best_modules, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, eval_batch_size=)
 TrialError(RaysweepError)
+TrialResult(number, state, value, best_epoch, params, duration_s, second_value=, error=, retries=, node_losses=)
 UsageError(RaysweepError)
+WHOLE_FILE = -1
 When(key, values, space): holds
+Worker(rank=, num_workers=, device=)
+iterate_evaluation(images, config, batch_size, worker, indices=)
+load_object(reference)
 load_run(folder)
 plan(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
@@ -69,6 +77,8 @@ tune(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, sec
 def describe(name: str) -> str:
     """A public name with what callers give and what they may read: keyword names, `=` after those with a default."""
     thing = getattr(raysweep, name)
+    if not inspect.isclass(thing) and not inspect.isfunction(thing):
+        return f"{name} = {thing!r}"
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return f"{name}({thing.__mro__[1].__name__})"
     if dataclasses.is_dataclass(thing):

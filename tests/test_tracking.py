@@ -1,5 +1,6 @@
 """Weights & Biases without network: offline runs are whole, an unreachable server stops nothing, no key is stored."""
 
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +54,7 @@ def follow(tracker: Tracker, folder: Path) -> None:
             )
         )
         tracker.trial_ended(trials[-1])
-    tracker.finish(build_results(trials))
+    tracker.search_ended(build_results(trials))
 
 
 def test_offline_leaves_a_run_for_each_trial_and_one_for_the_study(tmp_path: Path) -> None:
@@ -83,6 +84,17 @@ def test_an_unreachable_server_ends_in_offline_runs_and_the_key_is_in_no_file(
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
+def test_a_search_that_is_interrupted_leaves_no_open_run(tmp_path: Path) -> None:
+    tracker = Tracker("offline", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=[])
+    tracker.trial_started(0, {}, {})
+    tracker.close()
+    tracker.close()  # as the search's exit stack does after an end
+    assert tracker.problem is None
+    assert not [thread for thread in threading.enumerate() if thread.name == "tracker"]
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+    assert not tracker._runs
+
+
 def test_disabled_writes_nothing(tmp_path: Path) -> None:
     follow(Tracker("disabled", run_folder=RunFolder(tmp_path), run_id="abc", group="small", tags=[]), tmp_path)
     assert not (tmp_path / "wandb").exists()
@@ -102,6 +114,6 @@ def test_finalists_have_runs_beside_those_of_the_trials_with_their_numbers(tmp_p
         result = TrialResult(number=0, state="COMPLETE", value=0.5, best_epoch=1, params={}, duration_s=1.0)
         tracker.trial_ended(result)
     RunFolder(tmp_path).best.path.mkdir()
-    tracker.finish(build_results([result]))
+    tracker.search_ended(build_results([result]))
     names = sorted(path.name.split("-", 3)[3] for path in (tmp_path / "wandb").glob("offline-run-*"))
     assert names == ["abc-0000", "abc-finalist-0000", "abc-study"]

@@ -34,6 +34,10 @@ BOOTSTRAP_CONFIG = Path.home() / "ray_bootstrap_config.yaml"
 """The cluster's configuration as JSON, which `ray up` leaves on the head."""
 
 
+_connected_to: str | None = None
+"""What this process has connected to: HOST:PORT, or `local`; none: nothing, or Ray was started by other code."""
+
+
 def connect(address: str | None) -> None:
     """Connects to a Ray cluster: `address`, else RAY_ADDRESS or the one `ray start` began here, else a local one.
 
@@ -41,12 +45,19 @@ def connect(address: str | None) -> None:
     environment and folder, and need none of the seconds that packing and unpacking takes.
 
     Raises:
-        UsageError: nothing answers at the address.
+        UsageError: nothing answers at the address, or this process is connected to another.
     """
+    global _connected_to
     if ray.is_initialized():
+        if _connected_to is not None and address not in (None, "auto", _connected_to):
+            raise UsageError(
+                f"a process is connected to one Ray at a time, this one to {_connected_to}, got the address {address}; "
+                "call ray.shutdown() first, or leave the address out"
+            )
         return
     os.environ.update(ENVIRONMENT)
     found = find_address(address)
+    _connected_to = found or "local"
     try:
         ray.init(
             found or "local",

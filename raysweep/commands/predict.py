@@ -15,11 +15,16 @@ from raysweep.run_folder import RunFolder
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a line for each image.")
-def predict(run: Path, images: tuple[Path, ...], as_json: bool) -> None:
+@click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
+def predict(run: Path, images: tuple[Path, ...], as_json: bool, trust_code: bool) -> None:
     """Label each of IMAGES, with a confidence, or reject it, by the best model of a RUN's folder."""
+    from raysweep.evaluate.stored_model import import_code
     from raysweep.predict import predict_files
 
-    rows = predict_files(RunFolder(run.resolve()), images)
+    run_folder = RunFolder(run.resolve())
+    if trust_code:
+        import_code(run_folder)
+    rows = predict_files(run_folder, images)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     for row in [] if as_json else rows:

@@ -13,7 +13,10 @@ from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import Json
 from raysweep.config import TrialConfig
 from raysweep.data.images import DataInfo
+from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
+from raysweep.run_folder import RunFolder
+from raysweep.tasks import TASKS
 from raysweep.train import checkpoint
 from raysweep.train.task import Task, build_task
 
@@ -46,6 +49,18 @@ def save_config(path: Path, number: int, config: TrialConfig, info: DataInfo, pa
         path,
         {"number": number, "params": dict(params), "config": config.to_json(), "data": config_fields.to_json(info)},
     )
+
+
+def import_code(run_folder: RunFolder) -> None:
+    """Imports the task and the source of images that a run names, where they are somebody's own: runs their code.
+
+    Raises:
+        UsageError: there is no such code.
+    """
+    if run_folder.best.config.is_file():
+        config = json.loads(run_folder.best.config.read_text(encoding="utf-8"))["config"]
+        TASKS.load(config["task"]["kind"])
+        check_source_name(config["data"]["source"])
 
 
 def load_model(weights: Path, config: Path, device: torch.device) -> StoredModel:

@@ -7,6 +7,7 @@ from typing import Any
 
 from raysweep.registry import Registry
 from raysweep.run_folder import SearchFolder
+from raysweep.search.results import Results
 from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
@@ -22,6 +23,9 @@ class Observer:
 
     def trial_ended(self, result: TrialResult) -> None:
         """Takes note of a trial that completed, was stopped early or failed."""
+
+    def search_ended(self, results: Results) -> None:
+        """Takes note of the end: all trials and the figures of the test evaluation; not of finalists apart."""
 
 
 ObserverFactory = Callable[[SearchFolder, Study], Observer]
@@ -67,6 +71,10 @@ class GuardedObserver(Observer):
     def trial_ended(self, result: TrialResult) -> None:
         """Passes it on."""
         self._call("trial_ended", lambda: self._observer.trial_ended(result))
+
+    def search_ended(self, results: Results) -> None:
+        """Passes it on."""
+        self._call("search_ended", lambda: self._observer.search_ended(results))
 
     def _call(self, place: str, action: Callable[[], None]) -> None:
         try:

@@ -5,18 +5,23 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from raysweep.config import check_config
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
+from raysweep.registry import describe_reference, load_object
 from raysweep.study import Study
+from raysweep.tasks import TASKS
 from raysweep.train.task import build_task
 
 
 def check_study(study: Study, num_workers: int) -> None:
-    """Fails on models that cannot be had and on batches too small for the workers.
+    """Fails on a task or models that cannot be had and on batches too small for the workers.
 
     Raises:
         UsageError: one of these.
     """
     space = dict(study.all_distributions())
     models = space.get("task.model")
+    describe_reference(TASKS, type(study.task), study.task.kind)
+    for reference in (study.task.task, study.task.evaluation):
+        load_object(reference)
     study.task.check_available()
     for model in models.choices if isinstance(models, CategoricalDistribution) else ():
         study.trial_config({"task.model": model}, 0).task.check_available()

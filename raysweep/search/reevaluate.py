@@ -6,7 +6,7 @@ from pathlib import Path
 
 from raysweep.cluster.connection import connect
 from raysweep.data import pipeline
-from raysweep.data.sources import load_source
+from raysweep.data.sources import load_source, refuse_foreign_source
 from raysweep.errors import UsageError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
@@ -30,6 +30,7 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
     if record is None:
         raise UsageError(f"{run_folder.path} is not the folder of a run: it has no {run_folder.study.name}")
     config = record.data
+    refuse_foreign_source(config.source, "where you know who wrote it, say --trust-code")
     source = load_source(config.source, split_seed=config.split_seed, storage=run_folder.storage, data_root=data_root)
     if not pipeline.is_prepared(source, config, run_folder.cache):
         connect("local")

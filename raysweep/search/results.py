@@ -177,7 +177,10 @@ def load_results(folder: RunFolder) -> Results:
     if not folder.results.is_file():
         raise UsageError(f"{folder.path} is not the folder of a finished run: it has no {folder.results.name}")
     try:
-        return Results.from_json(json.loads(folder.results.read_text(encoding="utf-8")))
+        values = json.loads(folder.results.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError(f"not an object but a {type(values).__name__}")
+        return Results.from_json(values)
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{folder.results} must hold the results of a run, got {type(error).__name__}: {error}; take a copy of it "

@@ -5,8 +5,9 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from raysweep import __version__
 from raysweep.cluster.capacity import Request, count_concurrent_trials, default_request
 from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
-from raysweep.config import check_config
+from raysweep.config import TrialConfig, check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.sources import load_source
@@ -83,9 +84,11 @@ def run_study(study: Study, options: RunOptions) -> Outcome:
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
         tracker = _build_tracker(context, options, identity)
+        stack.callback(tracker.close)
+        observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        _search(context, strategy, [tracker, retention, *build_observers(factories, folder, study)])
+        _search(context, strategy, [tracker, retention, *observers])
         trials = _take_results(study, folder, strategy)
         finalists = _retrain_finalists(context, identity, trials, tracker, factories)
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
@@ -108,7 +111,8 @@ def run_study(study: Study, options: RunOptions) -> Outcome:
         )
         save_results(folder, results)
         draw_front(folder, results)
-        tracker.finish(results)
+        for observer in (tracker, *observers):
+            observer.search_ended(results)
     return Outcome(results=results, sync_command=tracker.sync_command)
 
 
@@ -217,17 +221,26 @@ def _evaluate(
 ) -> TestFigures:
     """Evaluates the run in the end, here, or on a node with a GPU where the driver has none."""
     request = context.request
-    given: dict[str, Any] = {  # keywords of evaluate_final, which are of several types
-        "data": context.data,
-        "reason": "final evaluation",
-        "data_root": data_root,
-        "baseline_failure": baseline_failure,
-    }
+    assert isinstance(context.folder, RunFolder)
+    evaluate = partial(
+        evaluate_final,
+        context.folder,
+        test_folder,
+        data=context.data,
+        reason="final evaluation",
+        data_root=data_root,
+        baseline_failure=baseline_failure,
+    )
     if request.gpus_per_worker and not torch.cuda.is_available():
-        remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(evaluate_final)  # type: ignore[arg-type]
+        remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(_evaluate_elsewhere)
+        config = context.study.trial_config({}, BASELINE)
         figures: TestFigures = ray.get(
-            remote.remote(context.folder, test_folder, num_threads=int(request.cpus_per_worker), **given)
+            remote.remote(config, partial(evaluate, num_threads=int(request.cpus_per_worker)))
         )
         return figures
-    assert isinstance(context.folder, RunFolder)
-    return evaluate_final(context.folder, test_folder, num_threads=os.cpu_count() or 1, **given)
+    return evaluate(num_threads=os.cpu_count() or 1)
+
+
+def _evaluate_elsewhere(config: TrialConfig, evaluate: Callable[[], TestFigures]) -> TestFigures:
+    """Evaluates on another node, where the arrival of `config` has imported the code of a task of somebody's own."""
+    return evaluate()

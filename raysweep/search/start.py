@@ -8,12 +8,14 @@ from typing import Any
 
 from raysweep import config_fields
 from raysweep.catalogue import load_study
-from raysweep.data.sources import resolve_source
+from raysweep.data.sources import refuse_foreign_source, resolve_source
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.flags import list_flags
 from raysweep.search.options import RunOptions, check_name
 from raysweep.search.overrides import Overrides
+from raysweep.search.strategy.pruners import PRUNERS
+from raysweep.search.strategy.samplers import SAMPLERS
 from raysweep.study import Study
 
 
@@ -35,7 +37,9 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
     if said.get("resume"):
         from raysweep.search.session.identity import load_overrides
 
-        overrides = overrides.over(load_overrides(run_folder))
+        earlier = load_overrides(run_folder)
+        _refuse_stored_code(earlier, overrides)
+        overrides = overrides.over(earlier)
     resolved = overrides.apply(loaded)
     options = config_fields.from_json(
         RunOptions, {**_pick(said, RunOptions), "storage": storage, "name": run_folder.path.name}
@@ -53,6 +57,20 @@ def build_overrides(values: Mapping[str, Any]) -> Overrides:
     if "data" in said:
         said["data"] = resolve_source(str(said["data"]))
     return config_fields.from_json(Overrides, said)
+
+
+def _refuse_stored_code(earlier: Overrides, now: Overrides) -> None:
+    """Refuses code of somebody's own that a run's folder names, unless it is named again now."""
+    for flag, registry, stored, said in (
+        ("--sampler", SAMPLERS, earlier.sampler, now.sampler),
+        ("--pruner", PRUNERS, earlier.pruner, now.pruner),
+    ):
+        if stored is not None and said is None:
+            registry.refuse_foreign(stored, f"name it again with {flag} {stored}")
+    for setting in (f"data.source={earlier.data or ''}", *earlier.settings):
+        key, _, source = setting.partition("=")
+        if key == "data.source" and now.data is None and setting not in now.settings:
+            refuse_foreign_source(source, f"name it again with --data {source}")
 
 
 def check_keywords(values: Mapping[str, Any]) -> None:

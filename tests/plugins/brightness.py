@@ -8,12 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-from raysweep.config import Metric, TaskConfig
-from raysweep.data.batches import Batch, Worker, iterate_evaluation
-from raysweep.evaluate.final_run import FinalRun
-from raysweep.train.metrics import Sums
-from raysweep.train.state import TrainState
-from raysweep.train.task import Task
+from raysweep import Batch, FinalRun, Metric, Sums, Task, TaskConfig, TrainState, Worker, iterate_evaluation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from PIL import Image
 
-from raysweep.data.records import WHOLE_FILE, Records, Source, Split
-from raysweep.study import Study
+from raysweep import WHOLE_FILE, Records, Source, Study
 
 
 class Lowest(BaseSampler):
@@ -56,7 +55,7 @@ def load_shades(argument: str, *, split_seed: int, storage: Path, data_root: Pat
     folder.mkdir(parents=True, exist_ok=True)
     num_classes = int(argument)
     random = np.random.default_rng(split_seed)
-    records: dict[Split, Records] = {}
+    records: dict[Any, Records] = {}
     for split in ("train", "val", "test"):
         labels = np.arange(6 * num_classes, dtype=np.int64) % num_classes
         paths = [folder / f"{split}-{index}.png" for index in range(len(labels))]

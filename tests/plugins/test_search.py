@@ -274,7 +274,8 @@ def test_a_search_with_all_three_is_resumed_from_another_folder(installed: dict[
         assert done.returncode == 0, done.stderr
 
     tune(tmp_path, "--trials", "2", "--strategy", "own.py:Lowest", "--pruner", "stop-at-one")
-    tune(tmp_path / "elsewhere_else", "--trials", "3", "--resume")
+    again = f"{tmp_path}/own.py:Lowest"  # code that a run names is not run unless it is named again
+    tune(tmp_path / "elsewhere_else", "--trials", "3", "--resume", "--sampler", again)
     results = json.loads((tmp_path / "runs" / "shades" / "results.json").read_text())
     assert [trial["state"] for trial in results["trials"]] == ["COMPLETE", "PRUNED", "PRUNED"]
     assert [trial["params"]["task.learning_rate"] for trial in results["trials"][1:]] == [1e-4, 1e-4]

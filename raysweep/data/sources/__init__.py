@@ -73,6 +73,13 @@ def check_source_name(spec: str) -> None:
         SOURCES.load(named[0])
 
 
+def refuse_foreign_source(spec: str, remedy: str) -> None:
+    """Refuses a source of somebody's own that a run's folder names; see Registry.refuse_foreign."""
+    named = _split_name(spec)
+    if named is not None:
+        SOURCES.refuse_foreign(named[0], remedy)
+
+
 def refuse_argument(name: str, argument: str) -> None:
     """Refuses an argument to a source that takes none."""
     if argument:
