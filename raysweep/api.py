@@ -120,35 +120,35 @@ class Run:
     """A finished run: what its results.json says, and its best model."""
 
     folder: Path
-    """Where it lies."""
+    """The run's folder."""
     results: Results = field(repr=False)
     """All that results.json holds."""
     sync_command: str | None = None
-    """What uploads the offline W&B runs of the search that has just ended; none: there are none."""
+    """Command that uploads the offline W&B runs of the search that has just ended; none: there are none."""
 
     @property
     def best(self) -> TrialResult:
-        """The trial of the best model: its `number`, `value`, `best_epoch`, `params`, `duration_s` ..."""
+        """Returns the trial of the best model: its `number`, `value`, `best_epoch`, `params`, `duration_s` ..."""
         return self.results.best
 
     @property
     def baseline(self) -> TrialResult | None:
-        """The trial of the study's own configuration; none: it was not run."""
+        """Returns the trial of the study's own configuration; none: it was not run."""
         return self.results.baseline
 
     @property
     def test(self) -> TestFigures:
-        """The figures of the test evaluation; those of the task are attributes too: `test.accuracy`."""
+        """Returns the figures of the test evaluation; those of the task are attributes too: `test.accuracy`."""
         return self.results.test
 
     @property
     def lift(self) -> Mapping[str, Any]:
-        """How much better than the baseline the best model is on the test images: `text`, and the task's figures."""
+        """Returns the best model's lift over the baseline on the test images: `text`, and the task's figures."""
         return self.results.test.lift
 
     @property
     def trials(self) -> "pd.DataFrame":
-        """A row for each trial, by number: state, value, epochs, duration, error; each parameter has a column."""
+        """Builds a table, a row for each trial: state, value, epochs, duration, error, and a column for each parameter."""
         import pandas as pd
 
         rows = [{**asdict(trial), **trial.params} for trial in self.results.trials]

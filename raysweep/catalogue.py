@@ -18,7 +18,7 @@ def study_folders() -> list[Path]:
 
 
 def list_studies() -> dict[str, Path]:
-    """Returns the file of each study that can be named, by name."""
+    """Lists the file of each study that can be named, by name."""
     found: dict[str, Path] = {}
     for folder in study_folders():
         for path in sorted(folder.glob("*.py")):
@@ -28,7 +28,7 @@ def list_studies() -> dict[str, Path]:
 
 
 def load_study(name: str) -> Study:
-    """Returns the study in the file `name`, or the one that `name` names.
+    """Loads the study in the file `name`, or the one that `name` names.
 
     Raises:
         UsageError: there is no such study, or its file is not a valid one.

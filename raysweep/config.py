@@ -226,7 +226,7 @@ class TrialConfig:
 
     @staticmethod
     def from_json(values: Json, *, trusted: bool = False) -> "TrialConfig":
-        """Returns the configuration stored by `to_json`; `trusted`: it does not come from a run's folder.
+        """Builds the configuration stored by `to_json`; `trusted`: it does not come from a run's folder.
 
         Raises:
             UsageError: the values are not a valid configuration.
@@ -260,7 +260,7 @@ class Objective:
 
     @staticmethod
     def parse(text: str) -> "Objective":
-        """Returns the objective that METRIC:DIRECTION names; a cost of the model needs no direction.
+        """Parses the objective that METRIC:DIRECTION names; a cost of the model needs no direction.
 
         Raises:
             ValueError: it is none.

@@ -105,7 +105,7 @@ class Study:
             )
 
     def fields(self) -> dict[str, Any]:
-        """Returns every field that a space or `--set` can name, dotted, with the baseline's value."""
+        """Lists every field that a space or `--set` can name, dotted, with the baseline's value."""
         return {
             f"{part}.{name}": value
             for part in ("task", "data", "training")
@@ -119,7 +119,7 @@ class Study:
             yield from condition.space.items()
 
     def space_at(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-        """Returns the choices that exist at the point `params`."""
+        """Lists the choices that exist at the point `params`."""
         space = dict(self.space)
         for condition in self.conditions:
             if condition.holds(params):
@@ -154,7 +154,7 @@ class Study:
         )
 
     def with_settings(self, settings: Iterable[str]) -> "Study":
-        """Returns the study with KEY=VALUE settings applied; a key that is set leaves the search space.
+        """Applies KEY=VALUE settings; a key that is set leaves the search space.
 
         Raises:
             UsageError: a setting is not KEY=VALUE, names no field, or has an illegal value.
@@ -195,7 +195,7 @@ class Study:
         return study
 
     def with_max_epochs(self, max_epochs: int) -> "Study":
-        """Returns the study with the range of epochs, and the baseline's, clipped to `max_epochs`."""
+        """Clips the range of epochs, and the baseline's, to `max_epochs`."""
         if max_epochs < 1:
             raise UsageError(f"--max-epochs must be at least 1, got {max_epochs}")
         space = dict(self.space)

@@ -48,7 +48,7 @@ _PLUGINS: dict[bytes, type[ImageFile]] = {b"\xff\xd8\xff": _JpegFile, b"\x89PNG\
 
 
 def decode_image(data: bytes, *, size: int, channels: Literal[1, 3], max_pixels: int = 50_000_000) -> NDArray[np.uint8]:
-    """Returns the JPEG or PNG in `data` as (size, size, channels) uint8 in [0, 255], writable.
+    """Decodes the JPEG or PNG in `data` as (size, size, channels) uint8 in [0, 255], writable.
 
     The image is turned upright by its EXIF orientation, laid on white where it is transparent, stretched to a
     square with antialiased bilinear interpolation (as torchvision's `Resize((size, size))`), and given as RGB
@@ -81,7 +81,7 @@ def decode_image(data: bytes, *, size: int, channels: Literal[1, 3], max_pixels:
 
 
 def _decode(image: ImageFile, size: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
-    """Returns the opened, not yet loaded `image` as (size, size, channels) uint8."""
+    """Decodes the opened, not yet loaded `image` as (size, size, channels) uint8."""
     width, height = image.size
     if width < 1 or height < 1:
         raise UndecodableImage(f"{width}x{height} pixels is no image")
@@ -98,7 +98,7 @@ def _decode(image: ImageFile, size: int, channels: int, max_pixels: int) -> NDAr
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Returns a loaded image of any mode as "L" or "RGB", at its own size, on white where transparent."""
+    """Converts a loaded image of any mode to "L" or "RGB", at its own size, on white where transparent."""
     if image.mode in ("I", "I;16"):
         return _flatten_16_bit(image)
     if image.has_transparency_data:
@@ -110,7 +110,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _flatten_16_bit(image: Image.Image) -> Image.Image:
-    """Returns a 16-bit grey image as "L", 0..65535 scaled to 0..255; Pillow's `convert` would clip it."""
+    """Converts a 16-bit grey image to "L", 0..65535 scaled to 0..255; Pillow's `convert` would clip it."""
     values = np.asarray(image)
     levels = (values // 257 + (values % 257 > 128)).astype(np.uint8)
     transparent = image.info.get("transparency")
@@ -120,7 +120,7 @@ def _flatten_16_bit(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> object:
-    """Returns the EXIF (or XMP) orientation of a loaded image, 1 (upright) if it cannot be read."""
+    """Reads the EXIF (or XMP) orientation of a loaded image, 1 (upright) if it cannot be read."""
     try:
         return image.getexif().get(ExifTag.Orientation, 1)
     except Exception:  # a hostile tag raises as many types as a hostile image
@@ -128,7 +128,7 @@ def _orientation(image: Image.Image) -> object:
 
 
 def _reason(error: Exception, file_format: str) -> str:
-    """Returns Pillow's `error` as a reason for a person."""
+    """Describes Pillow's `error` as a reason for a person."""
     broken, text = f"broken {file_format}", str(error) or type(error).__name__
     if isinstance(error, SyntaxError) and isinstance(error.__cause__, struct.error | IndexError):
         return "truncated: the file ends within its header"

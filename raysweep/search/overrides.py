@@ -16,7 +16,7 @@ from raysweep.study import Study
 
 
 def parse_duration(text: str) -> float:
-    """Returns the seconds in `90s`, `45m`, `2h` or `1d`.
+    """Parses the seconds in `90s`, `45m`, `2h` or `1d`.
 
     Raises:
         ValueError: the text is none of these.

@@ -102,7 +102,7 @@ def save_class_bars(
 
 
 def tile(images: Images) -> Images:
-    """Returns images (N, H, W, C), N a square number, as one image (sqrt(N) H, sqrt(N) W, C)."""
+    """Tiles images (N, H, W, C), N a square number, to one image (sqrt(N) H, sqrt(N) W, C)."""
     side = math.isqrt(len(images))
     _, height, width, channels = images.shape
     grid = images.reshape(side, side, height, width, channels).transpose(0, 2, 1, 3, 4)
@@ -117,6 +117,6 @@ def show_image(ax: Axes, image: Images) -> None:
 
 
 def add_axes(fig: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Returns axes at a place of the figure in inches."""
+    """Adds axes at a place of the figure in inches."""
     full_width, full_height = fig.get_size_inches()
     return fig.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))

@@ -90,7 +90,7 @@ def _draw_reconstructions(run: FinalRun, findings: Findings, title: str) -> None
 
 
 def _show_originals(run: FinalRun, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Returns test images as the best model is given them."""
+    """Prepares test images as the best model is given them."""
     return to_pixels(normalise_images(run.test.gather(rows), run.best.config.data, _device(run.best)))
 
 
@@ -159,7 +159,7 @@ def _draw_prior(run: FinalRun, findings: Findings, title: str) -> None:
 
 
 def span_manifold(codes: npt.NDArray[np.floating], side: int) -> npt.NDArray[np.float64]:
-    """Returns codes (side * side, K) of a grid over the two values of (N, K) that vary most; all others are 0.
+    """Spans codes (side * side, K) of a grid over the two values of (N, K) that vary most; all others are 0.
 
     The grid is of even quantiles of the standard normal prior, as in Kingma & Welling 2014, figure 4.
     """

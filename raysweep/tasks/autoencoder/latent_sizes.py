@@ -57,7 +57,7 @@ class LatentSizes:
 def measure_latent_sizes(
     run_folder: RunFolder, data: PreparedData, config: DataConfig
 ) -> tuple[LatentSizes, "PcaYardstick"]:
-    """Returns the curve of a run's trials, however they ended, and the PCA that it is compared with.
+    """Measures the curve of a run's trials, however they ended, and the PCA that it is compared with.
 
     `config` says how the images are normalised.
     """
@@ -72,7 +72,7 @@ def measure_latent_sizes(
 
 
 def find_best_of_sizes(run_folder: RunFolder, info: DataInfo) -> dict[int, tuple[float, int, int]]:
-    """Returns size of the code -> lowest `val/mse`, its trial and epoch, from what the trials of a run wrote."""
+    """Finds for each size of code the lowest `val/mse`, its trial and epoch, from what the trials of a run wrote."""
     best: dict[int, tuple[float, int, int]] = {}
     for folder in run_folder.list_trials():
         values: Json = json.loads(folder.config.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ class PcaYardstick:
         self.num_images = len(rows)
 
     def measure(self, images: ImageSet, sizes: Iterable[int]) -> dict[int, float]:
-        """Returns squared error per pixel of a split's images for each size; 0 where a size has all components."""
+        """Measures the squared error per pixel of a split's images for each size; 0 where a size has all components."""
         sizes = list(sizes)
         totals, count = np.zeros(len(sizes)), 0
         for start in range(0, len(images), BATCH_SIZE):

@@ -34,7 +34,7 @@ def get_task(model: StoredModel) -> AutoencoderTask:
 
 
 def reconstruct(model: StoredModel, images: ImageSet) -> Reconstruction:
-    """Returns codes and errors of all images of a split, in order."""
+    """Computes codes and errors of all images of a split, in order."""
     task, network = get_task(model), model.modules["model"]
     state = TrainState(modules=model.modules, prepared=model.modules, optimizers={})
     sums: Sums = {}
@@ -50,13 +50,13 @@ def reconstruct(model: StoredModel, images: ImageSet) -> Reconstruction:
 
 
 def encode_images(model: StoredModel, images: ImageSet, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Returns codes (len(indices), K) of some images of a split."""
+    """Encodes some images of a split to codes (len(indices), K)."""
     task, network = get_task(model), model.modules["model"]
     return np.concatenate([task.encode(network, b.images).cpu().numpy() for b in _iterate(model, images, indices)])
 
 
 def decode_pixels(model: StoredModel, codes: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """Returns images (N, H, W, C) uint8 of codes (N, K)."""
+    """Decodes images (N, H, W, C) uint8 of codes (N, K)."""
     given = torch.from_numpy(np.asarray(codes, dtype=np.float32)).to(_device(model))
     size = model.config.training.eval_batch_size
     return np.concatenate(

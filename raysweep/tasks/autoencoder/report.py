@@ -137,7 +137,7 @@ def _class_text(run: FinalRun, findings: Findings) -> str:
 def class_means(
     errors: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], num_classes: int
 ) -> npt.NDArray[np.float64]:
-    """Returns the mean (C,) of the errors (N,) of each class's images; 0 for a class that has none."""
+    """Computes the mean (C,) of the errors (N,) of each class's images; 0 for a class that has none."""
     counts = np.bincount(labels, minlength=num_classes)
     return np.bincount(labels, weights=errors, minlength=num_classes) / np.maximum(counts, 1)
 

@@ -145,7 +145,7 @@ def _compare(candidate: Score, val: Features, synthetic: dict[str, Features]) ->
 
 
 def _extract_synthetic(model: StoredModel, images: ImageSet, seed: int) -> dict[str, Features]:
-    """Returns features of each kind of outlier, made from the same validation images and others of other classes."""
+    """Extracts features of each kind of outlier, made from the same validation images and others of other classes."""
     draw = np.random.default_rng([seed, 1])
     rows = _draw_rows(len(images), NUM_SYNTHETIC, draw)
     others = np.array([_draw_other(images.labels, row, draw) for row in rows])

@@ -58,7 +58,7 @@ def extract_from_pixels(model: StoredModel, batches: Iterable[npt.NDArray[np.uin
 
 
 def extract_from_set(model: StoredModel, images: ImageSet, rows: npt.NDArray[np.int64]) -> Features:
-    """Returns features of some images of a split, in the order of `rows`."""
+    """Extracts features of some images of a split, in the order of `rows`."""
     return extract_from_pixels(model, gather_batches(images, rows, model.config.training.eval_batch_size))
 
 

@@ -19,7 +19,7 @@ class MaximumSoftmax(TensorScore):
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
-        """Returns the score as it is: it has nothing to fit."""
+        """Builds the score, which has nothing to fit."""
         return cls()
 
 
@@ -33,5 +33,5 @@ class Energy(TensorScore):
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
-        """Returns the score as it is: it has nothing to fit."""
+        """Builds the score, which has nothing to fit."""
         return cls()

@@ -36,7 +36,7 @@ class Gaussian(TensorScore):
 
     @classmethod
     def fit_values(cls, values: torch.Tensor, labels: torch.Tensor) -> Self:
-        """Returns class means, and the covariance around them, shrunken (Ledoit & Wolf 2004) so that it has an inverse.
+        """Computes class means, and the covariance around them, shrunk (Ledoit & Wolf 2004) so that it has an inverse.
 
         Of features wider than 1,024 only so many principal directions are used, once they are standardised.
         """
@@ -83,7 +83,7 @@ class Mahalanobis:
 
     @classmethod
     def from_state(cls, tensors: dict[str, torch.Tensor]) -> Self:
-        """Takes the Gaussian's tensors."""
+        """Builds the score from the Gaussian's tensors."""
         return cls(Gaussian.from_state(tensors))
 
 
@@ -126,7 +126,7 @@ class JointMahalanobisEnergy:
 
     @classmethod
     def from_state(cls, tensors: dict[str, torch.Tensor]) -> Self:
-        """Takes what `state` gave."""
+        """Builds the score from its `state`."""
         gaussian = {name: tensor for name, tensor in tensors.items() if name != "calibration"}
         return cls(JointMahalanobis.from_state(gaussian), tensors["calibration"])
 

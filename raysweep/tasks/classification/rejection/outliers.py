@@ -144,7 +144,7 @@ NOISE: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
 
 
 def draw_blank(levels: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Pixels:
-    """Returns images (N, H, W, C) of one grey level each, given (N,): 0 is black, 255 is white."""
+    """Draws images (N, H, W, C) of one grey level each, given (N,): 0 is black, 255 is white."""
     return np.broadcast_to(levels[:, None, None, None], (len(levels), *shape)).copy()
 
 

@@ -94,7 +94,7 @@ def find_digits(data_root: Path | None) -> Path | None:
 
 
 def measure_separation(real: torch.Tensor, outliers: torch.Tensor) -> dict[str, float]:
-    """Returns `auroc`, and `fpr95`: the share of outliers accepted where 95 % of real images are."""
+    """Measures `auroc`, and `fpr95`: the share of outliers accepted where 95 % of real images are."""
     is_real = np.concatenate([np.ones(len(real)), np.zeros(len(outliers))])
     false, true, _ = roc_curve(is_real, torch.cat([real, outliers]).numpy(), drop_intermediate=False)
     return {"auroc": measure_auroc(real, outliers), "fpr95": float(false[np.argmax(true >= KEPT - 1e-12)])}
@@ -103,7 +103,7 @@ def measure_separation(real: torch.Tensor, outliers: torch.Tensor) -> dict[str, 
 def _extract_outliers(
     model: StoredModel, test: ImageSet, digits: Path | None, seed: int
 ) -> tuple[dict[str, Features], dict[str, str]]:
-    """Returns features of each set of outliers, and why a set could not be had."""
+    """Extracts features of each set of outliers, and why a set could not be had."""
     outliers: dict[str, Features] = {}
     missing: dict[str, str] = {}
     size = model.config.data.decoded_size
