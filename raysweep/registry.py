@@ -137,7 +137,9 @@ def load_file(path: Path, *, anew: bool = False) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises is shown as that file's error
         del sys.modules[name]
-        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error
+        moved = isinstance(error, ImportError) and (error.name or "").startswith("raysweep")
+        hint = "; import the names of studies from raysweep itself, as in `from raysweep import Study`" * moved
+        raise UsageError(f"{path}: {type(error).__name__}: {error}{hint}") from error
     return module
 
 

@@ -216,3 +216,13 @@ def test_budget_and_frozenness() -> None:
         Budget(trials=0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_study().name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "line", ["from raysweep.models.noise import NoiseSchedule", "from raysweep.tasks.gan import Gan"]
+)
+def test_a_study_of_an_earlier_version_is_told_where_names_are_now(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "old.py"
+    path.write_text(f"{line}\n")
+    with pytest.raises(UsageError, match=r"old\.py: .*Error: .*; import the names of studies from raysweep itself"):
+        load_study(str(path))
