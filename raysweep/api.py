@@ -148,7 +148,7 @@ class Run:
 
     @property
     def trials(self) -> "pd.DataFrame":
-        """Builds a table, a row for each trial: state, value, epochs, duration, error, and each parameter in a column."""
+        """Builds a table with a row for each trial: state, value, epochs, duration, error and each parameter."""
         import pandas as pd
 
         rows = [{**asdict(trial), **trial.params} for trial in self.results.trials]
