@@ -14,6 +14,7 @@ ALLOWED = {
         "data/pipeline.py",
         "search/run.py",
         "cluster/orphans.py",
+        "cluster/ray_internals.py",
         "search/ray_tune.py",
         "cluster/waiting.py",
         "train/trial.py",

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.services import canonicalize_bootstrap_address, find_bootstrap_address
 
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.cluster.lost_nodes import answers
+from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address
 from raysweep.errors import UsageError
 
 ENVIRONMENT = {

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.state import jobs
-from ray._private.worker import get_dashboard_url
-from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
 from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -25,6 +22,7 @@ from raysweep.cluster.capacity import default_request
 from raysweep.cluster.code import code_digest
 from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
 from raysweep.cluster.findings import Finding, NodeFacts
+from raysweep.cluster.ray_internals import get_dashboard_url, is_authenticated, jobs
 from raysweep.data.pipeline import is_prepared
 from raysweep.data.sources import load_source
 from raysweep.errors import UsageError
@@ -184,11 +182,6 @@ def list_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def is_authenticated() -> bool:
-    """Checks whether Ray in this process takes and sends commands only with a token."""
-    return bool(get_authentication_mode() == AuthenticationMode.TOKEN)
 
 
 def list_leaked() -> list[str]:

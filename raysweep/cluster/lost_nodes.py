@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray.core.generated.common_pb2 import NodeDeathInfo  # type: ignore[attr-defined]
+
+from raysweep.cluster.ray_internals import IDLE
 
 Addresses = Mapping[str, tuple[str, int]]
 """Host and port of the raylets, Ray's process on each node, by the nodes' ids."""
 CONNECT_TIMEOUT_S = 2.0
 GRACE_S = 3.0
 """Time to wait: a machine that is shut down may end a trial's process before Ray's own."""
-IDLE = NodeDeathInfo.AUTOSCALER_DRAIN_IDLE
 
 
 class NodeWatch:

@@ -5,10 +5,9 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray._private.state import state
-from ray._raylet import PlacementGroupID
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[attr-defined]
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+from raysweep.cluster.ray_internals import list_orphaned_groups
 
 PERIOD_S = 2.0
 
@@ -33,13 +32,5 @@ class OrphanCollector(tune.Callback):
 
 def remove_orphans() -> None:
     """Removes the placement groups of this job that a dead actor made."""
-    job = ray.get_runtime_context().get_job_id()
-    for text in state._connect_and_get_accessor().get_placement_group_table():
-        group = PlacementGroupTableData.FromString(text)
-        if (
-            group.creator_job_id.hex() == job
-            and group.creator_actor_id.strip(b"\xff")
-            and group.creator_actor_dead
-            and group.state != PlacementGroupTableData.REMOVED
-        ):
-            remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
+    for group_id in list_orphaned_groups(ray.get_runtime_context().get_job_id()):
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(group_id)))

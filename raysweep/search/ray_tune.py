@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.lost_nodes import Addresses, NodeWatch
 from raysweep.cluster.orphans import OrphanCollector
+from raysweep.cluster.ray_internals import get_trial_killer
 from raysweep.cluster.waiting import WaitingNotice
 from raysweep.search.observer import Observer
 from raysweep.search.strategy.strategy import MAX_RETRIES, Strategy
@@ -172,11 +173,11 @@ class StrategyScheduler(FIFOScheduler):
     def __init__(self, driver: SearchDriver) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.driver = driver
-        self._controller: Any = None
+        self._kill: Callable[[], None] = lambda: None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Remembers who holds the processes of trials."""
-        self._controller = tune_controller
+        """Remembers what kills the processes of trials."""
+        self._kill = get_trial_killer(tune_controller)
 
     def kill_trials(self) -> None:
         """Kills the processes of all trials and gives back what they held; Ray Tune itself does so after errors only.
@@ -184,8 +185,7 @@ class StrategyScheduler(FIFOScheduler):
         Without it they train on where the driver's process lives on, as in a notebook: their handles are kept alive by
         the traceback.
         """
-        if self._controller is not None:
-            self._controller._actor_manager.cleanup()
+        self._kill()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Returns STOP for a trial that is finished, weak or failed."""

@@ -18,11 +18,11 @@ import torch
 import torch.distributed
 from ray import tune
 from ray.exceptions import RayActorError
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from raysweep import atomic_files
 from raysweep.cluster.capacity import Request
+from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
@@ -32,6 +32,8 @@ from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
 from raysweep.train.report import EpochReport, Message, TrialFailure, pack_report
 from raysweep.train.usage import UsageRecorder
+
+HEALTH_CHECK_ERRORS = health_check_errors()
 
 
 class StopTrial(Exception):  # noqa: N818 - a decision, not an error
@@ -87,7 +89,7 @@ def is_death(error: BaseException) -> bool:
     if not isinstance(error, WorkerGroupError):
         return isinstance(error, TrainingFailedError | RayActorError)  # of Ray Train's controller
     return any(
-        isinstance(failure, WorkerHealthCheckFailedError | WorkerHealthCheckTimeoutError)
+        isinstance(failure, HEALTH_CHECK_ERRORS)
         or (isinstance(failure, RuntimeError) and "gloo" in str(failure))
         or isinstance(failure, torch.distributed.DistBackendError)
         for failure in error.worker_failures.values()
@@ -98,8 +100,7 @@ def describe_error(error: BaseException) -> str:
     """Returns one line: the type and the first line of the message; a failed worker's own error for Ray Train's."""
     if isinstance(error, WorkerGroupError) and error.worker_failures:
         error = next(iter(error.worker_failures.values()))
-    if isinstance(error, WorkerHealthCheckFailedError):
-        error = error.health_check_failure
+    error = getattr(error, "health_check_failure", error)  # of a WorkerHealthCheckFailedError
     lines = str(error).strip().splitlines() or [""]
     if isinstance(error, TrialError):
         return lines[0]
