@@ -1,5 +1,7 @@
 # `make demo` and `make test` need only Python 3.11+ and make: both set up .venv through `make install`.
 PYTHON ?= python3
+# The build of PyTorch on Linux: auto (CPU where there is no NVIDIA driver and an index of pip's serves it), cpu or cuda.
+TORCH ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -7,11 +9,15 @@ BIN := $(VENV)/bin
 
 install: $(VENV)/.installed
 
+# A build that is asked for is looked at each time, `auto` only when what is to be installed changes.
+ifneq ($(TORCH),auto)
+.PHONY: $(VENV)/.installed
+endif
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "raysweep needs Python 3.11 or newer; for example: make install PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python tools/install_requirements.py $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 

@@ -174,7 +174,7 @@ def check_placement_groups(leaked: Sequence[str]) -> Finding:
             check="placement groups",
             ok=False,
             text=f"{len(leaked)} of ended jobs still hold resources: {shown}",
-            mend="python -m platform.doctor --remove-leaked   # with the same --address",
+            mend="raysweep doctor --remove-leaked   # with the same --address",
         )
     return Finding(check="placement groups", ok=True, text="none of an ended job")
 

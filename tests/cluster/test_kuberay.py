@@ -38,6 +38,7 @@ TEMPLATE: Fields = {
         ],
         "tolerations": [{"key": str, "operator": str, "effect": str, "value": str}],
         "nodeSelector": {str: str},
+        "securityContext": {"runAsNonRoot": bool, "runAsUser": int, "runAsGroup": int, "fsGroup": int},
     }
 }
 HEAD: Fields = {"rayStartParams": {str: str}, "serviceType": str, "enableIngress": bool, "template": TEMPLATE}
