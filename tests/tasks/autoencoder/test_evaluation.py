@@ -16,7 +16,7 @@ from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import bootstrap_mean_difference
-from raysweep.evaluate.stored_model import load_model, save_config
+from raysweep.evaluate.stored_model import load_model
 from raysweep.run_folder import RunFolder
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.evaluation import evaluate
@@ -25,6 +25,7 @@ from raysweep.tasks.autoencoder.latent_sizes import LatentSizes, PcaYardstick, S
 from raysweep.tasks.autoencoder.networks import Autoencoder
 from raysweep.tasks.autoencoder.reconstruction import reconstruct
 from raysweep.train.loop import fit
+from raysweep.trial_record import save_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
