@@ -82,23 +82,34 @@ def guard(path: Path | str, what: str, remedy: str = FROM_BACKUP) -> Iterator[No
 
     Raises:
         CorruptFileError: the file is damaged or cannot be read.
-        RefusedFileError: it is whole, and is not taken.
     """
     try:
         yield
-    except RefusedFileError:
+    except RaysweepError:
         raise
     except OSError as error:
         raise CorruptFileError(
             f"{path}, {what}, cannot be read: {error.strerror or error}; see that it is a file, that this user may "
             "read it and that its storage answers"
         ) from error
-    except RaysweepError as error:
-        if not isinstance(error, UsageError):
-            raise
-        raise CorruptFileError(f"{path} must hold {what}, got: {error}; {remedy}") from error
     except Exception as error:  # there is no end to what a decoder may raise on bytes that it was not written for
         raise CorruptFileError(f"{path} must hold {what}, got {_describe(error)}; {remedy}") from error
+
+
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Makes damage of what is a wrong value where users say it: within, no user has said it but a file.
+
+    Raises:
+        ValueError: for a UsageError.
+        RefusedFileError: as it is.
+    """
+    try:
+        yield
+    except RefusedFileError:
+        raise
+    except UsageError as error:
+        raise ValueError(str(error)) from error
 
 
 def _describe(error: Exception) -> str:
@@ -122,8 +133,11 @@ def read_json(path: Path, what: str, remedy: str, decode: Callable[[Json], T]) -
         CorruptFileError: the file is damaged or cannot be read.
         RefusedFileError: it is whole, and `decode` does not take it.
     """
-    with guard(path, what, remedy):
-        return decode(parse_object(path.read_bytes()))
+    with guard(path, what, remedy), decoding():
+        values, is_whole = parse_object(path.read_bytes())
+        decoded = decode(values)  # it may refuse code that the file names, which is more to the point than its checksum
+        require_whole(is_whole)
+        return decoded
 
 
 def read_json_lines(
@@ -145,12 +159,26 @@ def read_json_lines(
     with guard(path, what, remedy):
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
-                row = parse_object(line)
+                row, is_whole = parse_object(line)
+                require_whole(is_whole)
                 check(row)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"line {number}: {_describe(error)}") from error
             rows.append(row)
     return rows
+
+
+def read_names(path: Path, what: str, remedy: str = FROM_BACKUP) -> list[str]:
+    """Reads a JSON array of texts inside `guard`.
+
+    Raises:
+        CorruptFileError: it is none, or cannot be read.
+    """
+    with guard(path, what, remedy):
+        names = json.loads(path.read_bytes().decode("utf-8"))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("no list of texts")
+        return names
 
 
 def read_text(path: Path, what: str, remedy: str = FROM_BACKUP) -> str:
@@ -163,21 +191,25 @@ def read_text(path: Path, what: str, remedy: str = FROM_BACKUP) -> str:
         return path.read_text(encoding="utf-8")
 
 
-def parse_object(text: bytes) -> Json:
-    """Parses a JSON object and takes out its checksum, which must be that of the rest where there is one.
+def parse_object(text: bytes) -> tuple[Json, bool]:
+    """Parses a JSON object and takes out its checksum; returns also whether that, where there is one, is of the rest.
 
     Raises:
-        ValueError: it is no JSON, no object, has numbers that are none, or other content than when it was written.
+        ValueError: it is no JSON, no object, or has numbers that are none.
     """
     values = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_parse_finite)
     if not isinstance(values, dict):
         raise ValueError(f"no object but a {type(values).__name__}")
     checksum = values.pop(CHECKSUM, None)
-    if checksum is not None and checksum != compute_checksum(values):
+    return values, checksum is None or checksum == compute_checksum(values)
+
+
+def require_whole(is_whole: bool) -> None:
+    """Raises ValueError on what is not as it was written."""
+    if not is_whole:
         raise ValueError(
             f"another content than was written: its {CHECKSUM} does not match (who changed it on purpose removes that)"
         )
-    return values
 
 
 def check_version(name: str, values: Mapping[str, Any], newest: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import FROM_BACKUP
-from raysweep.config import TrialConfig
+from raysweep.config import TrialConfig, require
 from raysweep.data.images import DataInfo
 from raysweep.trial_result import Params
 
@@ -47,6 +47,13 @@ def load_config(path: Path, remedy: str = FROM_BACKUP) -> TrialRecord:
 
 
 def _from_json(values: Mapping[str, Any]) -> TrialRecord:
-    config, data = TrialConfig.from_json(values["config"]), config_fields.from_json(DataInfo, values["data"])
-    numbers = {"number": values["number"], "finalist": values.get("finalist"), "params": values["params"]}
-    return config_fields.from_json(TrialRecord, {**numbers, "config": config, "info": data})
+    number, finalist, params = values["number"], values.get("finalist"), values["params"]
+    require(isinstance(number, int) and isinstance(finalist, int | None), "trials have numbers", (number, finalist))
+    require(isinstance(params, dict), "params must be an object", params)
+    return TrialRecord(
+        number=number,
+        finalist=finalist,
+        params=params,
+        config=TrialConfig.from_json(values["config"]),
+        info=config_fields.from_json(DataInfo, values["data"]),
+    )

@@ -37,6 +37,7 @@ def run(tmp_path: Path) -> RunFolder:
     (tmp_path / "code.py").write_text(CODE)
     values = json.loads(folder.best.config.read_text())
     values["config"]["task"]["kind"] = f"{tmp_path}/code.py:Config"
+    del values["checksum"]
     folder.best.config.write_text(json.dumps(values))
     return folder
 

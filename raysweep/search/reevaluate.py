@@ -12,7 +12,7 @@ from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results, load_results, save_results
-from raysweep.search.session.identity import check_digest, load_data_config, load_record
+from raysweep.search.session.identity import check_digest, load_record
 from raysweep.search.session.lock import hold_lock
 
 
@@ -29,7 +29,7 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
     record = load_record(run_folder)
     if record is None:
         raise UsageError(f"{run_folder.path} is not the folder of a run: it has no {run_folder.study.name}")
-    config = load_data_config(run_folder, record)
+    config = record.data
     refuse_foreign_source(config.source, "where you know who wrote it, say --trust-code")
     source = load_source(config.source, split_seed=config.split_seed, storage=run_folder.storage, data_root=data_root)
     if not pipeline.is_prepared(source, config, run_folder.cache):

@@ -15,6 +15,7 @@ from raysweep.evaluate.test_figures import COMMON, TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.trial_result import Params, TrialResult
 
+WHAT = "the results of a run"
 SCHEMA_VERSION = 1
 """Of results.json; files without one are from before there were versions, and have the keys of version 1."""
 
@@ -151,7 +152,7 @@ class Results:
             RefusedFileError: a later version wrote it.
             UsageError: it is not valid.
         """
-        atomic_files.check_version("results.json", values, SCHEMA_VERSION)
+        atomic_files.check_version(WHAT, values, SCHEMA_VERSION)
         finalists = values.get("finalists")
         return config_fields.from_json(
             Results,
@@ -176,7 +177,7 @@ def load_results(folder: RunFolder) -> Results:
     if not folder.results.is_file():
         raise UsageError(f"{folder.path} is not the folder of a finished run: it has no {folder.results.name}")
     remedy = f"{FROM_BACKUP}, or go on with --resume, which writes it again once it is removed"
-    return atomic_files.read_json(folder.results, "the results of a run", remedy, Results.from_json)
+    return atomic_files.read_json(folder.results, WHAT, remedy, Results.from_json)
 
 
 def save_results(folder: RunFolder, results: Results) -> None:

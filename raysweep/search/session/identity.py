@@ -8,7 +8,7 @@ from typing import Any
 
 from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import FROM_BACKUP, Json
-from raysweep.config import DataConfig
+from raysweep.config import DataConfig, require
 from raysweep.errors import DataError, UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
@@ -81,6 +81,11 @@ class StudyRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the libraries, by name."""
 
+    @property
+    def data(self) -> DataConfig:
+        """Returns where the images come from."""
+        return config_fields.from_json(DataConfig, self.study["data"])
+
     def to_json(self) -> Json:
         """Returns the content of study.json."""
         return {
@@ -100,13 +105,14 @@ class StudyRecord:
             RefusedFileError: a later version wrote it.
             UsageError: it is not valid.
         """
-        atomic_files.check_version("study.json", values, SCHEMA_VERSION)
+        atomic_files.check_version(WHAT, values, SCHEMA_VERSION)
         fields = {"data_digest": values["data_digest"], "versions": values.get("versions", {})}
         record = config_fields.from_json(StudyRecord, {"study": {}, "identity": Identity.from_json(values), **fields})
         study = {name: value for name, value in values.items() if name not in record.to_json()}
-        if not isinstance(study["name"], str):
-            raise ValueError(f"a study's name must be text, got {study['name']!r}")
-        return dataclasses.replace(record, study=study)
+        record = dataclasses.replace(record, study=study)
+        require(isinstance(study.get("name", ""), str), "a study's name must be text", study.get("name"))
+        config_fields.from_json(DataConfig, study.get("data", {"source": "none"}))
+        return record
 
 
 def load_record(run_folder: RunFolder) -> StudyRecord | None:
@@ -126,24 +132,21 @@ def load_record(run_folder: RunFolder) -> StudyRecord | None:
     return atomic_files.read_json(run_folder.study, WHAT, REMEDY, StudyRecord.from_json)
 
 
-def load_data_config(run_folder: RunFolder, record: StudyRecord) -> DataConfig:
-    """Returns where a run's images come from.
-
-    Raises:
-        CorruptFileError: study.json says nothing that can be.
-    """
-    with atomic_files.guard(run_folder.study, WHAT, REMEDY):
-        return config_fields.from_json(DataConfig, record.study["data"])
-
-
 def save_record(run_folder: RunFolder, record: StudyRecord) -> None:
     """Writes study.json, atomically."""
     atomic_files.write_json(run_folder.study, record.to_json(), checksum=True)
 
 
-def load_overrides(run_folder: RunFolder) -> Overrides:
-    """Loads what the command line of the run's earlier sessions changed of its study."""
+def load_overrides(run_folder: RunFolder, study_name: str | None = None) -> Overrides:
+    """Loads what the command line of the run's earlier sessions changed of its study; None: of whatever study it is.
+
+    Raises:
+        UsageError: the run is of another study than that of the name, to which the changes may not apply.
+        CorruptFileError: study.json is damaged.
+    """
     record = load_record(run_folder)
+    if record is not None and study_name is not None:
+        check_study_name(run_folder, record, study_name)
     return record.identity.overrides if record else Overrides()
 
 
@@ -162,6 +165,19 @@ def restore_identity(stored: Identity, url: str | None, overrides: Overrides) ->
             f"{hide_password(url)}; leave it out, or start a new run with another --name"
         )
     return dataclasses.replace(stored, storage_url=url or known, overrides=overrides)
+
+
+def check_study_name(run_folder: RunFolder, stored: StudyRecord, name: str) -> None:
+    """Fails on a run that is of another study than that of the name.
+
+    Raises:
+        UsageError: it is.
+    """
+    if stored.study.get("name", name) != name:
+        raise UsageError(
+            f"{run_folder.path} is a run of the study {stored.study['name']}, got {name}: give that of its start, or "
+            "start a new run with another --name"
+        )
 
 
 def check_digest(stored: StudyRecord, source: str, digest: str) -> None:
