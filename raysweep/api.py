@@ -110,6 +110,7 @@ def load_run(folder: str | Path) -> "Run":
 
     Raises:
         UsageError: it is not the folder of a finished run.
+        CorruptFileError: its results.json is damaged.
     """
     folder = Path(folder).expanduser().resolve()
     return Run(folder=folder, results=load_results(RunFolder(folder)))
@@ -175,16 +176,15 @@ class Run:
 
         Raises:
             UsageError: the run has none, or its task is code that may not be run.
-            CorruptFileError: the weights do not match their digest.
+            CorruptFileError: a file of it is damaged.
         """
         import torch
 
-        from raysweep.evaluate.stored_model import import_code, load_model
+        from raysweep.evaluate.stored_model import import_code, load_best
 
         if trust_code:
             import_code(RunFolder(self.folder))
-        best = RunFolder(self.folder).best
-        return load_model(best.weights, best.config, torch.device(device))
+        return load_best(RunFolder(self.folder), torch.device(device))
 
     def __str__(self) -> str:
         """Describes the run as `raysweep tune` does at its end."""

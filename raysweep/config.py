@@ -231,12 +231,13 @@ class TrialConfig:
         Raises:
             UsageError: the values are not a valid configuration.
         """
-        task = dict(values["task"])
+        task, seed = dict(values["task"]), values["seed"]
+        require(isinstance(seed, int), "a seed must be a whole number", seed)
         return TrialConfig(
             task=load_task_config(task.pop("kind"), task, trusted=trusted),
             data=config_fields.from_json(DataConfig, values["data"]),
             training=config_fields.from_json(TrainingConfig, values["training"]),
-            seed=values["seed"],
+            seed=seed,
         )
 
 

@@ -13,6 +13,10 @@ class UsageError(RaysweepError):
     exit_code = 2
 
 
+class RefusedFileError(UsageError):
+    """A stored file that is whole and is not taken: a later version wrote it, or it names code of somebody's own."""
+
+
 class DataError(RaysweepError):
     """Images that cannot be had, or too many that cannot be read."""
 
@@ -28,4 +32,4 @@ class StudyFailedError(RaysweepError):
 
 
 class CorruptFileError(RaysweepError):
-    """A stored file whose content does not match its digest."""
+    """A stored file that is damaged, or cannot be read: torn, flipped, replaced, with values that are none."""

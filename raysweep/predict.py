@@ -10,7 +10,7 @@ import torch
 from raysweep.data.batches import normalise_images
 from raysweep.data.decode import UndecodableImage, decode_image
 from raysweep.errors import UsageError
-from raysweep.evaluate.stored_model import load_model
+from raysweep.evaluate.stored_model import load_best
 from raysweep.run_folder import RunFolder
 from raysweep.tasks.classification.rejection.detector import Detector
 from raysweep.tasks.classification.rejection.features import extract_features
@@ -28,7 +28,7 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path]) -> list[dict[str
         CorruptFileError: the weights or the detector do not match their digest.
     """
     best = run_folder.best
-    model = load_model(best.weights, best.config, torch.device("cpu"))
+    model = load_best(run_folder, torch.device("cpu"))
     if not isinstance(model.task, ClassificationTask):
         raise UsageError(f"{run_folder.path} is a study of {model.config.task.kind}, which has no labels to predict")
     detector = Detector.load(best.detector, model) if best.detector.is_file() else None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raysweep import config_fields
-from raysweep.errors import RaysweepError, UsageError
+from raysweep.errors import RaysweepError, RefusedFileError, UsageError
 
 
 class Registry:
@@ -52,10 +52,10 @@ class Registry:
         Names that are built in or of an installed package's entry point are no such code.
 
         Raises:
-            UsageError: the message has the `remedy`.
+            RefusedFileError: the message has the `remedy`.
         """
         if name not in self.references() and not is_imported(name):
-            raise UsageError(
+            raise RefusedFileError(
                 f"the run names a {self.what} of somebody's own, {name}, and reading a run runs no code; {remedy}"
             )
 

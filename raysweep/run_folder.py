@@ -25,6 +25,11 @@ class ModelFolder:
         """Locates what rejects images that are of none of the classes."""
         return self.path / "detector.safetensors"
 
+    @property
+    def digest(self) -> Path:
+        """Locates what says that the other files are those that were kept together."""
+        return self.path / "digest.json"
+
 
 @dataclass(frozen=True, slots=True)
 class TrialFolder:

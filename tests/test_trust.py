@@ -9,10 +9,11 @@ import torch
 from raysweep.config import DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.images import DataInfo
 from raysweep.errors import CorruptFileError, UsageError
-from raysweep.evaluate.stored_model import import_code, load_model, save_config
+from raysweep.evaluate.stored_model import import_code, load_model
 from raysweep.run_folder import RunFolder
 from raysweep.search.start import resolve_search
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.trial_record import save_config
 
 INFO = DataInfo(source="s", synthetic=False, digest="d", classes=("a", "b"), num_train=4, num_val=2, num_test=2)
 CODE = """
@@ -36,6 +37,7 @@ def run(tmp_path: Path) -> RunFolder:
     (tmp_path / "code.py").write_text(CODE)
     values = json.loads(folder.best.config.read_text())
     values["config"]["task"]["kind"] = f"{tmp_path}/code.py:Config"
+    del values["checksum"]
     folder.best.config.write_text(json.dumps(values))
     return folder
 

@@ -1,6 +1,5 @@
 """Connects to a Ray cluster; the driver's settings and code travel with the job."""
 
-import json
 import logging
 import os
 import sys
@@ -10,6 +9,7 @@ from typing import Any
 
 import ray
 
+from raysweep import atomic_files
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
@@ -149,4 +149,10 @@ def list_potential_nodes() -> list[Node]:
     heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]  # type: ignore[no-untyped-call]
     if here not in heads or not BOOTSTRAP_CONFIG.is_file():
         return nodes
-    return nodes + nodes_to_come(json.loads(BOOTSTRAP_CONFIG.read_text(encoding="utf-8")), nodes)
+    coming: list[Node] = atomic_files.read_json(
+        BOOTSTRAP_CONFIG,
+        "the configuration of this head's cluster",
+        "`ray up` writes it again",
+        lambda config: nodes_to_come(config, nodes),
+    )
+    return nodes + coming

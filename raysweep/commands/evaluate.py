@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from raysweep import atomic_files
 from raysweep.commands.options import CONTEXT
 from raysweep.run_folder import RunFolder
 
@@ -21,5 +22,5 @@ def evaluate(run: Path, trust_code: bool) -> None:
     if trust_code:
         import_code(run_folder)
     test = reevaluate(run_folder, find_data_root())
-    click.echo((run_folder.test / test.report).read_text(encoding="utf-8"), nl=False)
+    click.echo(atomic_files.read_text(run_folder.test / test.report, "the report of a run"), nl=False)
     click.echo(f"The test split of this run has been opened {test.openings} times.")

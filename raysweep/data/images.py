@@ -1,16 +1,20 @@
 """Decoded images on disk, memory-mapped: every process of a node shares the same pages."""
 
 import dataclasses
-import json
+import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from raysweep import config_fields
-from raysweep.atomic_files import Json
+from raysweep import atomic_files, config_fields
+from raysweep.config import require
+
+WHAT = "decoded images"
+REMEDY = "remove the folder that it is in: then they are decoded again"
 
 
 class ImageSet:
@@ -30,29 +34,81 @@ class ImageSet:
 
     @cached_property
     def _images(self) -> npt.NDArray[np.uint8]:
-        images: npt.NDArray[np.uint8] = np.load(self.folder / "images.npy", mmap_mode="r")
-        return images
+        return _load_array(self.folder / "images.npy", np.uint8, num_axes=4, mmap_mode="r")
 
     @cached_property
-    def _rows(self) -> npt.NDArray[np.int64]:
-        rows: npt.NDArray[np.int64] = np.load(self.folder / "rows.npy")
-        return rows
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Returns the row of each image in `images.npy`, (N,) int64."""
+        return _load_array(self.folder / "rows.npy", np.int64)
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Returns class numbers, (N,) int64."""
-        labels: npt.NDArray[np.int64] = np.load(self.folder / "labels.npy")
-        return labels
+        return _load_array(self.folder / "labels.npy", np.int64)
 
     @cached_property
     def names(self) -> list[str]:
         """Returns each image's origin: a path, with `#index` for a member of an idx file; length N."""
-        names: list[str] = json.loads((self.folder / "names.json").read_text())
-        return names
+        return atomic_files.read_names(self.folder / "names.json", WHAT, REMEDY)
 
     def gather(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Copies some images, (len(indices), H, W, C) uint8."""
-        return np.asarray(self._images[self._rows[indices]])
+        return np.asarray(self._images[self.rows[indices]])
+
+    def seal(self) -> None:
+        """Writes the digests of the small files. That of all pixels would be computed as long as they are decoded."""
+        atomic_files.write_json(
+            self._digests, {path.name: _compute_digest(path) for path in self._small}, checksum=True
+        )
+
+    def check(self, num_classes: int) -> int:
+        """Checks the files of the split, all but the values of pixels, and returns the number of its images.
+
+        Raises:
+            CorruptFileError: they are damaged.
+        """
+        stored: dict[str, Any] = {}
+        if self._digests.exists():  # of decoded images from before there was one only the form is checked
+            stored = atomic_files.read_json(self._digests, "digests of decoded images", REMEDY, dict)
+        for path in self._small:
+            with atomic_files.guard(path, WHAT, REMEDY):
+                require(stored.get(path.name) in (None, _compute_digest(path)), "the digest must match", path.name)
+        num_images = len(self.labels)
+        with atomic_files.guard(self.folder, WHAT, REMEDY):
+            require(len(self.rows) == len(self.names) == num_images, "rows, labels, names must agree", num_images)
+            _require_below(self.rows, len(self._images), "rows")
+            _require_below(self.labels, num_classes, "labels")
+        return num_images
+
+    @property
+    def _digests(self) -> Path:
+        return self.folder / "digests.json"
+
+    @property
+    def _small(self) -> list[Path]:
+        return [self.folder / name for name in ("rows.npy", "labels.npy", "names.json")]
+
+
+def _load_array(
+    path: Path, dtype: type[np.generic], num_axes: int = 1, mmap_mode: Literal["r"] | None = None
+) -> npt.NDArray[Any]:
+    """Loads an array, of the type and number of axes that it was written with; objects would be unpickled: never.
+
+    Raises:
+        CorruptFileError: the file is damaged.
+    """
+    with atomic_files.guard(path, WHAT, REMEDY):
+        array: npt.NDArray[Any] = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        require(array.dtype == dtype and array.ndim == num_axes, f"the type must be {dtype.__name__}", array.dtype)
+        return array
+
+
+def _require_below(numbers: npt.NDArray[np.int64], end: int, what: str) -> None:
+    require(bool(np.all((numbers >= 0) & (numbers < end))), f"{what} must be in 0..{end - 1}", numbers.tolist()[:5])
+
+
+def _compute_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +164,7 @@ class PreparedData:
             place.mkdir()
             chosen = space_evenly(len(images), most)
             (place / "images.npy").symlink_to(images.folder / "images.npy")
-            np.save(place / "rows.npy", np.load(images.folder / "rows.npy")[chosen])
+            np.save(place / "rows.npy", images.rows[chosen])
             np.save(place / "labels.npy", images.labels[chosen])
             counts[place.name] = len(chosen)
         return PreparedData(
@@ -118,9 +174,13 @@ class PreparedData:
 
     @staticmethod
     def load(folder: Path) -> "PreparedData":
-        """Loads the data that were prepared in the cache's `folder`."""
-        values: Json = json.loads((folder / "info.json").read_text())
-        return PreparedData(folder=folder, info=config_fields.from_json(DataInfo, values))
+        """Loads the data that were prepared in the cache's `folder`.
+
+        Raises:
+            CorruptFileError: info.json is damaged.
+        """
+        decode = partial(config_fields.from_json, DataInfo)
+        return PreparedData(folder=folder, info=atomic_files.read_json(folder / "info.json", WHAT, REMEDY, decode))
 
 
 def space_evenly(num_images: int, most: int | None) -> npt.NDArray[np.int64]:

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +24,9 @@ from raysweep import atomic_files, config_fields
 from raysweep.config import DataConfig
 from raysweep.data.decode import UndecodableImage, decode_image
 from raysweep.data.idx import load_idx
-from raysweep.data.images import DataInfo, PreparedData, SkippedFile
+from raysweep.data.images import REMEDY, DataInfo, ImageSet, PreparedData, SkippedFile
 from raysweep.data.records import SPLITS, WHOLE_FILE, Source, Split
-from raysweep.errors import DataError
+from raysweep.errors import CorruptFileError, DataError
 
 BLOCKS_PER_CPU = 4
 """Few: Ray Data leaves a CPU idle for about 0.2 s between two tasks; not one: shares have to be equal."""
@@ -55,9 +56,26 @@ def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedDa
 
 
 def is_prepared(source: Source, config: DataConfig, cache: Path) -> bool:
-    """Checks whether everything is decoded already."""
+    """Checks whether everything is decoded already; what is damaged is said and removed, as it can be decoded again."""
     folder, test_folder = _folders(source, config, cache)
-    return (folder / "info.json").is_file() and (test_folder / "rows.npy").is_file()
+    if not (folder / "info.json").exists() or not (test_folder / "rows.npy").exists():
+        return False
+    try:
+        _check_decoded(PreparedData.load(folder), test_folder)
+    except CorruptFileError as error:
+        print(f"the images are decoded again: {error}", file=sys.stderr)
+        for place in (folder, test_folder):
+            shutil.rmtree(place)
+        return False
+    return True
+
+
+def _check_decoded(data: PreparedData, test_folder: Path) -> None:
+    """Raises CorruptFileError on splits that are damaged, or not those of `data.info`."""
+    info, test = data.info, ImageSet(test_folder)
+    found = [images.check(len(info.classes)) for images in (data.train, data.val, test)]
+    if found != [info.num_train, info.num_val, info.num_test]:
+        raise CorruptFileError(f"{data.folder} must have as many images as its info.json says, got {found}; {REMEDY}")
 
 
 def _folders(source: Source, config: DataConfig, cache: Path) -> tuple[Path, Path]:
@@ -77,7 +95,7 @@ def _decode(source: Source, config: DataConfig, folder: Path, test_folder: Path)
     }
     try:
         info = _decode_splits(source, config, into)
-        atomic_files.write_json(temporary[folder] / "info.json", config_fields.to_json(info))
+        atomic_files.write_json(temporary[folder] / "info.json", config_fields.to_json(info), checksum=True)
         for place in (test_folder, folder):
             _rename(temporary[place], place)
     finally:
@@ -239,6 +257,7 @@ def _summarise(
         np.save(into[split] / "rows.npy", rows)
         np.save(into[split] / "labels.npy", records.labels[rows])
         atomic_files.write_text(into[split] / "names.json", json.dumps(names))
+        ImageSet(into[split]).seal()
         digest.update(split.encode())
         for row in rows:
             digest.update(f"{digests[split][row]} {source.classes[records.labels[row]]}\n".encode())

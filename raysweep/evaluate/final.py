@@ -1,18 +1,22 @@
 """Evaluates a run in the end: the best model and the baseline meet the sealed test split."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from raysweep import atomic_files
 from raysweep.atomic_files import Json
 from raysweep.data.images import PreparedData
+from raysweep.errors import CorruptFileError
 from raysweep.evaluate.final_run import FinalRun
-from raysweep.evaluate.stored_model import StoredModel, load_model
+from raysweep.evaluate.stored_model import StoredModel, load_best, load_model
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.evaluate.test_split import open_test
+from raysweep.kept_model import check_model, seal_model
 from raysweep.registry import load_object
-from raysweep.run_folder import RunFolder
+from raysweep.run_folder import ModelFolder, RunFolder
+from raysweep.train.history import History, check_weights, load_history
 from raysweep.trial_result import BASELINE
 
 
@@ -37,17 +41,20 @@ def evaluate_final(
     """
     torch.set_num_threads(max(1, num_threads))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    best = load_model(run_folder.best.weights, run_folder.best.config, device)
-    baseline = None if baseline_failure else load_baseline(run_folder, best, device)
-    if baseline is None:
-        baseline_failure = baseline_failure or "its model is not in the run's folder"
+    best = load_best(run_folder, device, with_detector=False)
+    notes = ["synthetic data: drawn by raysweep, not photographs"] * best.info.synthetic
+    baseline = None
+    if baseline_failure is None:
+        try:
+            baseline = load_baseline(run_folder, best, device)
+            baseline_failure = None if baseline else "its model is not in the run's folder"
+        except CorruptFileError as error:  # the best model is evaluated all the same
+            baseline_failure = str(error)
+    models = {"best": best} if baseline is None else {"best": best, "baseline": baseline}
+    histories = _load_histories(run_folder, models, notes)
     images, opening = open_test(test_folder, run_folder, reason)
-    histories = {f"best (trial {best.number})": _load_history(run_folder, best)}
-    if baseline is not None:
-        histories[f"baseline (trial {baseline.number})"] = _load_history(run_folder, baseline)
-    note = "synthetic data: drawn by raysweep, not photographs" if best.info.synthetic else ""
     if opening > 1:
-        note = f"{note}; " * bool(note) + f"the test split of this run has been opened {opening} times"
+        notes.append(f"the test split of this run has been opened {opening} times")
     evaluate = load_object(best.config.task.evaluation)
     figures: Json = evaluate(
         FinalRun(
@@ -60,9 +67,10 @@ def evaluate_final(
             folder=run_folder.test,
             data_root=data_root,
             histories=histories,
-            note=note,
+            note="; ".join(notes),
         )
     )
+    seal_model(run_folder.best)  # with what the evaluation has fitted to it
     facts = {"baseline_failure": baseline_failure, "openings": opening, "synthetic": best.info.synthetic}
     return TestFigures.from_json({**figures, **facts})
 
@@ -72,8 +80,23 @@ def load_baseline(run_folder: RunFolder, best: StoredModel, device: torch.device
     if best.number == BASELINE:
         return best
     folder = run_folder.trial(BASELINE) if best.finalist is None else run_folder.finalists.baseline
-    return load_model(folder.weights, folder.config, device) if folder.weights.is_file() else None
+    if not os.path.lexists(folder.weights):
+        return None
+    if isinstance(folder, ModelFolder):
+        check_model(folder)
+    baseline = load_model(folder.weights, folder.config, device)
+    return baseline
 
 
-def _load_history(run_folder: RunFolder, model: StoredModel) -> list[dict[str, float]]:
-    return atomic_files.read_json_lines(run_folder.find_training(model.number, model.finalist).metrics)
+def _load_histories(run_folder: RunFolder, models: Mapping[str, StoredModel], notes: list[str]) -> dict[str, History]:
+    """Loads the metrics of each epoch, for figures; where they are damaged that is noted, and there is no curve."""
+    histories = {}
+    for name, model in models.items():
+        training = run_folder.find_training(model.number, model.finalist)
+        try:
+            history = load_history(training)
+            check_weights(history, training.metrics, model.facts)
+            histories[f"{name} (trial {model.number})"] = history
+        except CorruptFileError as error:
+            notes.append(f"no curve of the {name}: {error}")
+    return histories

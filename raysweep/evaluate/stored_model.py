@@ -1,24 +1,24 @@
-"""Stores a trained model as a configuration and weights, and rebuilds it from them."""
+"""Rebuilds a trained model from the configuration and the weights that were stored of it."""
 
-import json
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from raysweep import atomic_files, config_fields
-from raysweep.atomic_files import Json
-from raysweep.config import TrialConfig
+from raysweep import atomic_files
+from raysweep.atomic_files import FROM_BACKUP, Json
+from raysweep.config import TrialConfig, require
 from raysweep.data.images import DataInfo
 from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
+from raysweep.kept_model import REMEDY, check_model
 from raysweep.run_folder import RunFolder
 from raysweep.tasks import TASKS
 from raysweep.train import checkpoint
 from raysweep.train.task import Task, build_task
+from raysweep.trial_record import WHAT, load_config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,14 +43,6 @@ def describe_model(model: StoredModel) -> str:
     return f"trial {model.number}{again}, epoch {model.facts['epoch']}"
 
 
-def save_config(path: Path, number: int, config: TrialConfig, info: DataInfo, params: Mapping[str, Any]) -> None:
-    """Writes what is needed, beside the weights, to rebuild a trial's model."""
-    atomic_files.write_json(
-        path,
-        {"number": number, "params": dict(params), "config": config.to_json(), "data": config_fields.to_json(info)},
-    )
-
-
 def import_code(run_folder: RunFolder) -> None:
     """Imports the task and the source of images that a run names, where they are somebody's own: runs their code.
 
@@ -58,34 +50,54 @@ def import_code(run_folder: RunFolder) -> None:
         UsageError: there is no such code.
     """
     if run_folder.best.config.is_file():
-        config = json.loads(run_folder.best.config.read_text(encoding="utf-8"))["config"]
-        TASKS.load(config["task"]["kind"])
-        check_source_name(config["data"]["source"])
+        task, source = atomic_files.read_json(run_folder.best.config, WHAT, REMEDY, _find_code)
+        TASKS.load(task)
+        check_source_name(source)
 
 
-def load_model(weights: Path, config: Path, device: torch.device) -> StoredModel:
-    """Rebuilds the model of a trial or of a run's `best/`.
+def _find_code(values: Json) -> tuple[str, str]:
+    """Returns the names of the task and of the source of images in a trial's configuration."""
+    task, source = values["config"]["task"]["kind"], values["config"]["data"]["source"]
+    require(
+        isinstance(task, str) and isinstance(source, str), "a task and a source of images are names", (task, source)
+    )
+    return task, source
+
+
+def load_best(run_folder: RunFolder, device: torch.device, *, with_detector: bool = True) -> StoredModel:
+    """Rebuilds the best model of a run; `with_detector` as of `check_model`.
+
+    Raises:
+        UsageError: the run has none.
+        CorruptFileError: a file of `best/` is damaged, or another than was kept.
+    """
+    check_model(run_folder.best, with_detector=with_detector)
+    return load_model(run_folder.best.weights, run_folder.best.config, device, REMEDY)
+
+
+def load_model(weights: Path, config: Path, device: torch.device, remedy: str = FROM_BACKUP) -> StoredModel:
+    """Rebuilds the model of a trial or of a folder in which one is kept.
 
     Raises:
         UsageError: the files are not there.
-        CorruptFileError: the weights do not match their digest.
+        CorruptFileError: one of them is damaged.
     """
     for path in (weights, config):
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise UsageError(f"no {path}; a finished run has it: run `raysweep tune` again under another --name")
-    values = json.loads(config.read_text(encoding="utf-8"))
-    trial_config = TrialConfig.from_json(values["config"])
-    info = config_fields.from_json(DataInfo, values["data"])
-    task = build_task(trial_config, info)
-    modules = task.load_modules()
-    facts = checkpoint.load_weights(weights, modules)
+    record = load_config(config, remedy)
+    with atomic_files.guard(weights, "weights of the model beside it", remedy):
+        task = build_task(record.config, record.info)
+        modules = task.load_modules()
+        facts = checkpoint.load_weights(weights, modules)
+        require({"epoch", "value"} <= facts.keys(), "weights must say their epoch and value", list(facts))
     for module in modules.values():
         module.to(device).eval()
     return StoredModel(
-        number=values["number"],
-        finalist=values.get("finalist"),
-        config=trial_config,
-        info=info,
+        number=record.number,
+        finalist=record.finalist,
+        config=record.config,
+        info=record.info,
         task=task,
         modules=modules,
         facts=facts,

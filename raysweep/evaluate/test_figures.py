@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 from raysweep.atomic_files import Json
@@ -35,6 +36,12 @@ class TestFigures:
     """Whether the images are drawn by raysweep."""
     own: Mapping[str, Any]
     """What the task adds: a mapping, as only the task knows its names and what they hold."""
+
+    def __post_init__(self) -> None:
+        if not self.report or PurePath(self.report).name != self.report:
+            raise ValueError(f"test.report must be the name of a file in test/, got {self.report!r}")
+        if not isinstance(self.lift.get("text"), str):
+            raise ValueError(f"test.lift must have a text, got {dict(self.lift)!r}")
 
     def __getattr__(self, name: str) -> Any:
         own = {} if name == "own" or name.startswith("__") else self.own  # not there yet while it is unpickled

@@ -24,7 +24,7 @@ def load_cluster(path: Path) -> dict[str, Any]:
     """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
         raise UsageError(f"--cluster {path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(config, dict):
         raise UsageError(f"--cluster {path} must be a cluster's configuration, got {type(config).__name__}")

@@ -4,10 +4,10 @@ The points are trained by what trains trials in a search, side by side as they w
 """
 
 import dataclasses
-import json
 import shutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from raysweep import atomic_files, config_fields
@@ -27,6 +27,7 @@ from raysweep.search.run import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
 from raysweep.study import Study
+from raysweep.train.history import load_history
 from raysweep.train.task import build_task
 from raysweep.train.usage import Usage
 from raysweep.trial_result import TrialResult
@@ -35,6 +36,7 @@ NUM_POINTS = 6
 """The baseline and others, fewer where training is slow."""
 PROBE_S = 15.0
 """Seconds that training all points takes, about, without the start of processes."""
+AGAIN = "plan again"
 SLOW_STEP_S = 3.0
 """Where a step takes longer only the baseline is probed."""
 
@@ -112,8 +114,10 @@ def _read(part: SearchContext, whole: PreparedData, result: TrialResult) -> Prob
     """Reads what a trial left, scaled to the whole of the images."""
     folder = part.folder.trial(result.number)
     config = part.study.trial_config(result.params, result.number)
-    usage = config_fields.from_json(Usage, json.loads(folder.usage.read_text(encoding="utf-8")))
-    history = atomic_files.read_json_lines(folder.metrics)
+    usage = atomic_files.read_json(
+        folder.usage, "what a trial of the probe took", AGAIN, partial(config_fields.from_json, Usage)
+    )
+    history = load_history(folder)
     ends = (0.0, *usage.epoch_ends_s)
     epoch_s = ends[-1] - ends[-2]
     train_s = min(part.data.info.num_train / history[-1]["train/images_per_s"], epoch_s)

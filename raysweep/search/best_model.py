@@ -1,25 +1,52 @@
 """Copies the model that a search found to `best/` of its run."""
 
 import dataclasses
-import json
+import math
+import os
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from raysweep import atomic_files
-from raysweep.config import Objective
+from raysweep.atomic_files import FROM_BACKUP
+from raysweep.config import Objective, format_value
+from raysweep.errors import CorruptFileError, StudyFailedError
+from raysweep.kept_model import seal_model
 from raysweep.run_folder import ModelFolder, RunFolder, TrialFolder
 from raysweep.search.finalists.statistics import Finalist, find_best_training, find_winner
 from raysweep.search.ranking import rank_results
 from raysweep.study import Study
+from raysweep.train import checkpoint
+from raysweep.trial_record import load_config, save_config
 from raysweep.trial_result import TrialResult
+
+REMEDY = f"{FROM_BACKUP}, or remove `best/` of this trial: then --resume takes the best of the others"
 
 
 def keep_best(folder: RunFolder, study: Study, results: Sequence[TrialResult]) -> TrialResult:
-    """Copies the best trial's model to `best/`."""
-    best = rank_results(results, study.objectives)[0]
-    _copy_model(folder.trial(best.number), folder.best)
-    return best
+    """Copies the best trial's model to `best/`.
+
+    A trial whose model is gone is passed over, and that is said: somebody has removed it, damaged as it was.
+
+    Raises:
+        CorruptFileError: the model is damaged.
+        StudyFailedError: no complete trial has its model any more.
+    """
+    ranked = rank_results(results, study.objectives)
+    for best in ranked:
+        trained = folder.trial(best.number)
+        if os.path.lexists(trained.weights):
+            _copy_model(trained, folder.best, best)
+            return best
+        assert best.value is not None
+        print(
+            f"trial {best.number} led with {study.objective.metric} {format_value(best.value)}, but {trained.weights} "
+            "is gone: the best of the others is taken",
+            file=sys.stderr,
+        )
+    raise StudyFailedError(f"no complete trial in {folder.trials} has its model any more; {FROM_BACKUP}")
 
 
 def keep_winner(folder: RunFolder, objective: Objective, finalists: Sequence[Finalist]) -> TrialResult | None:
@@ -32,18 +59,48 @@ def keep_winner(folder: RunFolder, objective: Objective, finalists: Sequence[Fin
         return None
     for finalist, target in ((finalists[0], folder.finalists.baseline), (winner, folder.best)):
         best = find_best_training(finalist, objective)
-        if best is not None:
+        if best is None:
+            continue
+        try:
             trained = folder.finalists.trial(best.number)
-            _copy_model(trained, target, number=finalist.trial.number, finalist=best.number)
+            _copy_model(trained, target, best, finalist_of=finalist.trial.number)
+        except CorruptFileError as error:
+            if finalist is winner:
+                raise
+            target.weights.unlink(missing_ok=True)
+            print(f"the baseline has no model, and so there is no lift: {error}", file=sys.stderr)
     assert best is not None
     return dataclasses.replace(best, number=winner.trial.number)
 
 
-def _copy_model(trained: TrialFolder, target: ModelFolder, **numbers: int) -> None:
-    """Copies a trial's best weights, and its configuration with other `numbers`."""
+def _copy_model(trained: TrialFolder, target: ModelFolder, result: TrialResult, finalist_of: int | None = None) -> None:
+    """Copies a training's best weights and its configuration, and seals the folder.
+
+    finalist_of: number of the trial in the search, for a training of finalists.
+
+    The digest may only cover what is known to be whole, and to be of this training.
+    """
+    record = load_config(trained.config, REMEDY)
+    _, facts = checkpoint.load_tensors(trained.weights)
+    _check_origin(trained, result, record.number, facts)
+    target.detector.unlink(missing_ok=True)  # the evaluation fits one to these weights
     atomic_files.write_atomically(target.weights, lambda path: _copy(trained.weights, path))
-    config = json.loads(trained.config.read_text(encoding="utf-8"))
-    atomic_files.write_json(target.config, {**config, **numbers})
+    number, finalist = (result.number, None) if finalist_of is None else (finalist_of, result.number)
+    save_config(target.config, number, record.config, record.info, record.params, finalist)
+    seal_model(target)
+
+
+def _check_origin(trained: TrialFolder, result: TrialResult, number: int, facts: Mapping[str, Any]) -> None:
+    """Raises CorruptFileError on files of another training, or of another epoch than its best."""
+    if number != result.number:
+        raise CorruptFileError(f"{trained.config} must be of trial {result.number}, got that of {number}; {REMEDY}")
+    value, epoch = facts.get("value"), facts.get("epoch")
+    assert result.value is not None
+    if epoch != result.best_epoch or not isinstance(value, int | float) or not math.isclose(value, result.value):
+        raise CorruptFileError(
+            f"{trained.weights} must be of epoch {result.best_epoch} with the objective {result.value}, as the trial "
+            f"ended, got epoch {epoch} with {value}; {REMEDY}"
+        )
 
 
 def _copy(source: Path, target: Path) -> None:

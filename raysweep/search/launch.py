@@ -13,13 +13,13 @@ from raysweep.cluster.capacity import Request
 from raysweep.cluster.connection import list_potential_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.data.images import PreparedData
-from raysweep.evaluate.stored_model import save_config
 from raysweep.run_folder import SearchFolder
 from raysweep.search.observer import Observer
 from raysweep.search.ray_tune import SearchDriver, run_trials
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.train.trial import TrialSpec
+from raysweep.trial_record import save_config
 from raysweep.trial_result import Params
 
 

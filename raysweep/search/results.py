@@ -1,21 +1,21 @@
 """Defines the results of a run, and writes and reads them as results.json. Imports no torch."""
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from raysweep import atomic_files, config_fields
-from raysweep.atomic_files import Json
+from raysweep.atomic_files import FROM_BACKUP, Json
 from raysweep.cluster.capacity import Node
-from raysweep.config import Objective
+from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
-from raysweep.evaluate.test_figures import TestFigures
+from raysweep.evaluate.test_figures import COMMON, TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.trial_result import Params, TrialResult
 
+WHAT = "the results of a run"
 SCHEMA_VERSION = 1
 """Of results.json; files without one are from before there were versions, and have the keys of version 1."""
 
@@ -118,6 +118,9 @@ class Results:
     duration_s: float
     """Wall time of the session that ended the run."""
 
+    def __post_init__(self) -> None:
+        require(self.best.value is not None, "the best trial must have a value", self.best.value)
+
     def to_json(self) -> Json:
         """Returns the content of results.json."""
         two = self.second_objective is not None
@@ -146,14 +149,10 @@ class Results:
         """Builds the results from the content of a results.json of this version or an earlier one.
 
         Raises:
-            UsageError: a later version wrote it, or it is not valid.
+            RefusedFileError: a later version wrote it.
+            UsageError: it is not valid.
         """
-        version = values.get("schema_version", SCHEMA_VERSION)
-        if version > SCHEMA_VERSION:
-            raise UsageError(
-                f"results.json must have schema version {SCHEMA_VERSION} at most, got {version}: a later raysweep "
-                "wrote it; install that"
-            )
+        atomic_files.check_version(WHAT, values, SCHEMA_VERSION)
         finalists = values.get("finalists")
         return config_fields.from_json(
             Results,
@@ -163,7 +162,7 @@ class Results:
                 "best": _trial_from_json(values["best"]),
                 "baseline": values["baseline"] and _trial_from_json(values["baseline"]),
                 "finalists": finalists and _finalists_from_json(finalists),
-                "test": TestFigures.from_json(values["test"]),
+                "test": _figures_from_json(values["test"]),
             },
         )
 
@@ -172,25 +171,18 @@ def load_results(folder: RunFolder) -> Results:
     """Reads the results of a finished run.
 
     Raises:
-        UsageError: the folder is not that of a finished run, or results.json is damaged or of a later version.
+        UsageError: the folder is not that of a finished run, or a later version wrote results.json.
+        CorruptFileError: results.json is damaged.
     """
     if not folder.results.is_file():
         raise UsageError(f"{folder.path} is not the folder of a finished run: it has no {folder.results.name}")
-    try:
-        values = json.loads(folder.results.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise TypeError(f"not an object but a {type(values).__name__}")
-        return Results.from_json(values)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{folder.results} must hold the results of a run, got {type(error).__name__}: {error}; take a copy of it "
-            "from a backup, or go on with --resume, which writes it again once it is removed"
-        ) from error
+    remedy = f"{FROM_BACKUP}, or go on with --resume, which writes it again once it is removed"
+    return atomic_files.read_json(folder.results, WHAT, remedy, Results.from_json)
 
 
 def save_results(folder: RunFolder, results: Results) -> None:
     """Writes results.json, atomically."""
-    atomic_files.write_json(folder.results, results.to_json())
+    atomic_files.write_json(folder.results, results.to_json(), checksum=True)
 
 
 def _trial_to_json(trial: TrialResult, two_objectives: bool) -> Json:
@@ -203,6 +195,12 @@ def _trial_to_json(trial: TrialResult, two_objectives: bool) -> Json:
 def _trial_from_json(values: Mapping[str, Any]) -> Json:
     row = {name: value for name, value in values.items() if name != "values"}
     return {**row, "second_value": values["values"][1]} if "values" in values else row
+
+
+def _figures_from_json(values: Mapping[str, Any]) -> Json:
+    """Returns the fields of the test figures: those of the task are one, `own`."""
+    own = {name: value for name, value in values.items() if name not in COMMON}
+    return {**{name: values[name] for name in COMMON if name in values}, "own": own}
 
 
 def _finalists_to_json(record: FinalistsRecord) -> Json:

@@ -37,7 +37,7 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
     if said.get("resume"):
         from raysweep.search.session.identity import load_overrides
 
-        earlier = load_overrides(run_folder)
+        earlier = load_overrides(run_folder, None if said.get("allow_space_change") else loaded.name)
         _refuse_stored_code(earlier, overrides)
         overrides = overrides.over(earlier)
     resolved = overrides.apply(loaded)

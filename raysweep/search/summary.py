@@ -2,12 +2,15 @@
 
 from collections import Counter
 
+from raysweep import atomic_files
 from raysweep.config import format_value
 from raysweep.run_folder import RunFolder
 from raysweep.search.finalists.statistics import describe_finalists
 from raysweep.search.pareto import describe_front
+from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results
 
+WRITE_AGAIN = "`raysweep evaluate RUN` writes it again"
 _ENDS = {"FAIL": "failed", "COMPLETE": "ended early", "PRUNED": "was stopped"}
 
 
@@ -20,7 +23,7 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
     assert best.value is not None  # it completed
     counts = Counter(trial.state for trial in trials)
     lines = [
-        (folder.test / test.report).read_text(encoding="utf-8").rstrip(),
+        atomic_files.read_text(folder.test / test.report, "the report of a run", WRITE_AGAIN).rstrip(),
         "",
         f"{results.study}: {len(trials)} trial{'s' * (len(trials) != 1)}, {counts['COMPLETE']} complete, "
         f"{counts['PRUNED']} stopped early, {counts['FAIL']} failed, in {results.duration_s:.0f} s",
@@ -32,6 +35,7 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
         ),
         f"best: trial {best.number}, {results.objective.metric} {format_value(best.value)} at epoch {best.best_epoch}",
         *(f"  {key} = {value}" for key, value in best.params.items()),
+        *_describe_passed_over(results),
         *describe_finalists(results.finalists, results.objective),
         *describe_front(results),
         test.headline,
@@ -43,3 +47,13 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
         *([f"W&B runs are offline; to upload: {sync_command}"] if sync_command else []),
     ]
     return "\n".join(lines)
+
+
+def _describe_passed_over(results: Results) -> list[str]:
+    """Says that another trial led, where its model was lost; a finalist that won is no such case."""
+    objectives = [objective for objective in (results.objective, results.second_objective) if objective is not None]
+    leading = rank_results(results.trials, objectives)[:1]
+    if results.finalists is not None or not leading or leading[0].number == results.best.number:
+        return []
+    assert leading[0].value is not None
+    return [f"  trial {leading[0].number} had {format_value(leading[0].value)}, but its model is lost"]

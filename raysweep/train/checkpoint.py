@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -72,12 +72,12 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     Raises:
         CorruptFileError: the file is damaged or does not match its digest.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise CorruptFileError(f"{path} is damaged: {error}; remove it, or take a copy of it from a backup") from None
+    with (
+        atomic_files.guard(path, "tensors", "remove it, or take a copy of it from a backup"),
+        safe_open(path, framework="pt") as file,
+    ):
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     if digest_tensors(tensors, metadata.get("facts", "")) != metadata.get("digest"):
         raise CorruptFileError(f"{path} does not match its digest; remove it, or take a copy of it from a backup")
     return tensors, json.loads(metadata["facts"])

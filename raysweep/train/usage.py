@@ -46,7 +46,7 @@ class UsageRecorder:
             gpu_memory_bytes=torch.cuda.max_memory_reserved(self._device) if on_gpu else 0,
             gpu_total_bytes=torch.cuda.get_device_properties(self._device).total_memory if on_gpu else 0,
         )
-        atomic_files.write_json(self._path, config_fields.to_json(usage))
+        atomic_files.write_json(self._path, config_fields.to_json(usage), checksum=True)
 
 
 def peak_memory() -> int:

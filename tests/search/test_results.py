@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raysweep.errors import UsageError
+from raysweep.errors import CorruptFileError, UsageError
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.reevaluate import find_baseline_failure
@@ -97,7 +97,9 @@ def test_an_old_file_is_read_and_its_keys_are_written_again(tmp_path: Path, chan
     results = load_results(folder)
     save_results(folder, results)
     new = {"schema_version": SCHEMA_VERSION, "test": {**OLD["test"], "baseline_failure": None}}
-    assert json.loads(folder.results.read_text()) == {**old, **new}
+    written = json.loads(folder.results.read_text())
+    assert len(written.pop("checksum")) == 16
+    assert written == {**old, **new}
     assert load_results(folder) == results
 
 
@@ -149,10 +151,11 @@ def test_why_an_old_run_has_no_baseline_is_found(changes: dict[str, Any], failur
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": SCHEMA_VERSION + 1}, "a later raysweep wrote it"),
         ({"trials": [old_trial(0, 0.5, state="LOST")]}, r"not a valid Results: trials\.0\.state"),
         ({"machine": {}}, r"not a valid Results: machine\.processor"),
         ({"test": {}}, "must hold the results of a run"),
+        ({"test": {**OLD["test"], "report": "../study.json"}}, r"must be the name of a file in test/"),
+        ({"best": old_trial(1, None)}, "the best trial must have a value"),
     ],
 )
 def test_what_is_no_results_file_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -160,10 +163,17 @@ def test_what_is_no_results_file_is_refused(tmp_path: Path, changes: dict[str, A
     with pytest.raises(UsageError, match="not the folder of a finished run"):
         load_results(folder)
     folder.results.write_text(json.dumps({**OLD, **changes}))
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(CorruptFileError, match=message):
         load_results(folder)
     folder.results.write_text(json.dumps(OLD)[:-9])
-    with pytest.raises(UsageError, match="must hold the results of a run, got JSONDecodeError"):
+    with pytest.raises(CorruptFileError, match="must hold the results of a run, got JSONDecodeError"):
+        load_results(folder)
+
+
+def test_a_file_of_a_later_version_is_not_taken(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.results.write_text(json.dumps({**OLD, "schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(UsageError, match="a later raysweep wrote it"):
         load_results(folder)
 
 

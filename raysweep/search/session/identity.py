@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysweep import atomic_files, config_fields
-from raysweep.atomic_files import Json
-from raysweep.config import DataConfig
+from raysweep.atomic_files import FROM_BACKUP, Json
+from raysweep.config import DataConfig, require
 from raysweep.errors import DataError, UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
 from raysweep.search.session.storage import has_password, hide_password
 
+SCHEMA_VERSION = 1
+"""Of study.json; files without one are from before there were versions, and have the keys of version 1."""
 COMPARED = (
     "name",
     "task",
@@ -26,6 +28,8 @@ COMPARED = (
     "points",
     "seed",
 )
+WHAT = "the study of a run"
+REMEDY = f"{FROM_BACKUP}, or start a new run with another --name"
 MOVABLE = "data.source"
 """Images may move: their digest says whether they are the same."""
 
@@ -56,12 +60,12 @@ class Identity:
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Identity":
         """Builds the identity from the content of study.json."""
-        return Identity(
-            run_id=values["run_id"],
-            study_name=values["optuna"]["study_name"],
-            storage_url=values["optuna"]["storage"],
-            overrides=config_fields.from_json(Overrides, values["overrides"]),
-        )
+        optuna = values["optuna"]
+        fields = {"run_id": values["run_id"], "study_name": optuna["study_name"], "storage_url": optuna["storage"]}
+        identity = config_fields.from_json(Identity, {**fields, "overrides": values["overrides"]})
+        if identity.storage_url is not None:
+            has_password(identity.storage_url)  # it is a URL
+        return identity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +89,7 @@ class StudyRecord:
     def to_json(self) -> Json:
         """Returns the content of study.json."""
         return {
+            "schema_version": SCHEMA_VERSION,
             **self.study,
             **self.identity.to_json(),
             "max_epochs": self.identity.overrides.max_epochs,
@@ -94,20 +99,28 @@ class StudyRecord:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "StudyRecord":
-        """Builds the record from the content of study.json."""
-        identity = Identity.from_json(values)
-        record = StudyRecord(
-            study={}, identity=identity, data_digest=values["data_digest"], versions=values.get("versions", {})
-        )
+        """Builds the record from the content of study.json.
+
+        Raises:
+            RefusedFileError: a later version wrote it.
+            UsageError: it is not valid.
+        """
+        atomic_files.check_version(WHAT, values, SCHEMA_VERSION)
+        fields = {"data_digest": values["data_digest"], "versions": values.get("versions", {})}
+        record = config_fields.from_json(StudyRecord, {"study": {}, "identity": Identity.from_json(values), **fields})
         study = {name: value for name, value in values.items() if name not in record.to_json()}
-        return dataclasses.replace(record, study=study)
+        record = dataclasses.replace(record, study=study)
+        require(isinstance(study.get("name", ""), str), "a study's name must be text", study.get("name"))
+        config_fields.from_json(DataConfig, study.get("data", {"source": "none"}))
+        return record
 
 
 def load_record(run_folder: RunFolder) -> StudyRecord | None:
     """Loads study.json; none when there is no such folder, or its driver died before it wrote that.
 
     Raises:
-        UsageError: the folder has other files.
+        UsageError: the folder has other files, or a later version wrote study.json.
+        CorruptFileError: study.json is damaged.
     """
     path = run_folder.path
     if not run_folder.study.is_file():
@@ -116,17 +129,24 @@ def load_record(run_folder: RunFolder) -> StudyRecord | None:
                 f"{path} is not the folder of a run: it has no {run_folder.study.name}; give another --name"
             )
         return None
-    return StudyRecord.from_json(json.loads(run_folder.study.read_text(encoding="utf-8")))
+    return atomic_files.read_json(run_folder.study, WHAT, REMEDY, StudyRecord.from_json)
 
 
 def save_record(run_folder: RunFolder, record: StudyRecord) -> None:
     """Writes study.json, atomically."""
-    atomic_files.write_json(run_folder.study, record.to_json())
+    atomic_files.write_json(run_folder.study, record.to_json(), checksum=True)
 
 
-def load_overrides(run_folder: RunFolder) -> Overrides:
-    """Loads what the command line of the run's earlier sessions changed of its study."""
+def load_overrides(run_folder: RunFolder, study_name: str | None = None) -> Overrides:
+    """Loads what the command line of the run's earlier sessions changed of its study; None: of whatever study it is.
+
+    Raises:
+        UsageError: the run is of another study than that of the name, to which the changes may not apply.
+        CorruptFileError: study.json is damaged.
+    """
     record = load_record(run_folder)
+    if record is not None and study_name is not None:
+        check_study_name(run_folder, record, study_name)
     return record.identity.overrides if record else Overrides()
 
 
@@ -145,6 +165,19 @@ def restore_identity(stored: Identity, url: str | None, overrides: Overrides) ->
             f"{hide_password(url)}; leave it out, or start a new run with another --name"
         )
     return dataclasses.replace(stored, storage_url=url or known, overrides=overrides)
+
+
+def check_study_name(run_folder: RunFolder, stored: StudyRecord, name: str) -> None:
+    """Fails on a run that is of another study than that of the name.
+
+    Raises:
+        UsageError: it is.
+    """
+    if stored.study.get("name", name) != name:
+        raise UsageError(
+            f"{run_folder.path} is a run of the study {stored.study['name']}, got {name}: give that of its start, or "
+            "start a new run with another --name"
+        )
 
 
 def check_digest(stored: StudyRecord, source: str, digest: str) -> None:
@@ -172,7 +205,7 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Maps dotted keys to leaves as text; a distribution is one leaf."""
-    if isinstance(value, dict) and value.keys() == {"name", "attributes"}:
+    if isinstance(value, dict) and value.keys() == {"name", "attributes"} and isinstance(value["attributes"], dict):
         arguments = ", ".join(f"{key}={argument!r}" for key, argument in value["attributes"].items())
         return {prefix: f"{value['name']}({arguments})"}
     if not isinstance(value, dict):

@@ -1,19 +1,23 @@
 """Admits one driver at a time: a lock on the run's folder, which the system releases when its holder dies."""
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from raysweep import atomic_files
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 
+MAX_HOLDER = 200
+"""Letters of what its holder has written into the lock that a message shows."""
 
-@contextmanager
+
+@contextlib.contextmanager
 def hold_lock(run_folder: RunFolder) -> Iterator[None]:
     """Keeps other drivers out of a run's folder while it is open.
 
@@ -25,14 +29,16 @@ def hold_lock(run_folder: RunFolder) -> Iterator[None]:
         UsageError: another driver holds it, or the file system has no locks.
     """
     path = run_folder.path
-    with run_folder.lock.open("a+", encoding="utf-8") as file:
+    with contextlib.ExitStack() as stack:
+        with atomic_files.guard(run_folder.lock, "what keeps a second driver out"):
+            file = stack.enter_context(run_folder.lock.open("a+", encoding="utf-8", errors="replace"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder = " ".join(file.read(MAX_HOLDER).split()) or "it has just begun"
             raise UsageError(
-                f"another driver works in {path} ({file.read().strip() or 'it has just begun'}); wait until it "
-                "ends, or end it and go on with --resume"
+                f"another driver works in {path} ({holder}); wait until it ends, or end it and go on with --resume"
             ) from None
         except OSError as error:
             raise UsageError(
@@ -40,11 +46,11 @@ def hold_lock(run_folder: RunFolder) -> Iterator[None]:
                 "a second driver out; give a --storage on a local disk, NFS 4 or EFS"
             ) from None
         file.truncate(0)
-        holder = {
+        ours = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "since": datetime.now(UTC).isoformat("T", "seconds"),
         }
-        file.write(json.dumps(holder) + "\n")
+        file.write(json.dumps(ours) + "\n")
         file.flush()
         yield

@@ -6,22 +6,26 @@ import json
 import sys
 import uuid
 
-from raysweep.errors import UsageError
+from raysweep import atomic_files, config_fields
+from raysweep.errors import CorruptFileError, UsageError
+from raysweep.kept_model import check_model
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.results import Results, load_results
 from raysweep.search.session.identity import (
     Identity,
     StudyRecord,
+    check_study_name,
     describe_changes,
     load_record,
     restore_identity,
 )
 from raysweep.search.session.lock import hold_lock
 from raysweep.search.session.space_change import change_space
-from raysweep.search.session.storage import has_study, open_storage
+from raysweep.search.session.storage import guard_study, has_study, open_storage
 from raysweep.search.strategy.strategy import Strategy, create_strategy
 from raysweep.study import Study
+from raysweep.trial_result import TrialResult
 
 
 def enter_run(study: Study, options: RunOptions, stack: contextlib.ExitStack) -> tuple[StudyRecord | None, Identity]:
@@ -78,6 +82,8 @@ def _reopen(study: Study, options: RunOptions, stored: StudyRecord) -> Identity:
     Raises:
         UsageError: the study is another, and may not be; or its storage is.
     """
+    if not options.allow_space_change:
+        check_study_name(options.run_folder, stored, study.name)
     identity = restore_identity(stored.identity, options.optuna_storage, options.overrides)
     changes = describe_changes(stored.study, json.loads(json.dumps(study.to_json())))
     if not changes:
@@ -98,34 +104,56 @@ def _reopen(study: Study, options: RunOptions, stored: StudyRecord) -> Identity:
         )
     folder = options.run_folder
     storage = open_storage(folder, identity.storage_url)
-    return dataclasses.replace(identity, study_name=change_space(study, storage, identity.study_name, folder))
+    with guard_study(folder, identity.storage_url):
+        changed = change_space(study, storage, identity.study_name, folder)
+    return dataclasses.replace(identity, study_name=changed)
 
 
 def open_strategy(study: Study, folder: RunFolder, identity: Identity) -> Strategy:
     """Opens the strategy over the run's Optuna study, which is made where no trial has begun.
 
     Raises:
-        UsageError: trials have begun, and their Optuna study is gone.
+        UsageError: trials have begun, and their Optuna study is gone; or there is no such sampler or pruner.
+        CorruptFileError: the Optuna study is damaged, or lacks trials.
     """
     storage = open_storage(folder, identity.storage_url)
-    if folder.trials.exists() and not has_study(storage, identity.study_name):
-        where = identity.to_json()["optuna"]["storage"] or folder.journal
-        raise UsageError(
-            f"the Optuna study {identity.study_name!r} of {folder.path} is not in {where}: restore it from a "
-            "backup, or start a new run with another --name"
-        )
     names = identity.overrides
-    return create_strategy(
-        study,
-        storage,
-        identity.study_name,
-        sampler=names.sampler or "default",
-        pruner=names.pruner or "default",
-    )
+    with guard_study(folder, identity.storage_url):
+        if folder.trials.exists() and not has_study(storage, identity.study_name):
+            where = identity.to_json()["optuna"]["storage"] or folder.journal
+            raise UsageError(
+                f"the Optuna study {identity.study_name!r} of {folder.path} is not in {where}: restore it from a "
+                "backup, or start a new run with another --name"
+            )
+        strategy = create_strategy(
+            study,
+            storage,
+            identity.study_name,
+            sampler=names.sampler or "default",
+            pruner=names.pruner or "default",
+        )
+        _check_trials(strategy, folder)
+    return strategy
+
+
+def _check_trials(strategy: Strategy, folder: RunFolder) -> None:
+    """Raises ValueError on trials that cannot be, and on an Optuna study that lacks one whose folder is there."""
+    with atomic_files.decoding():
+        for result in strategy.results():
+            config_fields.from_json(TrialResult, dataclasses.asdict(result))
+    begun, known = [int(trial.path.name) for trial in folder.list_trials()], strategy.count_trials()
+    if begun and max(begun) >= known:
+        raise ValueError(f"{known} trials, where {folder.trials} has trial {max(begun)}")
 
 
 def load_finished(study: Study, options: RunOptions, stored: StudyRecord, identity: Identity) -> Results | None:
-    """Loads the results where nothing is left to do, and says so on stderr."""
+    """Loads the results where nothing is left to do, and says so on stderr.
+
+    A `best/` that is damaged is something to do: it is made again from its trial's folder.
+
+    Raises:
+        CorruptFileError: the Optuna study or results.json is damaged.
+    """
     folder = options.run_folder
     if not folder.results.is_file() or identity.study_name != stored.identity.study_name:
         return None
@@ -136,8 +164,16 @@ def load_finished(study: Study, options: RunOptions, stored: StudyRecord, identi
     finalists, asked = results.finalists, identity.overrides
     if (finalists and finalists.requested, finalists and finalists.seeds) != (asked.finalists, asked.seeds):
         return None
+    try:
+        check_model(folder.best)
+    except CorruptFileError as error:
+        print(f"{error}: so it does now, and the model is evaluated again", file=sys.stderr)
+        return None
+    has, asked_for = len(results.trials), study.budget.trials
+    why = f": it has {has} trials, and --trials asks for {asked_for}" if asked_for < has else ""
     print(
-        f"{folder.path} is finished: {len(results.trials)} trials and their evaluation; a larger --trials extends it",
+        f"{folder.path} is finished, and nothing is done{why}: {has} trials and their evaluation; a larger --trials "
+        "extends it",
         file=sys.stderr,
     )
     return results

@@ -5,7 +5,6 @@ Optuna study is made in the same storage, with all trials under their old number
 that fit at their point of the new space, the others as FAIL. What was in flight and fits goes on.
 """
 
-import json
 from typing import Any
 
 import optuna
@@ -18,6 +17,7 @@ from raysweep.config import TrialConfig
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.study import Study
+from raysweep.trial_record import load_config
 from raysweep.trial_result import BASELINE, Params
 
 
@@ -48,7 +48,7 @@ def _take_over(study: Study, trial: FrozenTrial, run_folder: RunFolder) -> Froze
     path = run_folder.trial(trial.number).config
     if trial.state == TrialState.WAITING or not path.is_file():
         return None
-    config = TrialConfig.from_json(json.loads(path.read_text(encoding="utf-8"))["config"])
+    config = load_config(path).config
     params = find_point(study, config)
     user_attrs = dict(trial.user_attrs)
     if params is None:

@@ -1,18 +1,36 @@
 """Opens the storage of an Optuna study: a journal file in the run's folder, or a database."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from raysweep import atomic_files
+from raysweep.atomic_files import FROM_BACKUP
 from raysweep.errors import UsageError
 from raysweep.run_folder import SearchFolder
 
 LOCK_GRACE_S = 10
 """After this time the journal's lock is taken to be left by a process that was killed while it wrote."""
+WHAT = "the Optuna study of a run"
+REMEDY = (
+    f"{FROM_BACKUP}, or start a new run with another --name; the models and metrics of its trials are in the run's "
+    "folder all the same"
+)
+
+
+class CheckedJournal(JournalFileBackend):
+    """Writes a checksum into each line; Optuna and its dashboard read the file as any other."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Appends operations."""
+        super().append_logs([atomic_files.add_checksum(log) for log in logs])
 
 
 def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
@@ -20,11 +38,14 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
 
     Raises:
         UsageError: there is no such database.
+        CorruptFileError: the journal is damaged elsewhere than at its end.
     """
     if url is None:
         path = folder.journal
-        repair_journal(path)
-        return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), LOCK_GRACE_S)))
+        with guard_study(folder, url):
+            repair_journal(path)
+            atomic_files.read_json_lines(path, WHAT, REMEDY)  # Optuna itself overlooks damage in the last line
+            return JournalStorage(CheckedJournal(str(path), JournalFileSymlinkLock(str(path), LOCK_GRACE_S)))
     try:
         return RDBStorage(url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
@@ -33,6 +54,17 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
             f"no Optuna storage at --optuna-storage {hide_password(url)}: {reason}; give the URL of a database, such "
             "as sqlite:////path/to/optuna.db or postgresql://USER:PASSWORD@HOST/NAME"
         ) from None
+
+
+@contextlib.contextmanager
+def guard_study(folder: SearchFolder, url: str | None) -> Iterator[None]:
+    """Makes one sentence of what reading the Optuna study of a run raises.
+
+    Raises:
+        CorruptFileError: it is damaged.
+    """
+    with atomic_files.guard(folder.journal if url is None else hide_password(url), WHAT, REMEDY):
+        yield
 
 
 def has_study(storage: BaseStorage, study_name: str) -> bool:

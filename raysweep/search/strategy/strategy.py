@@ -68,6 +68,10 @@ class Strategy:
             )
         )
 
+    def count_trials(self) -> int:
+        """Counts the trials of the Optuna study, those to come included."""
+        return len(self.optuna_study.get_trials(deepcopy=False))
+
     def _suggest(self, trial: optuna.Trial) -> Params:
         """Completes the trial's point: values that it has already stay."""
         params: Params = {}

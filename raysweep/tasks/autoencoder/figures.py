@@ -1,5 +1,7 @@
 """Draws what the evaluation of an autoencoder found."""
 
+import sys
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,6 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 from raysweep.data.batches import normalise_images, to_pixels
 from raysweep.data.images import space_evenly
+from raysweep.errors import CorruptFileError
 from raysweep.evaluate.figures.classification import save_confusion_matrix
 from raysweep.evaluate.figures.curves import save_curves
 from raysweep.evaluate.figures.images import save_class_bars, save_rows, save_samples
@@ -18,6 +21,7 @@ from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.latent_plots import save_latent_map, save_latent_sizes
 from raysweep.tasks.autoencoder.reconstruction import decode_pixels, encode_images
 from raysweep.tasks.autoencoder.report import Findings, class_means, describe_sizes
+from raysweep.train.history import check_weights, load_history
 
 NUM_IMAGES = 12
 NUM_TRAVERSED = 10
@@ -65,14 +69,15 @@ def draw_figures(run: FinalRun, findings: Findings) -> None:
     _draw_prior(run, findings, title)
     _draw_sizes(run, findings)
     _draw_reconstructions_of_sizes(run, findings)
-    save_curves(
-        run.folder / "curves.png",
-        run.histories,
-        metrics=["val/mse", "val/bce"],
-        title="Training and validation",
-        note=run.note,
-        direction="minimize",
-    )
+    if run.histories:
+        save_curves(
+            run.folder / "curves.png",
+            run.histories,
+            metrics=["val/mse", "val/bce"],
+            title="Training and validation",
+            note=run.note,
+            direction="minimize",
+        )
 
 
 def _draw_reconstructions(run: FinalRun, findings: Findings, title: str) -> None:
@@ -97,12 +102,18 @@ def _show_originals(run: FinalRun, rows: npt.NDArray[np.int64]) -> npt.NDArray[n
 def _draw_reconstructions_of_sizes(run: FinalRun, findings: Findings) -> None:
     """Draws what the best model of each size of code makes of the same test images, where it was kept."""
     rows = space_evenly(len(run.test), NUM_IMAGES)
-    names, shown = ["test images"], [_show_originals(run, rows)]
+    names, shown, lost = ["test images"], [_show_originals(run, rows)], [run.note] if run.note else []
     for entry in findings.sizes.sizes:
         folder = run.run_folder.trial(entry.number)
         if not folder.weights.is_file():
             continue
-        model = load_model(folder.weights, folder.config, _device(run.best))
+        try:
+            model = load_model(folder.weights, folder.config, _device(run.best))
+            check_weights(load_history(folder), folder.metrics, model.facts)
+        except CorruptFileError as error:
+            print(f"latent_size_reconstructions.png lacks trial {entry.number}: {error}", file=sys.stderr)
+            lost.append(f"trial {entry.number} is damaged")
+            continue
         names.append(f"{entry.size} values (trial {entry.number})")
         shown.append(decode_pixels(model, encode_images(model, run.test, rows)))
     save_rows(
@@ -111,7 +122,7 @@ def _draw_reconstructions_of_sizes(run: FinalRun, findings: Findings) -> None:
         names=names,
         title="Test images through codes of each size",
         subtitle="the best trial of each size by its validation error",
-        note=run.note,
+        note="; ".join(lost),
     )
 
 

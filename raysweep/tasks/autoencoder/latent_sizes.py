@@ -1,7 +1,5 @@
 """The latent-size curve: the best validation error of each size of code that a run tried, beside PCA of equal size."""
 
-import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,14 +7,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
 
-from raysweep import atomic_files
-from raysweep.atomic_files import Json
-from raysweep.config import DataConfig, TrialConfig
+from raysweep.config import DataConfig
 from raysweep.data.batches import CPU, normalise_images
 from raysweep.data.images import DataInfo, ImageSet, PreparedData, space_evenly
+from raysweep.errors import CorruptFileError
 from raysweep.run_folder import RunFolder
 from raysweep.tasks.autoencoder.task import AutoencoderTask
+from raysweep.train.history import load_history
 from raysweep.train.task import build_task
+from raysweep.trial_record import load_config
 
 TOLERANCE = 0.05
 """A size is as good as the best when its error is at most so much higher, as a share."""
@@ -46,6 +45,8 @@ class LatentSizes:
     sizes: tuple[SizeError, ...]
     num_images: int
     """Validation images."""
+    left_out: tuple[str, ...] = ()
+    """Why trials are left out whose files are damaged."""
 
     @property
     def smallest(self) -> SizeError:
@@ -61,30 +62,42 @@ def measure_latent_sizes(
 
     `config` says how the images are normalised.
     """
-    found = find_best_of_sizes(run_folder, data.info)
+    left_out: list[str] = []
+    found = find_best_of_sizes(run_folder, data.info, left_out)
     pca = PcaYardstick(data.train, config, most=max(found))
     errors = pca.measure(data.val, found)
     sizes = tuple(
         SizeError(size=size, error=error, pca_error=errors[size], number=number, epoch=epoch)
         for size, (error, number, epoch) in sorted(found.items())
     )
-    return LatentSizes(sizes=sizes, num_images=len(data.val)), pca
+    return LatentSizes(sizes=sizes, num_images=len(data.val), left_out=tuple(left_out)), pca
 
 
-def find_best_of_sizes(run_folder: RunFolder, info: DataInfo) -> dict[int, tuple[float, int, int]]:
-    """Finds for each size of code the lowest `val/mse`, its trial and epoch, from what the trials of a run wrote."""
+def find_best_of_sizes(run_folder: RunFolder, info: DataInfo, left_out: list[str]) -> dict[int, tuple[float, int, int]]:
+    """Finds for each size of code the lowest `val/mse`, its trial and epoch, from what the trials of a run wrote.
+
+    Trials whose files are damaged are left out, and named in `left_out`.
+
+    Raises:
+        CorruptFileError: all are.
+    """
     best: dict[int, tuple[float, int, int]] = {}
     for folder in run_folder.list_trials():
-        values: Json = json.loads(folder.config.read_text(encoding="utf-8"))
-        rows = atomic_files.read_json_lines(folder.metrics)
-        rows = [row for row in rows if math.isfinite(row.get("val/mse", math.nan))]
+        try:
+            record = load_config(folder.config)
+            rows = [row for row in load_history(folder) if "val/mse" in row]
+        except CorruptFileError as error:
+            left_out.append(str(error))
+            continue
         if not rows:
             continue
-        task = build_task(TrialConfig.from_json(values["config"]), info)
+        task = build_task(record.config, info)
         assert isinstance(task, AutoencoderTask)
-        row = min(rows, key=lambda row: float(row["val/mse"]))
-        candidate = (float(row["val/mse"]), int(values["number"]), int(row["epoch"]))
+        row = min(rows, key=lambda row: row["val/mse"])
+        candidate = (row["val/mse"], record.number, int(row["epoch"]))
         best[task.code_size] = min(candidate, best.get(task.code_size, candidate))
+    if not best and left_out:
+        raise CorruptFileError("; ".join(left_out))
     return best
 
 

@@ -156,7 +156,8 @@ def _size_text(sizes: LatentSizes) -> str:
         "Sizes of the code: squared error per pixel of the best trial of each size, and of PCA with as many\n"
         f"components, on {sizes.num_images} validation images; the test images choose nothing."
     )
-    return f"{head}\n{frame.to_string(index=False, float_format='%.5f')}\n{describe_sizes(sizes)}"
+    lost = "".join(f"\nLeft out: {reason}" for reason in sizes.left_out)
+    return f"{head}\n{frame.to_string(index=False, float_format='%.5f')}\n{describe_sizes(sizes)}{lost}"
 
 
 def _write_probe(run: FinalRun, probe: Probe) -> None:

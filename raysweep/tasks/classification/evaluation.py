@@ -124,13 +124,14 @@ def _draw(run: FinalRun, matrix: npt.NDArray[np.int64], probabilities: npt.NDArr
         title=title,
         note=run.note,
     )
-    save_curves(
-        run.folder / "curves.png",
-        run.histories,
-        metrics=["val/accuracy", "val/loss"],
-        title="Training and validation",
-        note=run.note,
-    )
+    if run.histories:
+        save_curves(
+            run.folder / "curves.png",
+            run.histories,
+            metrics=["val/accuracy", "val/loss"],
+            title="Training and validation",
+            note=run.note,
+        )
 
 
 def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[np.float64]:

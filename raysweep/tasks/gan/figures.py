@@ -1,6 +1,7 @@
 """Draws what the evaluation of a generator found."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
+from raysweep import atomic_files
+from raysweep.errors import CorruptFileError
 from raysweep.evaluate.figures import images as figures
 from raysweep.evaluate.figures.classification import save_confusion_matrix
 from raysweep.evaluate.final_run import FinalRun
@@ -59,8 +62,12 @@ def load_progress(folder: Path) -> dict[int, npt.NDArray[np.uint8]]:
     paths = {int(path.stem.removeprefix("epoch_")): path for path in folder.glob("epoch_*.png")}
     grids = {}
     for epoch in choose_epochs(sorted(paths)):
-        with Image.open(paths[epoch]) as image:
-            pixels = np.asarray(image)
+        try:
+            with atomic_files.guard(paths[epoch], "samples of an epoch"), Image.open(paths[epoch]) as image:
+                pixels = np.asarray(image)
+        except CorruptFileError as error:
+            print(f"progress.png lacks epoch {epoch}: {error}", file=sys.stderr)
+            continue
         grids[epoch] = pixels if pixels.ndim == 3 else pixels[..., None]
     return grids
 

@@ -15,7 +15,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from raysweep.config import Budget
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
-from raysweep.evaluate.stored_model import save_config
 from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
 from raysweep.search.session.identity import Identity, describe_changes, load_record, restore_identity
@@ -26,6 +25,7 @@ from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.trial_record import save_config
 from raysweep.trial_result import TrialResult
 
 ROOT = Path(__file__).resolve().parents[3]

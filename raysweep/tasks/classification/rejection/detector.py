@@ -3,6 +3,7 @@
 The score is chosen on outliers made from validation images, the threshold on validation images alone.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import roc_auc_score
 
+from raysweep import atomic_files
 from raysweep.atomic_files import Json
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
@@ -32,6 +34,7 @@ KEPT = 0.95
 MAX_TRAIN, MAX_VAL = 20_000, 20_000
 NUM_SYNTHETIC = 1000
 BLOCK = 100
+REMEDY = "`raysweep evaluate RUN` fits a new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +75,20 @@ class Detector:
             CorruptFileError: the file is damaged, or was fitted to other weights.
         """
         tensors, facts = checkpoint.load_tensors(path)
-        if facts["weights"] != _digest_weights(model):
-            raise CorruptFileError(
-                f"{path} was fitted to other weights than those of trial {model.number} beside it; "
-                "remove it, and `raysweep evaluate` fits a new one"
-            )
-        name, threshold = facts.pop("score"), facts.pop("threshold")
-        return Detector(name, SCORES[name].from_state(tensors), threshold, facts)
+        with atomic_files.guard(path, "what rejects images", REMEDY):
+            if facts["weights"] != _digest_weights(model):
+                raise ValueError(f"one that was fitted to other weights than those of trial {model.number} beside it")
+            name, threshold = facts.pop("score"), facts.pop("threshold")
+            return Detector(name, SCORES[name].from_state(tensors), float(threshold), facts)
 
 
 def ensure_detector(path: Path, model: StoredModel, data: PreparedData) -> Detector:
-    """Loads the detector in `path` where it was fitted to the model's weights, else fits one and keeps it there.
-
-    Raises:
-        CorruptFileError: the file is damaged.
-    """
-    if path.is_file() and checkpoint.load_tensors(path)[1]["weights"] == _digest_weights(model):
-        return Detector.load(path, model)
+    """Loads the detector in `path` where it was fitted to the model's weights, else fits one and keeps it there."""
+    if path.is_file():
+        try:
+            return Detector.load(path, model)
+        except CorruptFileError as error:
+            print(f"a detector is fitted again: {error}", file=sys.stderr)
     detector = fit_detector(model, data)
     detector.save(path)
     return detector

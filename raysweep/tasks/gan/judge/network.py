@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raysweep import atomic_files
 from raysweep.atomic_files import Json
 from raysweep.train import checkpoint
 
@@ -85,6 +86,7 @@ def load_judge(path: Path) -> tuple[Judge, Json]:
         CorruptFileError: the file is damaged.
     """
     tensors, facts = checkpoint.load_tensors(path)
-    judge = Judge(**facts["settings"])
-    judge.load_state_dict({key.removeprefix("judge/"): value for key, value in tensors.items()})
+    with atomic_files.guard(path, "a judge of images", "remove it, and it is made again"):
+        judge = Judge(**facts["settings"])
+        judge.load_state_dict({key.removeprefix("judge/"): value for key, value in tensors.items()})
     return judge.eval(), facts

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from raysweep.data.images import ImageSet, PreparedData
+from raysweep.errors import CorruptFileError
 from raysweep.tasks.gan.judge.network import load_judge, save_judge
 from raysweep.tasks.gan.judge.training import measure_accuracy, train_judge
 
@@ -31,11 +32,23 @@ def ensure_judge(data: PreparedData) -> Path:
     on the training images, a minute or two on two cores. Processes that call at once wait for the first one.
     """
     path = data.folder / FILE
-    if not path.is_file():
+    if not _is_whole(path):
         with _locked(data.folder / f".{FILE}.lock"):
-            if not path.is_file():  # another process may have made it meanwhile
+            if not _is_whole(path):  # another process may have made it meanwhile
                 _make_judge(data, path)
     return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Tells whether the judge is there and can be loaded; one that is damaged is made again, which is said."""
+    if not path.is_file():
+        return False
+    try:
+        load_judge(path)
+    except CorruptFileError as error:
+        print(f"{error}: so it is now", file=sys.stderr)
+        return False
+    return True
 
 
 def _make_judge(data: PreparedData, path: Path) -> None:

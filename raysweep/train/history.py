@@ -1,0 +1,45 @@
+"""Reads what a trial wrote of each of its epochs, and whether weights are of one of these."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raysweep import atomic_files
+from raysweep.atomic_files import FROM_BACKUP, Json
+from raysweep.config import require
+from raysweep.errors import CorruptFileError
+from raysweep.run_folder import TrialFolder
+
+History = list[dict[str, float]]
+"""The metrics of each epoch, the first one first."""
+
+
+def load_history(folder: TrialFolder) -> History:
+    """Loads the metrics of a trial's epochs; empty where none has ended.
+
+    Raises:
+        CorruptFileError: the file is damaged.
+    """
+    return atomic_files.read_json_lines(folder.metrics, "the metrics of a trial", check=_check_metrics)
+
+
+def check_weights(history: History, path: Path, facts: Mapping[str, Any]) -> None:
+    """Checks that weights with these facts are of an epoch of the history.
+
+    Raises:
+        CorruptFileError: they are of another training, or the history at `path` lacks epochs.
+    """
+    value, epoch = facts["value"], facts["epoch"]
+    if [row.get("epoch") for row in history] != list(range(1, len(history) + 1)):
+        raise CorruptFileError(f"{path} must have each epoch once, in order; {FROM_BACKUP}")
+    if epoch > len(history) or value not in history[epoch - 1].values():
+        raise CorruptFileError(
+            f"{path} must have the epoch of the best weights beside it, {epoch} with the objective {value}, got "
+            f"{len(history)} others: one of them is of another trial; {FROM_BACKUP}"
+        )
+
+
+def _check_metrics(row: Json) -> None:
+    for name, value in row.items():
+        require(isinstance(value, int | float) and math.isfinite(value), f"{name} must be a number", value)
