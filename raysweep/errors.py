@@ -29,3 +29,7 @@ class StudyFailedError(RaysweepError):
 
 class CorruptFileError(RaysweepError):
     """A stored file whose content does not match its digest."""
+
+
+class StorageError(RaysweepError):
+    """Storage that is full, read-only or not reachable: no trial's fault; what is stored stays, to be gone on with."""

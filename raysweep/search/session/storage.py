@@ -1,15 +1,20 @@
 """Opens the storage of an Optuna study: a journal file in the run's folder, or a database."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-from raysweep.errors import UsageError
+from raysweep.errors import StorageError, UsageError
 from raysweep.run_folder import SearchFolder
+from raysweep.storage_faults import guard_writing, patiently
 
 LOCK_GRACE_S = 10
 """After this time the journal's lock is taken to be left by a process that was killed while it wrote."""
@@ -20,11 +25,11 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
 
     Raises:
         UsageError: there is no such database.
+        StorageError: the journal cannot be written.
     """
     if url is None:
-        path = folder.journal
-        repair_journal(path)
-        return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), LOCK_GRACE_S)))
+        with guard_writing(folder.journal):
+            return JournalStorage(Journal(folder.journal))
     try:
         return RDBStorage(url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
@@ -33,6 +38,49 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
             f"no Optuna storage at --optuna-storage {hide_password(url)}: {reason}; give the URL of a database, such "
             "as sqlite:////path/to/optuna.db or postgresql://USER:PASSWORD@HOST/NAME"
         ) from None
+
+
+class Journal(JournalFileBackend):
+    """A journal file whose lines are whole or not there: what a full disk took of a line is removed again."""
+
+    def __init__(self, path: Path) -> None:
+        repair_journal(path)
+        super().__init__(str(path), JournalFileSymlinkLock(str(path), LOCK_GRACE_S))
+        self.path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Appends lines; a storage that does not take them is waited for.
+
+        Raises:
+            StorageError: it does not take them for too long.
+        """
+        patiently(lambda: self._append(logs))
+
+    def _append(self, logs: list[dict[str, Any]]) -> None:
+        with guard_writing(self.path):
+            size = self.path.stat().st_size  # a file that is gone is not begun anew
+            try:
+                super().append_logs(logs)
+            except RuntimeError as error:  # the lock could not be given back
+                if not isinstance(error.__context__, OSError):
+                    raise
+                raise error.__context__ from None
+            except OSError:
+                os.truncate(self.path, size)
+                raise
+
+
+@contextlib.contextmanager
+def guard_optuna() -> Iterator[None]:
+    """Turns an error of a database into a StorageError: it is no trial's fault."""
+    try:
+        yield
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+        raise StorageError(
+            f"the database of the Optuna study must take what trials report, got {str(cause).splitlines()[0]!r}; see "
+            "to it that it runs and has space"
+        ) from error
 
 
 def has_study(storage: BaseStorage, study_name: str) -> bool:
