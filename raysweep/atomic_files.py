@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from raysweep.errors import CorruptFileError, RaysweepError, RefusedFileError, UsageError
+from raysweep.storage_faults import guard_writing
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -27,26 +28,76 @@ MAX_REASON = 300
 """Letters of what a message says of damage: a decoder's own message may be a page."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomically(
+    path: Path, write: Callable[[Path], None], *, size_bytes: int | None = None, previous: Path | None = None
+) -> None:
+    """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`.
+
+    The file that was there becomes `previous`, if that is given. The folder is made, but no folder above it: where a
+    disk is no longer mounted, its files must not go to the one below.
+
+    Raises:
+        StorageError: the storage does not take it; `size_bytes`, where that is known, is said.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with guard_writing(path, size_bytes):
+        path.parent.mkdir(exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                path.replace(previous)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that a killed process left in a folder, by the names that writing gives them."""
+    with guard_writing(folder):
+        for path in (*folder.glob(".*.????????"), *folder.glob(".tmp*")):  # of safetensors the second
+            path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder unless it is there, but none above it.
+
+    Raises:
+        StorageError: the storage does not take it.
+    """
+    with guard_writing(path):
+        path.mkdir(exist_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, if it is there.
+
+    Raises:
+        StorageError: the storage does not let it go.
+    """
+    with guard_writing(path):
+        path.unlink(missing_ok=True)
+
+
+def touch(path: Path) -> None:
+    """Makes an empty file.
+
+    Raises:
+        StorageError: the storage does not take it.
+    """
+    with guard_writing(path):
+        path.touch()
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, atomically."""
-    write_atomically(path, lambda temporary: _write(temporary, text))
+    content = text.encode()
+    write_atomically(path, lambda temporary: _write(temporary, content), size_bytes=len(content))
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def write_json(path: Path, value: Any, *, checksum: bool = False) -> None:

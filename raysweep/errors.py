@@ -33,3 +33,7 @@ class StudyFailedError(RaysweepError):
 
 class CorruptFileError(RaysweepError):
     """A stored file that is damaged, or cannot be read: torn, flipped, replaced, with values that are none."""
+
+
+class StorageError(RaysweepError):
+    """Storage that is full, read-only or not reachable: no trial's fault; what is stored stays, to be gone on with."""

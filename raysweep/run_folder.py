@@ -58,6 +58,11 @@ class TrialFolder:
         return self.last / "checkpoint.safetensors"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """Locates the checkpoint of the epoch before, for where that of the last is damaged."""
+        return self.last / "previous.safetensors"
+
+    @property
     def best(self) -> Path:
         """Locates the folder of the best epoch's model, which retention may remove."""
         return self.path / "best"

@@ -35,6 +35,7 @@ ON_DISK = {
     "trials/0007/error.txt": RUN.trial(7).error,
     "trials/0007/last": RUN.trial(7).last,
     "trials/0007/last/checkpoint.safetensors": RUN.trial(7).checkpoint,
+    "trials/0007/last/previous.safetensors": RUN.trial(7).previous_checkpoint,
     "trials/0007/metrics.jsonl": RUN.trial(7).metrics,
     "trials/0007/samples": RUN.trial(7).samples,
     "trials/0007/samples/epoch_0003.png": RUN.trial(7).sample(3),

@@ -132,9 +132,9 @@ def schedule(durations_s: Iterable[float], concurrency: int, deadline_s: float |
 def count_checkpoint_bytes(probe: Probe, num_kept: int, concurrency: int) -> int:
     """Counts the bytes of all checkpoints at most.
 
-    These are the ones that are kept, the run's best among them, and of each running trial the best and the last, which
-    stands twice on the disk while it is written.
+    These are the ones that are kept, the run's best among them, and of each running trial the best, the last two and
+    the one that is being written.
     """
     best = max(point.best_bytes for point in probe.points)
     last = max(point.last_bytes for point in probe.points)
-    return num_kept * best + concurrency * (best + 2 * last)
+    return num_kept * best + concurrency * (best + 3 * last)

@@ -18,6 +18,7 @@ from raysweep.planning.estimate import (
 )
 from raysweep.search.retention import count_kept
 from raysweep.search.strategy.pruners.default import MIN_TRIALS, stops_early
+from raysweep.storage_faults import format_bytes
 from raysweep.study import Study
 
 
@@ -150,17 +151,8 @@ def describe_checkpoints(forecast: Forecast) -> str:
     last = max(point.last_bytes for point in forecast.probe.points)
     return (
         f"{forecast.num_kept} x {format_bytes(best)} + {forecast.concurrency} running x "
-        f"({format_bytes(best)} + 2 x {format_bytes(last)})"
+        f"({format_bytes(best)} + 3 x {format_bytes(last)})"
     )
-
-
-def format_bytes(size: float) -> str:
-    """Formats a size with three digits: 1.23 GB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 def forecast_to_json(forecast: Forecast) -> Json:

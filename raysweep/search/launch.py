@@ -9,14 +9,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysweep import atomic_files
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.connection import list_potential_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
+from raysweep.search.disk_watch import DiskWatch
 from raysweep.search.observer import Observer
 from raysweep.search.ray_tune import SearchDriver, run_trials
 from raysweep.search.strategy.strategy import Strategy
+from raysweep.storage_faults import guard_writing, patiently
 from raysweep.study import Study
 from raysweep.train.trial import TrialSpec
 from raysweep.trial_record import save_config
@@ -50,7 +53,12 @@ def launch_trials(
     """Runs the trials that the strategy says are to go on or to start, until there are no more.
 
     Ray's own files go to a temporary folder, which all nodes have to see where there are several.
+
+    Raises:
+        StorageError: the storage is at fault; no trial is told to have failed by that.
     """
+    with guard_writing(context.folder.trials):
+        context.folder.trials.mkdir(parents=True, exist_ok=True)
     _remove(context.folder.scratch)
     with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch, quiet_tune():
         scratch = Path(local_scratch) if len(list_potential_nodes()) == 1 else context.folder.scratch
@@ -68,12 +76,12 @@ def launch_trials(
                 num_reported=num_reported,
                 measured=context.measured,
             )
-            save_config(spec.folder.config, number, spec.config, context.data.info, params)
-            spec.folder.stop_file.unlink(missing_ok=True)
+            patiently(lambda: save_config(spec.folder.config, number, spec.config, context.data.info, params))
+            atomic_files.remove(spec.folder.stop_file)
             return spec
 
         run_trials(
-            SearchDriver(strategy, build_spec, observers, deadline, NodeWatch()),
+            SearchDriver(strategy, build_spec, observers, deadline, NodeWatch(), DiskWatch(context.folder.path)),
             request=context.request,
             concurrency=context.concurrency,
             scratch=str(scratch),

@@ -64,21 +64,26 @@ def _find_pinned(ended: Sequence[TrialResult], study: Study) -> list[TrialResult
 
 
 class Retention(Observer):
-    """Removes checkpoints that will not be needed, of the trials `ended` before at once."""
+    """Removes checkpoints that will not be needed, of the trials `ended` before at once.
+
+    Of a trial that failed all stays: nobody has decided that it is not wanted.
+    """
 
     def __init__(self, folder: SearchFolder, ended: Iterable[TrialResult], keep: Keep) -> None:
         self.folder = folder
         self.keep = keep
         self.with_model: list[TrialResult] = []
-        """Ended trials whose `best/` is there."""
+        """Trials that ended well whose `best/` is there."""
         self._take(ended)
 
     def trial_ended(self, result: TrialResult) -> None:
-        """Removes the trial's `last/`, and `best/` of trials that are not kept."""
+        """Removes the trial's `last/` if it ended well, and `best/` of trials that are not kept."""
         self._take([result])
 
     def _take(self, ended: Iterable[TrialResult]) -> None:
         for result in ended:
+            if result.state == "FAIL":
+                continue
             folder = self.folder.trial(result.number)
             shutil.rmtree(folder.last, ignore_errors=True)
             if folder.best.is_dir():

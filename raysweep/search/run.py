@@ -22,7 +22,7 @@ from raysweep.config import TrialConfig, check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
 from raysweep.data.sources import load_source
-from raysweep.errors import StudyFailedError
+from raysweep.errors import StorageError, StudyFailedError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
@@ -46,6 +46,7 @@ from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.strategy.strategy import Strategy
+from raysweep.storage_faults import guard_work
 from raysweep.study import Study
 from raysweep.tracking import Tracker, default_mode
 from raysweep.trial_result import BASELINE, TrialResult
@@ -61,6 +62,20 @@ class Outcome:
 
 
 def run_study(study: Study, options: RunOptions) -> Outcome:
+    """Runs a study, or what is left to do of it.
+
+    Raises:
+        StorageError: the storage is full, read-only or out of reach; all that was done is kept.
+        RaysweepError: as `_run` says.
+    """
+    try:
+        with guard_work(options.storage):
+            return _run(study, options)
+    except StorageError as fault:
+        raise StorageError(f"{fault}, then go on with --resume: what is done is kept") from fault
+
+
+def _run(study: Study, options: RunOptions) -> Outcome:
     """Runs a study, or what is left to do of it.
 
     Raises:

@@ -5,6 +5,8 @@
 
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,11 @@ from raysweep.errors import CorruptFileError
 from raysweep.train.state import TrainState, from_tensors, to_tensors
 
 
-def save_checkpoint(path: Path, state: TrainState) -> None:
-    """Writes the whole state of training, atomically."""
+def save_checkpoint(path: Path, state: TrainState, previous: Path | None = None) -> None:
+    """Writes the whole state of training, atomically; the file that was there becomes `previous`, if that is given."""
     tensors: dict[str, torch.Tensor] = {}
     plain = to_tensors(state.state_dict(), tensors)
-    save_tensors(path, tensors, plain)
+    save_tensors(path, tensors, plain, previous)
 
 
 def load_checkpoint(path: Path, state: TrainState) -> None:
@@ -58,12 +60,30 @@ def load_weights(path: Path, modules: dict[str, nn.Module]) -> Json:
     return facts
 
 
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: Any) -> None:
-    """Writes tensors and JSON facts to one safetensors file with a digest over both, atomically."""
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: Any, previous: Path | None = None) -> None:
+    """Writes tensors and JSON facts to one safetensors file with a digest over both, atomically.
+
+    Raises:
+        StorageError: the storage does not take it.
+    """
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(facts)
     metadata = {"facts": text, "digest": digest_tensors(own, text)}
-    atomic_files.write_atomically(path, lambda temporary: save_file(own, temporary, metadata))
+    size_bytes = len(text) + sum(tensor.nbytes for tensor in own.values())
+    atomic_files.write_atomically(
+        path, lambda temporary: _save_file(own, temporary, metadata), size_bytes=size_bytes, previous=previous
+    )
+
+
+def _save_file(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Calls safetensors, whose errors have the system's number in their text only."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:

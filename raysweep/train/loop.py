@@ -3,6 +3,7 @@
 The same function runs in a trial's own process, in each DDP worker and in unit tests.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -17,12 +18,14 @@ from raysweep import atomic_files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training
 from raysweep.data.images import ImageSet, PreparedData, space_evenly
-from raysweep.errors import TrialError
+from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
+from raysweep.storage_faults import is_full, patiently
 from raysweep.train import checkpoint
 from raysweep.train.cost import find_costs
 from raysweep.train.metrics import compare_with_declared
 from raysweep.train.report import EpochReport
+from raysweep.train.restoring import restore
 from raysweep.train.state import Prepare, TrainState
 from raysweep.train.task import Task, build_task
 
@@ -47,18 +50,21 @@ def fit(
     With a `folder`, rank 0 writes `last/` each epoch, `best/model.safetensors` whenever the objective is
     better than before and `metrics.jsonl`; with `resume` the trial goes on from `last/`. An earlier process may
     have ended before its last epochs arrived: with `num_reported` those after so many are reported again from the
-    history, and the last one in any case, which says whether the trial is finished.
+    history, and the last one in any case, which says whether the trial is finished. A storage that takes nothing for
+    a while is waited for, with the state in memory.
 
     A `second_objective` that is a cost of the model is among the metrics of each epoch. It decides nothing here.
 
     Raises:
         TrialError: a metric is not finite, or is not declared by the task.
+        StorageError: the storage takes nothing for too long.
     """
     torch.manual_seed(derive_seed(config.seed))
     task = build_task(config, data.info, worker.num_workers, data.folder)
     state = task.init_state(worker, prepare)
-    if resume and folder is not None and folder.checkpoint.is_file():
-        checkpoint.load_checkpoint(folder.checkpoint, state)
+    if resume and folder is not None:
+        report = _add_notice(report, restore(folder, state, worker))
+    if resume and folder is not None and state.epoch:
         if worker.rank == 0:  # the process may have ended between the two files
             _save_history(folder, state)
         if num_reported is not None:
@@ -94,6 +100,12 @@ def fit(
             )
         )
     return state
+
+
+def _add_notice(report: Report, notice: str | None) -> Report:
+    """Returns a report whose first call carries the notice."""
+    notices = [] if notice is None else [notice]
+    return lambda epoch: report(dataclasses.replace(epoch, notice=notices.pop() if notices else None))
 
 
 def _second_value(state: TrainState, second_objective: Objective | None, best_epoch: int) -> float | None:
@@ -212,15 +224,27 @@ def _check_finite(metrics: dict[str, float], advice: str) -> None:
 
 def _save(folder: TrialFolder, state: TrainState, improved: bool) -> None:
     """Writes the checkpoint with its metric history; only then is the epoch reported."""
+    patiently(lambda: atomic_files.make_folder(folder.path))
     if improved:
         facts = {"epoch": state.best_epoch, "value": state.best_value}
-        checkpoint.save_weights(folder.weights, state.best_modules(), facts)
-    checkpoint.save_checkpoint(folder.checkpoint, state)
+        patiently(lambda: checkpoint.save_weights(folder.weights, state.best_modules(), facts))
+    patiently(lambda: _save_checkpoint(folder, state))
     _save_history(folder, state)
 
 
+def _save_checkpoint(folder: TrialFolder, state: TrainState) -> None:
+    """Writes the checkpoint and keeps the one before; on a full disk that makes room for it."""
+    try:
+        checkpoint.save_checkpoint(folder.checkpoint, state, folder.previous_checkpoint)
+    except StorageError as fault:
+        if not (is_full(fault) and folder.checkpoint.is_file() and folder.previous_checkpoint.is_file()):
+            raise
+        atomic_files.remove(folder.previous_checkpoint)
+        checkpoint.save_checkpoint(folder.checkpoint, state, folder.previous_checkpoint)
+
+
 def _save_history(folder: TrialFolder, state: TrainState) -> None:
-    atomic_files.write_json_lines(folder.metrics, list(state.history))
+    patiently(lambda: atomic_files.write_json_lines(folder.metrics, list(state.history)))
 
 
 def _save_samples(folder: TrialFolder, epoch: int, images: npt.NDArray[np.uint8] | None) -> None:
@@ -230,4 +254,4 @@ def _save_samples(folder: TrialFolder, epoch: int, images: npt.NDArray[np.uint8]
     side = math.isqrt(len(images))
     rows = [np.concatenate(images[row * side : (row + 1) * side], axis=1) for row in range(side)]
     grid = Image.fromarray(np.concatenate(rows).squeeze())
-    atomic_files.write_atomically(folder.sample(epoch), lambda temporary: grid.save(temporary, format="png"))
+    patiently(lambda: atomic_files.write_atomically(folder.sample(epoch), lambda path: grid.save(path, format="png")))

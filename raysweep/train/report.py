@@ -22,6 +22,8 @@ class EpochReport:
     """The second objective at the best epoch; none: there is none."""
     cause: str | None = None
     """Why the task ended the trial before its last epoch; none: it did not."""
+    notice: str | None = None
+    """What a person should know of how the trial's process began, with its first report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,8 @@ class TrialFailure:
     """One line for a person."""
     died: bool
     """Whether a process died, which may well end better on another try; else an exception was raised."""
+    of_storage: bool = False
+    """Whether it is no fault of the trial, which is to go on when the storage is mended."""
 
 
 TrialReport = EpochReport | TrialFailure

@@ -26,8 +26,9 @@ from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
-from raysweep.errors import TrialError
+from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
+from raysweep.storage_faults import find_fault
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
 from raysweep.train.report import EpochReport, Message, TrialFailure, pack_report
@@ -73,12 +74,26 @@ def run_trial(config: dict[str, Any]) -> None:
         else:
             _train_distributed(spec)
     except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
-        atomic_files.write_text(spec.folder.error, traceback.format_exc())
-        tune.report(pack_report(TrialFailure(error=describe_error(error), died=is_death(error))))
+        tune.report(pack_report(_record_failure(spec, error)))
     finally:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
+    """Writes the traceback; where that or the error shows that the storage is at fault, the trial has not failed."""
+    folders = spec.folder.path, spec.data.folder
+    causes = error.worker_failures.values() if isinstance(error, WorkerGroupError) else [error]
+    fault = next((fault for cause in causes if (fault := find_fault(cause, *folders)) is not None), None)
+    if fault is None:
+        try:
+            atomic_files.write_text(spec.folder.error, traceback.format_exc())
+        except StorageError as unwritten:
+            fault = unwritten
+    if fault is not None:
+        return TrialFailure(error=str(fault), died=False, of_storage=True)
+    return TrialFailure(error=describe_error(error), died=is_death(error))
 
 
 def is_death(error: BaseException) -> bool:

@@ -164,7 +164,7 @@ def test_what_fits_is_described(study: Study) -> None:
             r"2 processes x 5 GB = 10 GB on a node of 2 CPUs that has 8 GB .* --cpus-per-worker 2 leaves room for 1",
         ),
         ({"probe": make_probe(dataclasses.replace(POINT, memory_bytes=9 * GB))}, r"18 GB .* lower training.batch_size"),
-        ({"free_bytes": 400}, r"disk: checkpoints take 470 bytes \(5 x 10 bytes \+ 2 running x \(10 bytes \+ 2 x 100"),
+        ({"free_bytes": 400}, r"disk: checkpoints take 670 bytes \(5 x 10 bytes \+ 2 running x \(10 bytes \+ 3 x 100"),
         (
             {
                 "request": Request(gpus_per_worker=0.5),
@@ -189,7 +189,7 @@ def test_only_so_many_processes_are_counted_as_run_at_once(study: Study) -> None
 
 def test_checkpoints_are_the_largest_of_all_points() -> None:
     large = dataclasses.replace(POINT, best_bytes=20, last_bytes=50)
-    assert count_checkpoint_bytes(make_probe(POINT, large), 5, 3) == 5 * 20 + 3 * (20 + 2 * 100)
+    assert count_checkpoint_bytes(make_probe(POINT, large), 5, 3) == 5 * 20 + 3 * (20 + 3 * 100)
 
 
 @pytest.mark.parametrize(

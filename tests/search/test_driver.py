@@ -14,6 +14,7 @@ from raysweep.cluster.waiting import PATIENCE_S, WaitingNotice
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
+from raysweep.search.disk_watch import DiskWatch
 from raysweep.search.observer import Observer
 from raysweep.search.ray_tune import SearchDriver
 from raysweep.search.session.storage import open_storage
@@ -86,7 +87,7 @@ def make_driver(
     def make(deadline: float | None = None, watch: NodeWatch | None = None) -> tuple[SearchDriver, list[Any]]:
         log = Log()
         strategy = create_strategy(study, open_storage(SearchFolder(tmp_path), None), "small")
-        return SearchDriver(strategy, make_spec, [log], deadline, watch or Cluster()), log.events
+        return SearchDriver(strategy, make_spec, [log], deadline, watch or Cluster(), DiskWatch(tmp_path)), log.events
 
     return make
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from raysweep import atomic_files
 from raysweep.atomic_files import FROM_BACKUP
-from raysweep.errors import UsageError
+from raysweep.errors import StorageError, UsageError
 from raysweep.run_folder import SearchFolder
+from raysweep.storage_faults import guard_writing, patiently
 
 LOCK_GRACE_S = 10
 """After this time the journal's lock is taken to be left by a process that was killed while it wrote."""
@@ -25,27 +27,19 @@ REMEDY = (
 )
 
 
-class CheckedJournal(JournalFileBackend):
-    """Writes a checksum into each line; Optuna and its dashboard read the file as any other."""
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Appends operations."""
-        super().append_logs([atomic_files.add_checksum(log) for log in logs])
-
-
 def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
     """Opens the database at `url`, or the journal file in the folder, repaired where its last line is torn.
 
     Raises:
         UsageError: there is no such database.
+        StorageError: the journal cannot be written.
         CorruptFileError: the journal is damaged elsewhere than at its end.
     """
     if url is None:
-        path = folder.journal
-        with guard_study(folder, url):
-            repair_journal(path)
-            atomic_files.read_json_lines(path, WHAT, REMEDY)  # Optuna itself overlooks damage in the last line
-            return JournalStorage(CheckedJournal(str(path), JournalFileSymlinkLock(str(path), LOCK_GRACE_S)))
+        with guard_study(folder, url), guard_writing(folder.journal):
+            repair_journal(folder.journal)
+            atomic_files.read_json_lines(folder.journal, WHAT, REMEDY)  # Optuna overlooks damage in the last line
+            return JournalStorage(Journal(folder.journal))
     try:
         return RDBStorage(url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
@@ -65,6 +59,51 @@ def guard_study(folder: SearchFolder, url: str | None) -> Iterator[None]:
     """
     with atomic_files.guard(folder.journal if url is None else hide_password(url), WHAT, REMEDY):
         yield
+
+
+class Journal(JournalFileBackend):
+    """A journal file whose lines are whole or not there: what a full disk took of a line is removed again.
+
+    Each has a checksum, which Optuna and its dashboard pass over.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), JournalFileSymlinkLock(str(path), LOCK_GRACE_S))
+        self.path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Appends lines; a storage that does not take them is waited for.
+
+        Raises:
+            StorageError: it does not take them for too long.
+        """
+        patiently(lambda: self._append([atomic_files.add_checksum(log) for log in logs]))
+
+    def _append(self, logs: list[dict[str, Any]]) -> None:
+        with guard_writing(self.path):
+            size = self.path.stat().st_size  # a file that is gone is not begun anew
+            try:
+                super().append_logs(logs)
+            except RuntimeError as error:  # the lock could not be given back
+                if not isinstance(error.__context__, OSError):
+                    raise
+                raise error.__context__ from None
+            except OSError:
+                os.truncate(self.path, size)
+                raise
+
+
+@contextlib.contextmanager
+def guard_optuna() -> Iterator[None]:
+    """Turns an error of a database into a StorageError: it is no trial's fault."""
+    try:
+        yield
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+        raise StorageError(
+            f"the database of the Optuna study must take what trials report, got {str(cause).splitlines()[0]!r}; see "
+            "to it that it runs and has space"
+        ) from error
 
 
 def has_study(storage: BaseStorage, study_name: str) -> bool:
