@@ -29,3 +29,8 @@ class StudyFailedError(RaysweepError):
 
 class CorruptFileError(RaysweepError):
     """A stored file whose content does not match its digest."""
+
+
+def shorten(text: str, most: int = 120) -> str:
+    """Returns the text, its middle left out where it is longer than `most`: a message stays one to read."""
+    return text if len(text) <= most else f"{text[: most - 40]}...{text[-37:]}"
