@@ -6,13 +6,18 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from raysweep import config_fields
-from raysweep.errors import RaysweepError, RefusedFileError, UsageError
+from raysweep.errors import RaysweepError, RefusedFileError, UsageError, shorten
+from raysweep.paths import resolve_path
+
+MAX_FILE_BYTES = 1_000_000
+"""Of a file of Python: more is no study, whatever its name says."""
 
 
 class Registry:
@@ -75,8 +80,8 @@ class Registry:
             made = builder(*arguments, **named)
         except RaysweepError:
             raise
-        except Exception as error:  # whatever somebody's own code raises is shown as that code's error
-            raise UsageError(f"the {self.what} {name} failed: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:  # whatever somebody's own code raises is shown as that code's error
+            raise UsageError(f"the {self.what} {name} failed: {_describe_error(error)}") from error
         if not isinstance(made, kind):
             raise UsageError(f"the {self.what} {name} must return a {kind.__name__}, got a {type(made).__name__}")
         return made
@@ -90,7 +95,7 @@ def _find_entry_points(group: str) -> tuple[Any, ...]:
 def resolve_reference(name: str) -> str:
     """Makes the path in `path/to/file.py:Name` absolute, so that it holds in another folder; other names stay."""
     place, _, attribute = name.rpartition(":")
-    return f"{Path(place).expanduser().resolve()}:{attribute}" if place.endswith(".py") else name
+    return f"{resolve_path(place, 'a file of Python')}:{attribute}" if place.endswith(".py") else name
 
 
 def is_imported(reference: str) -> bool:
@@ -110,42 +115,61 @@ def load_object(reference: str) -> Any:
         raise UsageError(f"an object is named as package.module:Name or path/to/file.py:Name, got {reference!r}")
     try:
         module = load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except RaysweepError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever somebody's own module raises is shown as its error
+        raise UsageError(f"{reference} cannot be imported: {_describe_error(error)}") from error
+    try:
         return functools.reduce(getattr, name.split("."), module)
     except AttributeError:
         known = ", ".join(sorted(key for key in vars(module) if not key.startswith("_")))
         raise UsageError(f"{place} has no {name!r}; it has: {known}") from None
-    except ImportError as error:
-        raise UsageError(f"{reference} cannot be imported: {error}") from error
 
 
 def load_file(path: Path, *, anew: bool = False) -> Any:
     """Imports a file of Python as a module, once in a process; `anew`: as it is now, though it was imported before.
 
     Raises:
-        UsageError: there is no such file, or it raises an error.
+        UsageError: there is no such file, it is no file of Python, or it raises an error.
     """
-    path = path.expanduser().resolve()
+    path = resolve_path(path, "a file of Python")
     name = _name_module(path)
     if name in sys.modules and not anew:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UsageError(f"no file {path}")
+    if (size_bytes := path.stat().st_size) > MAX_FILE_BYTES:
+        raise UsageError(f"a file of Python has at most {MAX_FILE_BYTES:,} bytes, {path} has {size_bytes:,}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises is shown as that file's error
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is shown as that file's error
         del sys.modules[name]
         moved = isinstance(error, ImportError) and (error.name or "").startswith("raysweep")
         hint = "; import the names of studies from raysweep itself, as in `from raysweep import Study`" * moved
-        raise UsageError(f"{path}: {type(error).__name__}: {error}{hint}") from error
+        raise UsageError(f"{_locate(error, path)}: {_describe_error(error)}{hint}") from error
     return module
+
+
+def _describe_error(error: BaseException) -> str:
+    """Says an error of somebody else's code in one line."""
+    if isinstance(error, SystemExit):
+        return f"it ends the process (SystemExit: {error.code}); a file that is imported must not"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {shorten(text, 1000)}" if text else type(error).__name__
+
+
+def _locate(error: BaseException, path: Path) -> str:
+    """Names the file, and its line that raised the error."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
 
 
 def _name_module(path: Path) -> str:
     """Names the module that a file is imported as."""
-    path = path.expanduser().resolve()
+    path = resolve_path(path, "a file of Python")
     return f"_raysweep_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 

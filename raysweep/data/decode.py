@@ -8,6 +8,7 @@ the plugin's own message where `Image.open` would say only "cannot identify imag
 import io
 import struct
 import warnings
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,8 @@ _UNDO_ORIENTATION: dict[object, Image.Transpose] = {
 
 # Large images are first shrunk by whole factors, to no less than this many times the target.
 _REDUCING_GAP = 3.0
+_MAX_BYTES_PER_PIXEL = 8
+_MAX_METADATA_BYTES = 2**26
 
 
 class UndecodableImage(Exception):  # noqa: N818 - an outcome that is counted, not a fault
@@ -45,6 +48,21 @@ class _JpegFile(JpegImageFile):
 
 
 _PLUGINS: dict[bytes, type[ImageFile]] = {b"\xff\xd8\xff": _JpegFile, b"\x89PNG\r\n\x1a\n": PngImageFile}
+
+
+def read_image_file(path: Path, max_pixels: int) -> bytes:
+    """Reads a file that is to be decoded.
+
+    Raises:
+        OSError: it cannot be read.
+        UndecodableImage: it has more bytes than an image of `max_pixels` pixels, at 16 bits for each of four channels.
+    """
+    most = _MAX_BYTES_PER_PIXEL * max_pixels + _MAX_METADATA_BYTES
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise UndecodableImage(f"over the limit of {most:,} bytes for {max_pixels:,} pixels")
+    return data
 
 
 def decode_image(data: bytes, *, size: int, channels: Literal[1, 3], max_pixels: int = 50_000_000) -> NDArray[np.uint8]:

@@ -7,12 +7,16 @@ import struct
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from raysweep.errors import DataError
 
+MAX_GZIP_RATIO = 1032
+"""No deflated byte stands for more than so many (zlib's technical details)."""
+CHUNK_BYTES = 2**20
 LAYOUTS = (".", "MNIST/raw", "FashionMNIST/raw", "raw")
 DIGITS = tuple("0123456789")
 GARMENTS = (
@@ -59,23 +63,52 @@ def load_idx(path: Path) -> npt.NDArray[np.uint8]:
 @lru_cache(maxsize=4)
 def _read_idx(path: Path, size_bytes: int, mtime_ns: int) -> npt.NDArray[np.uint8]:
     """Reads the idx file that has this size and time: a file that is rewritten is read again."""
+    zipped = path.suffix == ".gz"
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zeros, kind, num_dimensions = struct.unpack(">HBB", data[:4])
-        shape = struct.unpack(f">{num_dimensions}I", data[4 : 4 + 4 * num_dimensions])
+        with gzip.open(path) if zipped else path.open("rb") as file:
+            start = file.read(4)
+            zeros, kind, num_dimensions = struct.unpack(">HBB", start)
+            if zeros != 0 or kind != 8 or num_dimensions not in (1, 2, 3, 4):
+                raise DataError(f"{path} is no idx file of unsigned bytes: it starts with {start!r}")
+            shape = struct.unpack(f">{num_dimensions}I", file.read(4 * num_dimensions))
+            expected = math.prod(shape)
+            most = size_bytes * (MAX_GZIP_RATIO if zipped else 1)
+            data = _read_at_most(file, min(expected, most) + 1)
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise DataError(f"{path} cannot be read as an idx file: {error}") from None
-    if zeros != 0 or kind != 8:
-        raise DataError(f"{path} is no idx file of unsigned bytes: it starts with {data[:4]!r}")
-    values = np.frombuffer(data, np.uint8, offset=4 + 4 * num_dimensions)
-    expected = math.prod(shape)
-    if len(values) != expected:
-        fault = "truncated" if len(values) < expected else "too long"
-        raise DataError(f"{path} is {fault}: its header names {expected} values, it has {len(values)}")
+    except MemoryError:
+        raise DataError(f"{path} has {expected:,} values, more than fit into memory here") from None
+    if len(data) > expected:
+        raise DataError(f"{path} is too long: its header names {expected} values, it has more")
+    if len(data) < expected:
+        raise DataError(f"{path} is truncated: its header names {expected} values, it has {len(data)}")
+    values = np.frombuffer(data, np.uint8)
+    values.flags.writeable = False
     return values.reshape(shape)
 
 
+def _read_at_most(file: IO[bytes], most: int) -> bytearray:
+    """Reads so many bytes, or those there are: what a file claims to have takes no memory."""
+    data = bytearray()
+    while len(data) < most and (chunk := file.read(min(most - len(data), CHUNK_BYTES))):
+        data += chunk
+    return data
+
+
 def name_classes(labels: npt.NDArray[np.uint8]) -> tuple[str, ...]:
-    """Names the classes of training labels (N,): MNIST and Fashion-MNIST are recognised by their digest."""
+    """Names the classes of training labels (N,): MNIST and Fashion-MNIST are recognised by their digest.
+
+    Raises:
+        DataError: the labels are not numbered on from 0 or 1.
+    """
     known = CLASS_NAMES.get(hashlib.sha256(labels.tobytes()).hexdigest())
-    return known or tuple(str(label) for label in range(int(labels.max()) + 1))
+    if known is not None:
+        return known
+    found = np.unique(labels).tolist()
+    if gaps := [number for number in range(1, found[-1]) if number not in found]:
+        shown = ", ".join(map(str, found if len(found) < 20 else [*found[:10], "...", *found[-3:]]))
+        raise DataError(
+            f"labels must be the numbers 0 to N - 1 of N classes, each with images to train on; got {shown}, and no "
+            f"{gaps[0]}: a label beyond the classes, or classes to be numbered anew"
+        )
+    return tuple(str(label) for label in range(found[-1] + 1))

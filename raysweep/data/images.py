@@ -133,6 +133,8 @@ class DataInfo:
     num_val: int
     num_test: int
     skipped: tuple[SkippedFile, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a user may not expect of the images, a sentence each: the same image in two splits, for one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,8 @@ from PIL import Image
 
 from raysweep import atomic_files, config_fields
 from raysweep.config import DataConfig
-from raysweep.data.decode import UndecodableImage, decode_image
+from raysweep.data.decode import UndecodableImage, decode_image, read_image_file
+from raysweep.data.duplicates import Content, describe_duplicates
 from raysweep.data.idx import load_idx
 from raysweep.data.images import REMEDY, DataInfo, ImageSet, PreparedData, SkippedFile
 from raysweep.data.records import SPLITS, WHOLE_FILE, Source, Split
@@ -212,7 +214,7 @@ def _decode_record(record: dict[str, Any], into: npt.NDArray[np.uint8], max_pixe
     raw = b""
     try:
         if record["member"] == WHOLE_FILE:
-            raw = Path(record["path"]).read_bytes()
+            raw = read_image_file(Path(record["path"]), max_pixels)
             into[:] = decode_image(
                 raw, size=into.shape[0], channels=1 if into.shape[2] == 1 else 3, max_pixels=max_pixels
             )
@@ -242,6 +244,7 @@ def _summarise(
     digest = hashlib.sha256()
     skipped: list[SkippedFile] = []
     counts: dict[Split, int] = {}
+    contents: list[Content] = []
     for split in SPLITS:
         records = source.records[split]
         bad = np.array([bool(reason) for reason in reasons[split]], dtype=bool)
@@ -261,6 +264,8 @@ def _summarise(
         digest.update(split.encode())
         for row in rows:
             digest.update(f"{digests[split][row]} {source.classes[records.labels[row]]}\n".encode())
+        labels = (source.classes[label] for label in records.labels[rows])
+        contents += map(Content, (digests[split][row] for row in rows), repeat(split), labels, names)
     return DataInfo(
         source=source.name,
         synthetic=source.synthetic,
@@ -270,6 +275,7 @@ def _summarise(
         num_val=counts["val"],
         num_test=counts["test"],
         skipped=tuple(skipped),
+        notes=describe_duplicates(contents),
     )
 
 

@@ -41,6 +41,8 @@ class Source:
     classes: tuple[str, ...]
     records: Mapping[Split, Records]
     synthetic: bool = False
+    notes: tuple[str, ...] = ()
+    """What a user may not expect of it, a sentence each."""
 
     def fingerprint(self) -> str:
         """Hashes the files' names, sizes and times, no content: changes when one is added, removed or written."""

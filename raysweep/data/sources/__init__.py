@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysweep.errors import DataError
+from raysweep.paths import resolve_path
 from raysweep.registry import Registry, resolve_reference
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def load_source(spec: str, *, split_seed: int, storage: Path, data_root: Path | 
 
     named = _split_name(spec)
     if named is None:
-        return load_path(spec, split_seed=split_seed)
+        return load_path(spec, split_seed=split_seed, storage=storage)
     name, argument = named
     source: Source = SOURCES.build(name, Source, argument, split_seed=split_seed, storage=storage, data_root=data_root)
     if name not in SOURCES.built_in:
@@ -53,9 +54,12 @@ def resolve_source(spec: str) -> str:
     """Makes the path in a source's name absolute, so that it holds in another folder.
 
     A folder of the name of a source is the folder, as it is given on the command line; `sample` is always the sample.
+
+    Raises:
+        UsageError: it is empty, or no path.
     """
-    path = Path(spec).expanduser().resolve()
     named = _split_name(spec)
+    path = resolve_path(spec, "--data")
     if named is None or (path.is_dir() and spec != "sample"):
         return str(path)
     name, _ = named

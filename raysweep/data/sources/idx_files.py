@@ -34,7 +34,7 @@ def load_idx_source(folder: Path, *, name: str, split_seed: int) -> Source:
         images, labels = paths[f"{prefix}-images-idx3-ubyte"], load_idx(paths[f"{prefix}-labels-idx1-ubyte"])
         if load_idx(images).shape[:1] != labels.shape or load_idx(images).ndim != 3:
             raise DataError(f"{images} has shape {load_idx(images).shape} for {len(labels)} labels; they must match")
-        if not len(labels):
+        if not load_idx(images).size:
             raise DataError(f"{images} has no images")
         pools[prefix] = Records(
             paths=[str(images)] * len(labels), members=np.arange(len(labels)), labels=labels.astype(np.int64)
@@ -44,9 +44,13 @@ def load_idx_source(folder: Path, *, name: str, split_seed: int) -> Source:
         raise DataError(f"{folder} has one class in train, {pool.labels[0]}: classification needs at least 2")
     if unknown := sorted(set(pools["t10k"].labels.tolist()) - set(pool.labels.tolist())):
         raise DataError(f"{folder} has classes in t10k that train has no images of: {', '.join(map(str, unknown))}")
+    try:
+        classes = name_classes(pool.labels.astype(np.uint8))
+    except DataError as error:
+        raise DataError(f"{paths['train-labels-idx1-ubyte']}: {error}") from None
     train, val = split_stratified(pool.labels, IDX_VAL_SHARE, split_seed)
     return Source(
         name=name,
-        classes=name_classes(pool.labels.astype(np.uint8)),
+        classes=classes,
         records={"train": pool.take(train), "val": pool.take(val), "test": pools["t10k"]},
     )
