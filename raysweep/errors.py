@@ -29,3 +29,7 @@ class StudyFailedError(RaysweepError):
 
 class CorruptFileError(RaysweepError):
     """A stored file whose content does not match its digest."""
+
+
+class RayLostError(RaysweepError):
+    """Ray itself is gone, and cannot be started again."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.connection import list_potential_nodes
 from raysweep.cluster.lost_nodes import NodeWatch
+from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.data.images import PreparedData
 from raysweep.evaluate.stored_model import save_config
 from raysweep.run_folder import SearchFolder
@@ -72,11 +73,9 @@ def launch_trials(
             spec.folder.stop_file.unlink(missing_ok=True)
             return spec
 
-        run_trials(
-            SearchDriver(strategy, build_spec, observers, deadline, NodeWatch()),
-            request=context.request,
-            concurrency=context.concurrency,
-            scratch=str(scratch),
+        driver = SearchDriver(strategy, build_spec, observers, deadline, NodeWatch())
+        run_on_ray(
+            lambda: run_trials(driver, request=context.request, concurrency=context.concurrency, scratch=str(scratch))
         )
     _remove(context.folder.scratch)
 

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.lost_nodes import Addresses, NodeWatch
+from raysweep.cluster.lost_ray import LossCheck, is_lost
 from raysweep.cluster.orphans import OrphanCollector
 from raysweep.cluster.waiting import WaitingNotice
 from raysweep.search.observer import Observer
@@ -64,6 +65,15 @@ class SearchDriver:
     def is_idle(self) -> bool:
         """Tells whether no trial is under way that might have to be tried again."""
         return not self._attempts
+
+    def resume_lost(self) -> None:
+        """Queues the trials whose processes Ray took along as it was lost; tells of those that had ended."""
+        lost, self._attempts = list(self._attempts.values()), {}
+        for attempt in lost:
+            if attempt.result is None:
+                self.strategy.retry(attempt.number, node_lost=True)
+            else:
+                self._tell_end(attempt.result)
 
     def start(self, trial_id: str) -> TrialSpec | None:
         """Starts the next trial; none when there is none to start."""
@@ -123,8 +133,11 @@ class SearchDriver:
                 return
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {attempt.death}")
         assert attempt.result is not None
+        self._tell_end(attempt.result)
+
+    def _tell_end(self, result: TrialResult) -> None:
         for observer in self.observers:
-            observer.trial_ended(attempt.result)
+            observer.trial_ended(result)
 
     def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
         last = self._last.pop(attempt.number, None)
@@ -184,7 +197,7 @@ class StrategyScheduler(FIFOScheduler):
         Without it they train on where the driver's process lives on, as in a notebook: their handles are kept alive by
         the traceback.
         """
-        if self._controller is not None:
+        if self._controller is not None and not is_lost():
             self._controller._actor_manager.cleanup()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -205,9 +218,13 @@ def run_trials(
     concurrency: int,
     scratch: str,
 ) -> None:
-    """Runs trials until the driver has no more, or is interrupted. Ray Tune's own files go to `scratch`."""
+    """Runs trials until the driver has no more, or is interrupted. Ray Tune's own files go to `scratch`.
+
+    May be called again where Ray was lost: trials that were under way go on.
+    """
+    driver.resume_lost()
     scheduler = StrategyScheduler(driver)
-    callbacks = [OrphanCollector(), WaitingNotice(request)]
+    callbacks = [LossCheck(), OrphanCollector(), WaitingNotice(request)]
     tuner = tune.Tuner(
         tune.with_resources(run_trial, tune_resources(request)),
         tune_config=tune.TuneConfig(
