@@ -95,7 +95,7 @@ def _run(command: click.Command, args: list[str], prog_name: str) -> int:
     except (KeyboardInterrupt, click.Abort) as error:
         _say(str(error) or "interrupted")
         code = signals.exit_code()
-    except BaseException as error:
+    except BaseException:
         if signals.received() is None:
             raise
         _say("interrupted")  # by a library that makes another error of it, or by Ray's own handler

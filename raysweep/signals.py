@@ -107,7 +107,8 @@ def interrupt_main() -> None:
 
 def before_end_at_once(act: Callable[[], None]) -> None:
     """Adds what is done before a command ends at once: quick, and from any thread."""
-    _State.last_acts.append(act)
+    if act not in _State.last_acts:
+        _State.last_acts.append(act)
 
 
 def end_at_once(message: str, code: int) -> None:

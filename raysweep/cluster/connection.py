@@ -13,7 +13,8 @@ import ray
 from ray._private.services import canonicalize_bootstrap_address, find_bootstrap_address
 
 from raysweep import signals
-from raysweep.cluster.announcement import announce
+from raysweep.announcement import announce
+from raysweep.cluster import leftovers
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
@@ -67,6 +68,8 @@ def _start(found: str | None) -> None:
     global _connected_to
     os.environ.update(ENVIRONMENT)
     _connected_to = found or "local"
+    if not found:
+        leftovers.clear()
     try:
         with announce(f"Ray at {found}" if found else "a local Ray to start"):
             ray.init(

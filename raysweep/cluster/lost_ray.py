@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -13,6 +14,7 @@ import ray._private.worker
 from ray import tune
 
 from raysweep import signals
+from raysweep.cluster import leftovers
 from raysweep.cluster.lost_nodes import answers
 from raysweep.errors import RayLostError, RaysweepError
 
@@ -113,12 +115,16 @@ class _State:
 
     watch: RayWatch | None = None
     start_again: Callable[[], None] | None = None
+    node_id = ""
     num_restarts = 0
     shutting_down = threading.Lock()
 
 
 def watch_local(start_again: Callable[[], None]) -> None:
-    """Watches the local Ray that has just been started."""
+    """Watches the local Ray that has just been started, and writes down that it is this process's."""
+    _State.node_id = ray.get_runtime_context().get_node_id()
+    leftovers.note_local_ray(Path(_local_node().get_session_dir_path()), _State.node_id)
+    signals.before_end_at_once(kill_local)
     _begin(RayWatch("local", {}))
     _State.start_again = start_again
 
@@ -205,29 +211,33 @@ class LossCheck(tune.Callback):
             raise ConnectionError("Ray is lost")
 
 
-def _processes() -> list[tuple[str, Any]]:
-    """Lists the processes of a local Ray by their names, which Ray itself keeps under a private name; else none."""
-    node: Any = ray._private.worker._global_node
-    if node is None or not node.is_head():
-        return []
-    return [(kind, info.process) for kind, infos in list(node.all_processes.items()) for info in list(infos)]
+def _local_node() -> Any:
+    """Returns the local Ray that this process has started; none: there is none. Ray keeps it under a private name."""
+    node = ray._private.worker._global_node
+    return node if node is not None and node.is_head() else None
 
 
 def find_dead_process() -> str | None:
     """Finds a process of the local Ray that has died and without which it does nothing."""
-    return next((kind for kind, process in _processes() if kind in ESSENTIAL and process.poll() is not None), None)
+    node = _local_node()
+    dead = node.dead_processes() if node is not None else []
+    return next((kind for kind, _ in dead if kind in ESSENTIAL), None)
 
 
-def kill_processes() -> None:
-    """Kills the processes of the local Ray at once; its workers see that and end."""
-    for _, process in _processes():
-        process.kill()
+def kill_local() -> None:
+    """Kills the processes of the local Ray at once, so that none writes to a trial's folder any more."""
+    node = _local_node()
+    if node is not None:
+        for infos in list(node.all_processes.values()):
+            for info in infos:
+                info.process.kill()
+        leftovers.kill_node(_State.node_id)
 
 
 def shut_down() -> None:
     """Leaves Ray, and ends a local one with all its processes."""
     with _State.shutting_down, contextlib.suppress(Exception):  # what is lost answers nothing
-        kill_processes()
+        kill_local()
         ray.shutdown()
 
 
@@ -237,5 +247,5 @@ def exit_without_ray(code: int) -> None:
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    kill_processes()
+    kill_local()
     os._exit(code)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.connection import list_potential_nodes
+from raysweep.cluster.leftovers import hold_folder
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.data.images import PreparedData
@@ -53,7 +54,7 @@ def launch_trials(
     Ray's own files go to a temporary folder, which all nodes have to see where there are several.
     """
     _remove(context.folder.scratch)
-    with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch, quiet_tune():
+    with tempfile.TemporaryDirectory(dir=hold_folder(), ignore_cleanup_errors=True) as local_scratch, quiet_tune():
         scratch = Path(local_scratch) if len(list_potential_nodes()) == 1 else context.folder.scratch
 
         def build_spec(number: int, params: Params, num_reported: int) -> TrialSpec:
