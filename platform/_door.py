@@ -7,6 +7,9 @@ def enter(verb: str) -> None:
     """Runs `raysweep VERB` with this process's arguments; exits with 2 where raysweep's requirements are missing."""
     try:
         from raysweep.cli import load_command, run_command
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("raysweep."):
             raise  # a defect of ours, not a missing install

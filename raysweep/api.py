@@ -82,9 +82,7 @@ def tune(study: StudyLike, **keywords: Any) -> "Run":
     try:
         outcome = run_study(resolved, options)
     except KeyboardInterrupt:
-        print(
-            f"interrupted; what is done is stored in {options.run_folder.path}: go on with resume=True", file=sys.stderr
-        )
+        print(options.run_folder.describe_interruption("resume=True"), file=sys.stderr)
         raise
     return Run(folder=options.run_folder.path, results=outcome.results, sync_command=outcome.sync_command)
 

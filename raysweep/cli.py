@@ -1,10 +1,12 @@
 """The command line: its commands, loaded one at a time, and how errors become exit codes."""
 
+import contextlib
 import sys
 
 import click
 
 import raysweep
+from raysweep import signals
 from raysweep.commands import COMMANDS
 from raysweep.commands.options import CONTEXT
 from raysweep.errors import RaysweepError, UsageError
@@ -64,20 +66,45 @@ def main(args: list[str] | None = None) -> None:
 
 
 def run_command(command: click.Command, args: list[str], prog_name: str) -> None:
-    """Runs a command; exits with 1 where the work failed, 2 on wrong usage or config, 130 where it was interrupted.
+    """Runs a command; exits with 1 where the work failed, 2 on wrong usage or config, 128 + the number of a signal.
 
     prog_name: stands for the command in its usage.
     """
+    code = _run(command, args, prog_name)
+    if "ray" in sys.modules:
+        from raysweep.cluster.lost_ray import exit_without_ray
+
+        exit_without_ray(code)
+    if code:
+        sys.exit(code)
+
+
+def _run(command: click.Command, args: list[str], prog_name: str) -> int:
+    """Runs a command; returns its exit code."""
     try:
-        command.main(args=args, prog_name=prog_name, standalone_mode=False)
+        with signals.handled():
+            command.main(args=args, prog_name=prog_name, standalone_mode=False)
     except click.exceptions.Exit as exit_request:
-        sys.exit(exit_request.exit_code)
+        code = exit_request.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except RaysweepError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what is done is stored in the run's folder: go on with --resume", err=True)
-        sys.exit(130)
+        _say(f"error: {error}")
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort) as error:
+        _say(str(error) or "interrupted")
+        code = signals.exit_code()
+    except BaseException:
+        if signals.received() is None:
+            raise
+        _say("interrupted")  # by a library that makes another error of it, or by Ray's own handler
+        code = signals.exit_code()
+    else:
+        return 0
+    return code if signals.received() is None else signals.exit_code()
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        click.echo(message, err=True)

@@ -39,6 +39,10 @@ class StorageError(RaysweepError):
     """Storage that is full, read-only or not reachable: no trial's fault; what is stored stays, to be gone on with."""
 
 
+class RayLostError(RaysweepError):
+    """Ray itself is gone, and cannot be started again."""
+
+
 def shorten(text: str, most: int = 120) -> str:
     """Returns the text, its middle left out where it is longer than `most`: a message stays one to read."""
     return text if len(text) <= most else f"{text[: most - 40]}...{text[-37:]}"

@@ -146,6 +146,12 @@ class RunFolder(SearchFolder):
         """Locates the study as resolved, and what identifies the run."""
         return self.path / "study.json"
 
+    def describe_interruption(self, resume: str) -> str:
+        """Says that the run was interrupted and, where there is one to go on with, how: by `resume`."""
+        if not self.study.is_file():
+            return "interrupted"
+        return f"interrupted; what is done is stored in {self.path}: go on with {resume}"
+
     @property
     def results(self) -> Path:
         """Locates the results; there once the run is finished."""

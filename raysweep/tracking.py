@@ -14,6 +14,8 @@ from typing import Any, get_args
 
 import wandb
 
+from raysweep import signals
+from raysweep.announcement import announce
 from raysweep.atomic_files import Json
 from raysweep.config import WandbMode as Mode
 from raysweep.run_folder import RunFolder
@@ -25,6 +27,8 @@ PROJECT = "raysweep"
 CHECK_TIMEOUT_S = 10
 INIT_TIMEOUT_S = 30.0
 FINISH_TIMEOUT_S = 60.0
+INTERRUPTED_TIMEOUT_S = 15.0
+"""Of all runs together, where a signal ends the command: whoever sent it kills soon."""
 
 
 def default_mode() -> Mode:
@@ -84,7 +88,8 @@ class Tracker(Observer):
         self._is_closed = True
         self._do(self._close_runs)
         self._queue.put(None)
-        self._thread.join(FINISH_TIMEOUT_S * 2)
+        with announce("Weights & Biases to finish"):
+            self._thread.join(FINISH_TIMEOUT_S * 2 if signals.received() is None else INTERRUPTED_TIMEOUT_S)
         if self._thread.is_alive():
             self.problem = self.problem or "W&B did not finish in time"
         if self.problem:

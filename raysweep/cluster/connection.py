@@ -4,16 +4,20 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from raysweep import atomic_files
+from raysweep import atomic_files, signals
+from raysweep.announcement import announce
+from raysweep.cluster import leftovers
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.cluster.lost_nodes import answers
+from raysweep.cluster.lost_ray import begin_run, watch_cluster, watch_local
 from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address
 from raysweep.errors import UsageError
 
@@ -47,7 +51,7 @@ def connect(address: str | None) -> None:
     Raises:
         UsageError: nothing answers at the address, or this process is connected to another.
     """
-    global _connected_to
+    begin_run()
     if ray.is_initialized():
         if _connected_to is not None and address not in (None, "auto", _connected_to):
             raise UsageError(
@@ -55,19 +59,44 @@ def connect(address: str | None) -> None:
                 "call ray.shutdown() first, or leave the address out"
             )
         return
+    _start(find_address(address))
+
+
+def _start(found: str | None) -> None:
+    """Connects to the cluster at HOST:PORT, or starts a local Ray, and has it watched."""
+    global _connected_to
     os.environ.update(ENVIRONMENT)
-    found = find_address(address)
     _connected_to = found or "local"
+    if not found:
+        leftovers.clear()
     try:
-        ray.init(
-            found or "local",
-            include_dashboard=False,
-            runtime_env=job_environment() if found else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with announce(f"Ray at {found}" if found else "a local Ray to start"):
+            ray.init(
+                found or "local",
+                include_dashboard=False,
+                runtime_env=job_environment() if found else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
+    signals.keep()
+    if found:
+        watch_cluster(found, _essential_addresses(found))
+    else:
+        watch_local(partial(_start, None))
+
+
+def _essential_addresses(cluster: str) -> dict[str, tuple[str, int]]:
+    """Returns where the head and Ray's process on this node listen, by their names."""
+    host, _, port = cluster.rpartition(":")
+    here = ray.get_runtime_context().get_node_id()
+    raylets = {
+        f"the raylet on {node['NodeManagerAddress']}": (node["NodeManagerAddress"], node["NodeManagerPort"])
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["NodeID"] == here
+    }
+    return {"the head": (host.strip("[]"), int(port)), **raylets}
 
 
 def find_address(address: str | None) -> str | None:

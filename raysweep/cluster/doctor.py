@@ -17,11 +17,13 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysweep import atomic_files
+from raysweep.announcement import announce
 from raysweep.cluster import findings as checks
 from raysweep.cluster.capacity import default_request
 from raysweep.cluster.code import code_digest
 from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
 from raysweep.cluster.findings import Finding, NodeFacts
+from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.cluster.ray_internals import get_dashboard_url, is_authenticated, jobs
 from raysweep.data.pipeline import is_prepared
 from raysweep.data.sources import load_source
@@ -60,6 +62,10 @@ def diagnose(question: Question) -> list[Finding]:
         DataError: the study's images cannot be had here.
     """
     connect(question.address)
+    return run_on_ray(lambda: _diagnose(question))
+
+
+def _diagnose(question: Question) -> list[Finding]:
     data, paths = _look_at_data(question)
     alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     folder = question.storage / f".doctor-{uuid.uuid4().hex[:8]}"
@@ -129,7 +135,8 @@ def _ask(nodes: Sequence[Any], function: Callable[..., Any], *arguments: Any) ->
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         )
         asked[pinned.remote(node["NodeID"], node["NodeManagerAddress"], *arguments)] = node["NodeManagerAddress"]
-    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_TIMEOUT_S)
+    with announce("every node to answer"):
+        ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_TIMEOUT_S)
     answers, silent = [], [asked[reference] for reference in late]
     for reference in ready:
         try:

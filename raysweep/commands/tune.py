@@ -30,5 +30,8 @@ def tune(study: str, **values: Any) -> None:
     from raysweep.search.run import run_study  # slow: after what can be refused without it
     from raysweep.search.summary import describe_results
 
-    outcome = run_study(resolved, options)
+    try:
+        outcome = run_study(resolved, options)
+    except KeyboardInterrupt:
+        raise click.Abort(options.run_folder.describe_interruption("--resume")) from None
     click.echo(describe_results(outcome.results, options.run_folder, outcome.sync_command))

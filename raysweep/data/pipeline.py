@@ -22,6 +22,8 @@ import ray
 from PIL import Image
 
 from raysweep import atomic_files, config_fields
+from raysweep.announcement import announce
+from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.config import DataConfig
 from raysweep.data.decode import UndecodableImage, decode_image, read_image_file
 from raysweep.data.duplicates import Content, describe_duplicates
@@ -49,7 +51,8 @@ def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedDa
     folder, test_folder = _folders(source, config, cache)
     if not is_prepared(source, config, cache):
         _check_disk(source, config, cache)
-        _decode(source, config, folder, test_folder)
+        with announce("the images to be decoded"):
+            run_on_ray(lambda: _decode(source, config, folder, test_folder))
     info = PreparedData.load(folder).info
     # The same files may have been decoded under another name, the drawn sample as a plain folder for one.
     info = dataclasses.replace(info, source=source.name, synthetic=source.synthetic)

@@ -12,7 +12,9 @@ from pathlib import Path
 from raysweep import atomic_files
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.connection import list_potential_nodes
+from raysweep.cluster.leftovers import hold_folder
 from raysweep.cluster.lost_nodes import NodeWatch
+from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
 from raysweep.search.disk_watch import DiskWatch
@@ -60,7 +62,7 @@ def launch_trials(
     with guard_writing(context.folder.trials):
         context.folder.trials.mkdir(parents=True, exist_ok=True)
     _remove(context.folder.scratch)
-    with tempfile.TemporaryDirectory(prefix="raysweep-") as local_scratch, quiet_tune():
+    with tempfile.TemporaryDirectory(dir=hold_folder(), ignore_cleanup_errors=True) as local_scratch, quiet_tune():
         scratch = Path(local_scratch) if len(list_potential_nodes()) == 1 else context.folder.scratch
 
         def build_spec(number: int, params: Params, num_reported: int) -> TrialSpec:
@@ -80,11 +82,9 @@ def launch_trials(
             atomic_files.remove(spec.folder.stop_file)
             return spec
 
-        run_trials(
-            SearchDriver(strategy, build_spec, observers, deadline, NodeWatch(), DiskWatch(context.folder.path)),
-            request=context.request,
-            concurrency=context.concurrency,
-            scratch=str(scratch),
+        driver = SearchDriver(strategy, build_spec, observers, deadline, NodeWatch(), DiskWatch(context.folder.path))
+        run_on_ray(
+            lambda: run_trials(driver, request=context.request, concurrency=context.concurrency, scratch=str(scratch))
         )
     _remove(context.folder.scratch)
 

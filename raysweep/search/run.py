@@ -16,8 +16,10 @@ import ray
 import torch
 
 from raysweep import __version__
+from raysweep.announcement import announce
 from raysweep.cluster.capacity import Request, count_concurrent_trials, default_request
 from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
+from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.config import TrialConfig, check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
@@ -109,6 +111,7 @@ def _run(study: Study, options: RunOptions) -> Outcome:
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
+        machine = Machine.describe(run_on_ray(list_nodes))  # before the evaluation, which can do without Ray
         results = Results(
             study=study.name,
             objective=study.objective,
@@ -121,7 +124,7 @@ def _run(study: Study, options: RunOptions) -> Outcome:
             finalists=summarise_finalists(finalists, study.objective, asked.finalists, asked.seeds),
             test=_evaluate(context, test_folder, options.data_root, failure),
             data=context.data.info,
-            machine=Machine.describe(list_nodes()),
+            machine=machine,
             duration_s=round(time.monotonic() - began, 3),
         )
         save_results(folder, results)
@@ -249,9 +252,9 @@ def _evaluate(
     if request.gpus_per_worker and not torch.cuda.is_available():
         remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(_evaluate_elsewhere)
         config = context.study.trial_config({}, BASELINE)
-        figures: TestFigures = ray.get(
-            remote.remote(config, partial(evaluate, num_threads=int(request.cpus_per_worker)))
-        )
+        here = partial(evaluate, num_threads=int(request.cpus_per_worker))
+        with announce("the evaluation on a node with a GPU"):
+            figures: TestFigures = run_on_ray(lambda: ray.get(remote.remote(config, here)))
         return figures
     return evaluate(num_threads=os.cpu_count() or 1)
 

@@ -4,6 +4,8 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
+from raysweep.announcement import announce
+
 T = TypeVar("T")
 DOWNLOAD_TIMEOUT_S = 5.0
 
@@ -13,7 +15,8 @@ def call_with_timeout(connect: Callable[[], T]) -> T:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     try:
-        return connect()
+        with announce("a download"):
+            return connect()
     finally:
         socket.setdefaulttimeout(before)
 

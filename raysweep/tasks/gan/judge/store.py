@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from raysweep.announcement import announce
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.tasks.gan.judge.network import load_judge, save_judge
@@ -84,5 +85,6 @@ def _load_split(images: ImageSet) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np
 def _locked(path: Path) -> Iterator[None]:
     """Holds the lock that `path` stands for; a process that dies lets go of it."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with announce("another process that trains the same judge"):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,0 +1,98 @@
+"""Keeps what a driver has on this machine outside its storage in one folder, and clears what killed drivers left.
+
+Each driver that has connected to Ray has a folder in the temporary directory, with the lock of a file in it. The lock
+ends with its holder, whatever kills it: a folder whose lock can be had is a dead driver's.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import psutil  # type: ignore[import-untyped]  # comes with Ray
+import ray
+
+PREFIX = "raysweep-"
+OWNER = "owner.json"
+
+
+class _Held:
+    """Holds this process's folder."""
+
+    folder: Path | None = None
+    file: IO[str] | None = None
+    session: Path | None = None
+
+
+def hold_folder() -> Path:
+    """Returns this process's folder; makes it at the first call, and removes it when the process ends well."""
+    if _Held.folder is None or not _Held.folder.is_dir():
+        _Held.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        being_made = _Held.folder / "owner"
+        _Held.file = being_made.open("w", encoding="utf-8")
+        fcntl.flock(_Held.file, fcntl.LOCK_EX)
+        being_made.rename(_Held.folder / OWNER)  # before it, nobody else looks at the folder
+        atexit.register(_remove_folder, _Held.folder)
+    return _Held.folder
+
+
+def _remove_folder(folder: Path) -> None:
+    """Removes the folder, and that of the local Ray, which is ended first; nobody else ever removes it."""
+    if _Held.session is not None:
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        remove_session(_Held.session)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def note_local_ray(session: Path, node_id: str) -> None:
+    """Writes down which local Ray this process has started, in `session`, its folder: for `clear`."""
+    hold_folder()
+    assert _Held.file is not None
+    if _Held.session is not None:
+        remove_session(_Held.session)  # of one that was lost
+    _Held.session = session
+    _Held.file.seek(0)
+    _Held.file.truncate()
+    json.dump({"session": str(session), "node_id": node_id}, _Held.file)
+    _Held.file.flush()
+
+
+def clear() -> None:
+    """Ends the processes of local Rays that dead drivers of this user have started, and removes their folders."""
+    for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
+        with contextlib.suppress(OSError), owner.open("r+", encoding="utf-8") as file:
+            if owner.stat().st_uid != os.getuid():
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                noted = json.load(file)
+                kill_node(noted["node_id"])
+                remove_session(Path(noted["session"]))
+            shutil.rmtree(owner.parent, ignore_errors=True)
+
+
+def kill_node(node_id: str) -> None:
+    """Kills the processes of a local Ray's node: they have its id, which no other has, in their environment."""
+    for process in _list_processes(node_id):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def _list_processes(node_id: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get("RAY_NODE_ID") == node_id:
+                yield process
+
+
+def remove_session(session: Path) -> None:
+    """Removes the folder of a local Ray that has ended, logs and all."""
+    if session.name.startswith("session_") and session.is_dir() and not session.is_symlink():
+        shutil.rmtree(session, ignore_errors=True)
