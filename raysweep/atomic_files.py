@@ -12,11 +12,18 @@ Json = dict[str, Any]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`."""
+    """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`.
+
+    The file gets the mode that the umask and the folder's defaults give a new file, whatever mode `write` chose:
+    safetensors writes files that only their owner reads, also where a whole group works in the storage.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

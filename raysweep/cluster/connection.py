@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ray._private.services import canonicalize_bootstrap_address, find_bootstrap
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
+from raysweep.cluster.local_ray import find_interface, make_folder, on_loopback, protect_token
 from raysweep.cluster.lost_nodes import answers
 from raysweep.errors import UsageError
 
@@ -58,14 +58,14 @@ def connect(address: str | None) -> None:
     os.environ.update(ENVIRONMENT)
     found = find_address(address)
     _connected_to = found or "local"
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    if found is None:
+        protect_token()
+        with on_loopback():
+            ray.init("local", _temp_dir=str(make_folder()), **options)
+        return
     try:
-        ray.init(
-            found or "local",
-            include_dashboard=False,
-            runtime_env=job_environment() if found else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        ray.init(found, runtime_env=job_environment(), **options)
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
 
@@ -122,11 +122,6 @@ def prepare_worker() -> None:
     interface = find_interface(address, psutil.net_if_addrs())
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-
-
-def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str | None:
-    """Finds the network interface with this address. `interfaces`: by name, the addresses that psutil lists."""
-    return next((name for name, entries in interfaces.items() if address in [entry.address for entry in entries]), None)
 
 
 def list_nodes() -> list[Node]:
