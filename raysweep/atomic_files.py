@@ -34,7 +34,9 @@ def write_atomically(
     """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`.
 
     The file that was there becomes `previous`, if that is given. The folder is made, but no folder above it: where a
-    disk is no longer mounted, its files must not go to the one below.
+    disk is no longer mounted, its files must not go to the one below. The file gets the mode that the umask and the
+    folder's defaults give a new file, whatever mode `write` chose: safetensors writes files that only their owner
+    reads, also where a whole group works in the storage.
 
     Raises:
         StorageError: the storage does not take it; `size_bytes`, where that is known, is said.
@@ -43,7 +45,10 @@ def write_atomically(
     with guard_writing(path, size_bytes):
         path.parent.mkdir(exist_ok=True)
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
             write(temporary)
+            temporary.chmod(mode)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             if previous is not None and path.exists():

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from raysweep.cluster import leftovers
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
+from raysweep.cluster.local_ray import find_interface, make_folder, on_loopback, protect_token
 from raysweep.cluster.lost_nodes import answers
 from raysweep.cluster.lost_ray import begin_run, watch_cluster, watch_local
 from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address
@@ -67,24 +67,22 @@ def _start(found: str | None) -> None:
     global _connected_to
     os.environ.update(ENVIRONMENT)
     _connected_to = found or "local"
-    if not found:
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    if found is None:
         leftovers.clear()
+        protect_token()
+        with announce("a local Ray to start"), on_loopback():
+            ray.init("local", _temp_dir=str(make_folder()), **options)
+        signals.keep()
+        watch_local(partial(_start, None))
+        return
     try:
-        with announce(f"Ray at {found}" if found else "a local Ray to start"):
-            ray.init(
-                found or "local",
-                include_dashboard=False,
-                runtime_env=job_environment() if found else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        with announce(f"Ray at {found}"):
+            ray.init(found, runtime_env=job_environment(), **options)
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
     signals.keep()
-    if found:
-        watch_cluster(found, _essential_addresses(found))
-    else:
-        watch_local(partial(_start, None))
+    watch_cluster(found, _essential_addresses(found))
 
 
 def _essential_addresses(cluster: str) -> dict[str, tuple[str, int]]:
@@ -151,11 +149,6 @@ def prepare_worker() -> None:
     interface = find_interface(address, psutil.net_if_addrs())
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-
-
-def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str | None:
-    """Finds the network interface with this address. `interfaces`: by name, the addresses that psutil lists."""
-    return next((name for name, entries in interfaces.items() if address in [entry.address for entry in entries]), None)
 
 
 def list_nodes() -> list[Node]:

@@ -9,7 +9,8 @@ import pytest
 from ray._common.utils import load_class
 
 from raysweep.cluster.code import code_digest, package_folders
-from raysweep.cluster.connection import find_address, find_interface, job_environment, prepare_worker
+from raysweep.cluster.connection import find_address, job_environment, prepare_worker
+from raysweep.cluster.local_ray import find_interface
 from raysweep.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -156,7 +156,7 @@ def restore_identity(stored: Identity, url: str | None, overrides: Overrides) ->
     Raises:
         UsageError: the URL has a password, which is not stored, and is not given.
     """
-    known = stored.storage_url
+    known = None if stored.storage_url is None else hide_password(stored.storage_url)
     if url is None and known is not None and has_password(known):
         raise UsageError(f"the run's Optuna storage is {known}: give it again with --optuna-storage, with its password")
     if url is not None and hide_password(url) != known:
@@ -164,7 +164,7 @@ def restore_identity(stored: Identity, url: str | None, overrides: Overrides) ->
             f"the run's Optuna storage is {known or 'the journal in its folder'}, got --optuna-storage "
             f"{hide_password(url)}; leave it out, or start a new run with another --name"
         )
-    return dataclasses.replace(stored, storage_url=url or known, overrides=overrides)
+    return dataclasses.replace(stored, storage_url=url or stored.storage_url, overrides=overrides)
 
 
 def check_study_name(run_folder: RunFolder, stored: StudyRecord, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ REMEDY = (
     f"{FROM_BACKUP}, or start a new run with another --name; the models and metrics of its trials are in the run's "
     "folder all the same"
 )
+URL_FORMS = "such as sqlite:////path/to/optuna.db or postgresql://USER:PASSWORD@HOST/NAME"
+_SECRET = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)
 
 
 def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
@@ -40,13 +43,19 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
             repair_journal(folder.journal)
             atomic_files.read_json_lines(folder.journal, WHAT, REMEDY)  # Optuna overlooks damage in the last line
             return JournalStorage(Journal(folder.journal))
+    parsed = _parse(url)
+    if parsed is None:
+        raise UsageError(
+            f"--optuna-storage must be the URL of a database, {URL_FORMS}, with %40, %2F and %3A for @, / and : in a "
+            "password; what was received is no such URL, and is not shown, as it may have a password"
+        )
     try:
         return RDBStorage(url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].replace(parsed.password or "***", "***")
         raise UsageError(
-            f"no Optuna storage at --optuna-storage {hide_password(url)}: {reason}; give the URL of a database, such "
-            "as sqlite:////path/to/optuna.db or postgresql://USER:PASSWORD@HOST/NAME"
+            f"no Optuna storage at --optuna-storage {hide_password(url)}: {reason}; give the URL of a database, "
+            f"{URL_FORMS}"
         ) from None
 
 
@@ -126,13 +135,24 @@ def repair_journal(path: Path) -> None:
 
 
 def hide_password(url: str) -> str:
-    """Returns the URL with *** for its password."""
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url.partition("://")[0]
+    """Returns the URL with *** for its password, and for the values of what its query calls a password or the like."""
+    parsed = _parse(url)
+    if parsed is None:
+        return "***"
+    hidden = {key: "***" if _SECRET.search(key) else value for key, value in parsed.query.items()}
+    return parsed.set(query=hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
 def has_password(url: str) -> bool:
     """Tells whether the URL must not be stored as it is."""
-    return sqlalchemy.make_url(url).password is not None
+    parsed = _parse(url)
+    return parsed is None or parsed.password is not None or any(_SECRET.search(key) for key in parsed.query)
+
+
+def _parse(url: str) -> sqlalchemy.URL | None:
+    """Parses a URL; none: it is no URL, or has a password with an @, of which SQLAlchemy takes a part for the host."""
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return None
+    return None if "@" in (parsed.host or "") else parsed

@@ -1,0 +1,98 @@
+"""Keeps a local Ray to this machine and this user: loopback addresses, a folder and a token that are private."""
+
+import contextlib
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]  # comes with Ray
+from ray._private import ray_constants
+
+from raysweep.errors import UsageError
+
+LOOPBACK = "127.0.0.1"
+TOKEN = Path(".ray") / "auth_token"
+"""Where, below the home folder, Ray keeps the token without which its ports take no commands."""
+TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+MAX_FOLDER_BYTES = 40
+"""A socket's path has at most 103 bytes, of which Ray's own names below its folder take 63."""
+
+
+@contextlib.contextmanager
+def on_loopback() -> Iterator[None]:
+    """Has a Ray that starts meanwhile listen on 127.0.0.1 alone, as Ray does by itself on macOS and Windows.
+
+    On Linux it listens on all addresses, whatever address it is given. A Ray without this switch does so here, too.
+    gloo, which carries DDP without GPUs, would listen where the host's own name points to.
+    """
+    interface = find_interface(LOOPBACK, psutil.net_if_addrs())
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
+    if before is not None:
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        if before is not None:
+            ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str | None:
+    """Finds the network interface with this address. `interfaces`: by name, the addresses that psutil lists."""
+    return next((name for name, entries in interfaces.items() if address in [entry.address for entry in entries]), None)
+
+
+def make_folder() -> Path:
+    """Makes the folder for this user's local Rays, and returns it.
+
+    Ray lets every user of the machine write where its sockets, logs and code are: so that folder of Ray's own lies in
+    one that only this user can enter.
+
+    Raises:
+        UsageError: the folder is somebody else's.
+    """
+    name = f"ray-{os.getuid()}"
+    base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    if len(os.fsencode(base / name / "ray")) > MAX_FOLDER_BYTES:
+        base = Path("/tmp")
+    folder = base / name
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise UsageError(
+            f"the folder of a local Ray must be one's own, {folder} belongs to user {found.st_uid}; remove it, or "
+            "give another place with RAY_TMPDIR"
+        )
+    folder.chmod(0o700)
+    return folder / "ray"
+
+
+def protect_token() -> None:
+    """Makes Ray's token unless there is one, and lets only its owner read it: Ray's own goes by the umask."""
+    if any(variable in os.environ for variable in TOKEN_VARIABLES):
+        return
+    path = Path.home() / TOKEN
+    with contextlib.suppress(OSError):  # Ray says what is wrong with the folder
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_secret(path, secrets.token_hex(32))
+        elif path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Writes a file that at no moment is readable by others, or is there in part; one that is there stays."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            os.fsync(descriptor)
+        os.link(temporary, path)
+    finally:
+        Path(temporary).unlink()
