@@ -153,7 +153,7 @@ class Victim:
                 raise ChaosError(f"the search did not end within {PATIENCE_S:.0f} s; its last line: {self.last_line()}")
             if isinstance(self.processes, LocalProcesses):
                 self.processes.look()
-            time.sleep(0.1)
+            time.sleep(0.5)
         return self.driver.wait()
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
@@ -163,7 +163,7 @@ class Victim:
                 raise ChaosError(f"the search ended before {what} could be met; its last line: {self.last_line()}")
             if time.monotonic() > limit:
                 raise ChaosError(f"no {what} within {PATIENCE_S:.0f} s; the last line: {self.last_line()}")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def read_log(self) -> str:
         """Reads the stderr of the last session."""

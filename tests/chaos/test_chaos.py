@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ def test_the_other_faults_are_survived(tmp_path: Path) -> None:
 
 def lose_an_epoch(run: RunFolder) -> None:
     path = run.trial(1).metrics
-    write_json_lines(path, read_json_lines(path)[:-1])
+    write_json_lines(path, [*read_json_lines(path)[:-1]])
 
 
 def repeat_an_epoch(run: RunFolder) -> None:
@@ -80,16 +80,17 @@ def lose_the_model(run: RunFolder) -> None:
 
 
 def open_the_test_split_again(run: RunFolder) -> None:
-    write_json_lines(run.openings, read_json_lines(run.openings) * 2)
+    rows = read_json_lines(run.openings)
+    write_json_lines(run.openings, [*rows, *rows])
 
 
 @pytest.fixture
-def copy(chaos: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> Iterator[RunFolder]:
+def copy(chaos: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> RunFolder:
     """A copy of the undisturbed run, which `compare_runs` finds equal."""
     alone = RunFolder(chaos[1] / "alone")
     copied = RunFolder(shutil.copytree(alone.path, tmp_path / "copy"))
     assert compare_runs(copied, alone) == []
-    yield copied
+    return copied
 
 
 @pytest.mark.parametrize(

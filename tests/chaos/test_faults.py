@@ -1,4 +1,4 @@
-"""What the chaos test rests on, without Ray: its study, its small disk, what it is asked for, a search that ends early."""
+"""What the chaos test rests on: its study, its small disk, what it is asked for, a search that ends early. No Ray."""
 
 from pathlib import Path
 
