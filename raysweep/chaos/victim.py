@@ -41,6 +41,8 @@ class Setting:
     num_workers: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of the drivers, beside this process's own."""
+    flags: tuple[str, ...] = ("--pruner", "none")
+    """Further flags of `tune`; by default all trials run to their ends."""
     disk: SmallDisk | None = None
     """What the storage is on; none: nothing special."""
     nodes: Nodes | None = None
@@ -74,7 +76,7 @@ class Victim:
         """Starts a session: the first one, or one that goes on."""
         words = ["tune", self.setting.study_file, "--storage", self.setting.storage, "--name", self.name]
         words += ["--address", self.setting.address, "--workers", self.setting.num_workers, "--wandb", "disabled"]
-        words += ["--sampler", "random", "--pruner", "none"]
+        words += self.setting.flags
         words += ["--data", self.setting.data] if self.setting.data else []
         words += ["--resume"] if self.num_sessions else []
         prefix = self.setting.disk.prefix if self.setting.disk else ()
