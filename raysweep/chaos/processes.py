@@ -9,7 +9,6 @@ import ray  # also brings psutil
 from ray._private.state import actors, jobs
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysweep.cluster.connection import connect
 
 TRIAL = "ImplicitFunc"
 """Ray's class of the actor that a trial runs in."""
@@ -80,10 +79,9 @@ def _runs(process: Any) -> bool:
 
 
 class ClusterProcesses:
-    """The processes of a driver's job on a cluster; nothing of anybody else's is touched."""
+    """The processes of a driver's job on the cluster that this process is connected to; nobody else's is touched."""
 
-    def __init__(self, driver: int, address: str) -> None:
-        connect(address)
+    def __init__(self, driver: int) -> None:
         self._driver = driver
 
     def kill_actor(self, class_name: str) -> str | None:

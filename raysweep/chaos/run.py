@@ -102,6 +102,7 @@ def _prepare(question: Question, folder: Path) -> Setting:
         logs=folder / "logs",
         data=question.data,
         address=question.address,
+        is_shared=question.address != LOCAL,
     )
     setting.logs.mkdir()
     setting.study_file.write_text(write_study_file(question.study))

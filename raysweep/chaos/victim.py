@@ -38,6 +38,8 @@ class Setting:
     logs: Path
     data: str | None = None
     address: str = "local"
+    is_shared: bool = False
+    """Whether others may use that Ray too, to which this process is connected then."""
     num_workers: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of the drivers, beside this process's own."""
@@ -90,8 +92,8 @@ class Victim:
                 stdout=stdout,
                 stderr=log,
             )
-        pid, address = self._driver.pid, self.setting.address
-        self._processes.append(LocalProcesses(pid) if address == "local" else ClusterProcesses(pid, address))
+        pid = self._driver.pid
+        self._processes.append(ClusterProcesses(pid) if self.setting.is_shared else LocalProcesses(pid))
 
     def wait_for_epoch(self) -> str:
         """Waits until a trial is under way that has trained MIN_EPOCHS; returns which, and the epoch.
