@@ -9,7 +9,6 @@ import ray  # also brings psutil
 from ray._private.state import actors, jobs
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-
 TRIAL = "ImplicitFunc"
 """Ray's class of the actor that a trial runs in."""
 WORKER = "RayTrainWorker"
