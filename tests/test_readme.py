@@ -44,6 +44,8 @@ NOT_RUN = {
     "ray attach cluster.yaml": "as ray up",
     "cd raysweep": "on the head",
     "python -m platform.doctor": "tests/cluster runs it",
+    "python -m platform.doctor --chaos": "minutes; tests/chaos runs the quick faults",
+    "python -m platform.doctor --chaos fashion_cnn --faults disk,checkpoint": "as above",
     "ray down cluster.yaml": "as ray up",
     "ray dashboard cluster.yaml &": "as ray up",
     "RAY_AUTH_MODE=token ray job submit --address http://localhost:8265 --working-dir . --runtime-env-json "

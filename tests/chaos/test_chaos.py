@@ -1,0 +1,117 @@
+"""`doctor --chaos` for real: the quick faults pass, and a run that is not as the one left alone is found out."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raysweep.atomic_files import read_json_lines, write_json_lines
+from raysweep.chaos.check import compare_runs
+from raysweep.run_folder import RunFolder
+
+pytestmark = pytest.mark.ray
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ("driver", "trial", "checkpoint", "disk")
+OTHERS = ("term", "interrupt", "worker", "ddp-trial", "random", "raylet", "gcs", "node", "journal", "history")
+
+
+def run_doctor(storage: Path, *faults: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """Runs the chaos test; returns its process and its folder."""
+    words = ["-m", "platform.doctor", "--chaos", "--faults", ",".join(faults), "--storage", str(storage)]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    (folder,) = storage.iterdir()
+    return done, folder
+
+
+@pytest.fixture(scope="module")
+def chaos(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    return run_doctor(tmp_path_factory.mktemp("results"), *QUICK)
+
+
+def test_the_quick_faults_are_survived(chaos: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    done, folder = chaos
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = done.stdout.splitlines()[-1]
+    assert summary.endswith(f"; runs and logs: {folder}")
+    assert "FAILED" not in summary
+    assert int(summary.split()[0]) + summary.count("not possible") == len(QUICK)
+
+
+@pytest.mark.skipif(not os.environ.get("RAYSWEEP_TEST_KILLS"), reason="minutes: RAYSWEEP_TEST_KILLS=1 runs it")
+def test_the_other_faults_are_survived(tmp_path: Path) -> None:
+    done, _ = run_doctor(tmp_path, *OTHERS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def lose_an_epoch(run: RunFolder) -> None:
+    path = run.trial(1).metrics
+    write_json_lines(path, [*read_json_lines(path)[:-1]])
+
+
+def repeat_an_epoch(run: RunFolder) -> None:
+    path = run.trial(1).metrics
+    rows = read_json_lines(path)
+    write_json_lines(path, [*rows, rows[-1]])
+
+
+def train_from_another_state(run: RunFolder) -> None:
+    path = run.trial(0).metrics
+    rows = read_json_lines(path)
+    write_json_lines(path, [*rows[:-1], {**rows[-1], "train/loss": rows[-1]["train/loss"] * 1.01}])
+
+
+def count_a_trial_twice(run: RunFolder) -> None:
+    results = json.loads(run.results.read_text())
+    results["trials"].append({**results["trials"][-1], "number": len(results["trials"])})
+    run.results.write_text(json.dumps(results))
+
+
+def leave_a_checkpoint(run: RunFolder) -> None:
+    run.trial(0).last.mkdir()
+
+
+def lose_the_model(run: RunFolder) -> None:
+    run.best.weights.unlink()
+
+
+def open_the_test_split_again(run: RunFolder) -> None:
+    rows = read_json_lines(run.openings)
+    write_json_lines(run.openings, [*rows, *rows])
+
+
+@pytest.fixture
+def copy(chaos: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> RunFolder:
+    """A copy of the undisturbed run, which `compare_runs` finds equal."""
+    alone = RunFolder(chaos[1] / "alone")
+    copied = RunFolder(shutil.copytree(alone.path, tmp_path / "copy"))
+    assert compare_runs(copied, alone) == []
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lose_an_epoch, "trial 1 has the epochs"),
+        (repeat_an_epoch, "trial 1 has the epochs"),
+        (train_from_another_state, "trial 0, epoch 10: train/loss is"),
+        (count_a_trial_twice, "results.json has the trials"),
+        (leave_a_checkpoint, "0000/last is left"),
+        (lose_the_model, "best/ has no model"),
+        (open_the_test_split_again, "the test split was opened 2 times"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_is_not_as_in_the_run_left_alone_is_found(
+    chaos: tuple[subprocess.CompletedProcess[str], Path],
+    copy: RunFolder,
+    spoil: Callable[[RunFolder], None],
+    message: str,
+) -> None:
+    spoil(copy)
+    problems = compare_runs(copy, RunFolder(chaos[1] / "alone"))
+    assert any(message in problem for problem in problems), problems
