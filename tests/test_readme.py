@@ -34,6 +34,16 @@ NOT_RUN = {
     "python -m platform.tune fashion_autoencoder --name small --second-objective model/num_parameters": "hours; "
     "tests/search/test_run.py searches by two objectives",
     "make test": "these tests",
+    "PIP_EXTRA_INDEX_URL=... make install": "tests/test_install_requirements.py runs what it runs",
+    "make install TORCH=cuda": "as make install",
+    "pip wheel --no-deps --wheel-dir dist .": "tests/test_wheel.py builds it without a network",
+    "pip install raysweep-*.whl": "needs a network",
+    "docker build --tag registry.example.org/raysweep:0.2.0 .": "needs Docker; tests/test_dockerfile.py",
+    "docker build --build-arg TORCH=cpu --build-arg PIP_EXTRA_INDEX_URL=... --tag "
+    "registry.example.org/raysweep:0.2.0-cpu .": "as docker build",
+    "docker push registry.example.org/raysweep:0.2.0": "as docker build",
+    'docker run --rm --shm-size 4g --volume "$PWD/results:/storage" registry.example.org/raysweep:0.2.0 '
+    "raysweep tune fashion_cnn --storage /storage": "as docker build",
     "source .venv/bin/activate": "the tests run in that environment",
     "python -m platform.plan fashion_cnn --trials 20": "minutes; tests/planning/test_probe.py plans",
     "python -m platform.tune fashion_cnn": "hours",

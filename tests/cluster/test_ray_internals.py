@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 from packaging.requirements import Requirement
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[attr-defined]
 from ray.tune.execution.tune_controller import TuneController
 
 from raysweep.cluster import ray_internals
+from raysweep.cluster.connection import ENVIRONMENT
 from raysweep.errors import UsageError
 from raysweep.train.trial import describe_error
 
@@ -56,6 +58,21 @@ def test_this_ray_s_health_check_error_has_its_cause() -> None:
     cause = RuntimeError("a worker died")
     failed, _ = ray_internals.health_check_errors()
     assert describe_error(failed("unhealthy", cause)) == "RuntimeError: a worker died"
+
+
+def test_this_ray_reads_the_environment_that_it_is_given() -> None:
+    """Its Python reads a variable by its name; its C++ reads RAY_ and a name that is in the program."""
+    package = Path(ray.__file__).parent
+    python = "".join(
+        path.read_text(encoding="utf-8")
+        for part in ("air", "train", "tune", "_private")
+        for path in (package / part).rglob("*.py")
+    )
+    raylet = (package / "core/src/ray/raylet/raylet").read_bytes()
+    unread = [
+        name for name in ENVIRONMENT if f'"{name}"' not in python and name.removeprefix("RAY_").encode() not in raylet
+    ]
+    assert unread == []
 
 
 def find_private(path: Path) -> list[str]:
