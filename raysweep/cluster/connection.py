@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.cluster.lost_nodes import answers
-from raysweep.cluster.lost_ray import begin_run, watch_cluster, watch_local
+from raysweep.cluster.lost_ray import LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
 from raysweep.errors import UsageError
 
 ENVIRONMENT = {
@@ -52,7 +51,6 @@ def connect(address: str | None) -> None:
     Raises:
         UsageError: nothing answers at the address, or this process is connected to another.
     """
-    begin_run()
     if ray.is_initialized():
         if _connected_to is not None and address not in (None, "auto", _connected_to):
             raise UsageError(
@@ -78,6 +76,7 @@ def _start(found: str | None) -> None:
                 runtime_env=job_environment() if found else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                _system_config=None if found else LOCAL_CONFIG,
             )
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
@@ -85,7 +84,7 @@ def _start(found: str | None) -> None:
     if found:
         watch_cluster(found, _essential_addresses(found))
     else:
-        watch_local(partial(_start, None))
+        watch_local()
 
 
 def _essential_addresses(cluster: str) -> dict[str, tuple[str, int]]:
@@ -167,7 +166,7 @@ def list_nodes() -> list[Node]:
             num_gpus=node["Resources"].get("GPU", 0.0),
             memory_bytes=node["Resources"].get("memory", 0.0),
         )
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        for node in run_on_ray(ray.nodes)
         if node["Alive"]
     ]
 

@@ -66,15 +66,6 @@ class SearchDriver:
         """Tells whether no trial is under way that might have to be tried again."""
         return not self._attempts
 
-    def resume_lost(self) -> None:
-        """Queues the trials whose processes Ray took along as it was lost; tells of those that had ended."""
-        lost, self._attempts = list(self._attempts.values()), {}
-        for attempt in lost:
-            if attempt.result is None:
-                self.strategy.retry(attempt.number, node_lost=True)
-            else:
-                self._tell_end(attempt.result)
-
     def start(self, trial_id: str) -> TrialSpec | None:
         """Starts the next trial; none when there is none to start."""
         late = self.deadline is not None and self._began and time.monotonic() > self.deadline
@@ -133,11 +124,8 @@ class SearchDriver:
                 return
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {attempt.death}")
         assert attempt.result is not None
-        self._tell_end(attempt.result)
-
-    def _tell_end(self, result: TrialResult) -> None:
         for observer in self.observers:
-            observer.trial_ended(result)
+            observer.trial_ended(attempt.result)
 
     def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
         last = self._last.pop(attempt.number, None)
@@ -218,11 +206,7 @@ def run_trials(
     concurrency: int,
     scratch: str,
 ) -> None:
-    """Runs trials until the driver has no more, or is interrupted. Ray Tune's own files go to `scratch`.
-
-    May be called again where Ray was lost: trials that were under way go on.
-    """
-    driver.resume_lost()
+    """Runs trials until the driver has no more, or is interrupted. Ray Tune's own files go to `scratch`."""
     scheduler = StrategyScheduler(driver)
     callbacks = [LossCheck(), OrphanCollector(), WaitingNotice(request)]
     tuner = tune.Tuner(
