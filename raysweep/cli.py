@@ -1,7 +1,9 @@
 """The command line: its commands, loaded one at a time, and how errors become exit codes."""
 
 import contextlib
+import os
 import sys
+from functools import partial
 
 import click
 
@@ -9,7 +11,12 @@ import raysweep
 from raysweep import signals
 from raysweep.commands import COMMANDS
 from raysweep.commands.options import CONTEXT
-from raysweep.errors import RaysweepError, UsageError
+from raysweep.errors import RayLostError, RaysweepError, UsageError
+
+MAX_RESTARTS = 3
+"""Times that a command begins again after its local Ray was lost."""
+RESTARTS = "RAYSWEEP_RESTARTS"
+"""Environment variable by which a command tells the one that replaces it how often that has happened."""
 
 
 class CommandGroup(click.Group):
@@ -81,6 +88,8 @@ def run_command(command: click.Command, args: list[str], prog_name: str) -> None
 
 def _run(command: click.Command, args: list[str], prog_name: str) -> int:
     """Runs a command; returns its exit code."""
+    begin_again = partial(_begin_again, command, args)
+    signals.set_restart(begin_again)
     try:
         with signals.handled():
             command.main(args=args, prog_name=prog_name, standalone_mode=False)
@@ -90,6 +99,8 @@ def _run(command: click.Command, args: list[str], prog_name: str) -> int:
         error.show()
         code = error.exit_code
     except RaysweepError as error:
+        if isinstance(error, RayLostError) and signals.received() is None:
+            begin_again(error)
         _say(f"error: {error}")
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
@@ -103,6 +114,21 @@ def _run(command: click.Command, args: list[str], prog_name: str) -> int:
     else:
         return 0
     return code if signals.received() is None else signals.exit_code()
+
+
+def _begin_again(command: click.Command, args: list[str], error: RayLostError) -> None:
+    """Replaces this process by one that does what is left to do, after its Ray was lost; returns where it cannot."""
+    count = int(os.environ.get(RESTARTS, "0"))
+    if not error.is_local or count == MAX_RESTARTS or args != sys.argv[1:]:
+        return
+    if isinstance(command, click.Group):
+        command = load_command(args[0])
+    can_resume = any("--resume" in parameter.opts for parameter in command.params)
+    more = ["--resume"] if can_resume and "--resume" not in args else []
+    _say(f"{error.lost} of the local Ray has died: it is started again ({count + 1} of {MAX_RESTARTS})")
+    os.environ[RESTARTS] = str(count + 1)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], *more])
 
 
 def _say(message: str) -> None:

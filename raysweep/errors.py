@@ -40,7 +40,14 @@ class StorageError(RaysweepError):
 
 
 class RayLostError(RaysweepError):
-    """Ray itself is gone, and cannot be started again."""
+    """Ray itself is gone."""
+
+    def __init__(self, message: str, *, lost: str, is_local: bool) -> None:
+        super().__init__(message)
+        self.lost = lost
+        """Ray's name for the process that is gone."""
+        self.is_local = is_local
+        """Whether this process had started that Ray."""
 
 
 def shorten(text: str, most: int = 120) -> str:

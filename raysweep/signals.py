@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """Ctrl-C; Kubernetes, Slurm, systemd; a terminal that is closed; Slurm before the time limit of a job."""
@@ -38,6 +39,7 @@ class _State:
     over = False
     received: signal.Signals | None = None
     woken = False
+    restart: Callable[[Any], None] | None = None
     last_acts: list[Callable[[], None]] = []  # noqa: RUF012 - there is one state
 
 
@@ -103,6 +105,17 @@ def interrupt_main() -> None:
     _State.woken = True
     number = WAKE if _State.installed else signal.SIGINT
     signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+def set_restart(restart: Callable[[Any], None]) -> None:
+    """Sets what begins the command again after an error; it returns where it does not."""
+    _State.restart = restart
+
+
+def begin_again(error: Exception) -> None:
+    """Begins the command again, from any thread; returns where that is of no use."""
+    if _State.restart is not None:
+        _State.restart(error)
 
 
 def before_end_at_once(act: Callable[[], None]) -> None:

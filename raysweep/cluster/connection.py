@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.cluster.local_ray import find_interface, make_folder, on_loopback, protect_token
 from raysweep.cluster.lost_nodes import answers
-from raysweep.cluster.lost_ray import begin_run, watch_cluster, watch_local
+from raysweep.cluster.lost_ray import LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
 from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address
 from raysweep.errors import UsageError
 
@@ -51,7 +50,6 @@ def connect(address: str | None) -> None:
     Raises:
         UsageError: nothing answers at the address, or this process is connected to another.
     """
-    begin_run()
     if ray.is_initialized():
         if _connected_to is not None and address not in (None, "auto", _connected_to):
             raise UsageError(
@@ -72,9 +70,9 @@ def _start(found: str | None) -> None:
         leftovers.clear()
         protect_token()
         with announce("a local Ray to start"), on_loopback():
-            ray.init("local", _temp_dir=str(make_folder()), **options)
+            ray.init("local", _temp_dir=str(make_folder()), _system_config=LOCAL_CONFIG, **options)
         signals.keep()
-        watch_local(partial(_start, None))
+        watch_local()
         return
     try:
         with announce(f"Ray at {found}"):
@@ -159,7 +157,7 @@ def list_nodes() -> list[Node]:
             num_gpus=node["Resources"].get("GPU", 0.0),
             memory_bytes=node["Resources"].get("memory", 0.0),
         )
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        for node in run_on_ray(ray.nodes)
         if node["Alive"]
     ]
 

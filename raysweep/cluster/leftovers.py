@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -38,17 +37,8 @@ def hold_folder() -> Path:
         _Held.file = being_made.open("w", encoding="utf-8")
         fcntl.flock(_Held.file, fcntl.LOCK_EX)
         being_made.rename(_Held.folder / OWNER)  # before it, nobody else looks at the folder
-        atexit.register(_remove_folder, _Held.folder)
+        atexit.register(_end)
     return _Held.folder
-
-
-def _remove_folder(folder: Path) -> None:
-    """Removes the folder, and that of the local Ray, which is ended first; nobody else ever removes it."""
-    if _Held.session is not None:
-        with contextlib.suppress(Exception):
-            ray.shutdown()
-        remove_session(_Held.session)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def note_local_ray(session: Path, node_id: str) -> None:
@@ -56,12 +46,27 @@ def note_local_ray(session: Path, node_id: str) -> None:
     hold_folder()
     assert _Held.file is not None
     if _Held.session is not None:
-        remove_session(_Held.session)  # of one that was lost
+        remove_session(_Held.session)  # of one that has ended
     _Held.session = session
     _Held.file.seek(0)
     _Held.file.truncate()
     json.dump({"session": str(session), "node_id": node_id}, _Held.file)
     _Held.file.flush()
+
+
+def _end() -> None:
+    """Leaves Ray, and removes what this process has in temporary folders."""
+    with contextlib.suppress(Exception):
+        ray.shutdown()
+    remove_folder()
+
+
+def remove_folder() -> None:
+    """Removes this process's folder, and that of the local Ray, which has ended: Ray itself never does."""
+    if _Held.session is not None:
+        remove_session(_Held.session)
+    if _Held.folder is not None:
+        shutil.rmtree(_Held.folder, ignore_errors=True)
 
 
 def clear() -> None:
@@ -79,17 +84,11 @@ def clear() -> None:
 
 
 def kill_node(node_id: str) -> None:
-    """Kills the processes of a local Ray's node: they have its id, which no other has, in their environment."""
-    for process in _list_processes(node_id):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-
-
-def _list_processes(node_id: str) -> Iterator[psutil.Process]:
+    """Kills what a local Ray's node has started: it has the node's id, which no other has, in its environment."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get("RAY_NODE_ID") == node_id:
-                yield process
+            if node_id and process.environ().get("RAY_NODE_ID") == node_id:
+                process.kill()
 
 
 def remove_session(session: Path) -> None:

@@ -1,11 +1,15 @@
-"""Notices that Ray itself is lost: a local one is started again, a cluster's ends the command with one sentence."""
+"""Notices that Ray itself is lost. Where the command started it, the command begins again; else it ends.
+
+Ray in a process does not survive the loss of its own daemons: it waits for them without an end, or ends the process.
+So the command's process replaces itself by a new one, with `--resume` and under the same process number.
+"""
 
 import contextlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,34 +23,34 @@ from raysweep.cluster.lost_nodes import answers
 from raysweep.errors import RayLostError, RaysweepError
 
 R = TypeVar("R")
-MAX_RESTARTS = 3
-"""Times that a local Ray is started again in a run."""
-PERIOD_S = 0.5
+PERIOD_S = 0.2
 SILENT_S = 20.0
 """How long a cluster may be silent; Ray itself gives up after 60 seconds, and takes the process along."""
 PROBE_PERIOD_S = 2.0
 GRACE_S = 1.5
-REACTION_S = 20.0
-"""How long the main thread may stay in a call of Ray's that never returns."""
+"""How much earlier Ray may fail than its process is seen to be gone."""
+REACTION_S = 15.0
+"""How long the main thread may stay in a call of Ray's, or close its books, before the command ends without it."""
 ESSENTIAL = ("gcs_server", "raylet")
 """The processes without which a local Ray does nothing, by Ray's names."""
-Address = tuple[str, int]
+LOCAL_CONFIG = {"gcs_rpc_server_reconnect_timeout_s": 86400}
+"""Settings of a local Ray: a process that has lost it goes on with what needs none, the final evaluation for one."""
+Addresses = Mapping[str, tuple[str, int]]
 
 
 class RayWatch:
     """Watches the Ray that this process is connected to, in a thread of its own."""
 
-    def __init__(self, name: str, addresses: dict[str, Address]) -> None:
+    def __init__(self, name: str, addresses: Addresses) -> None:
         """`addresses` are those of a cluster's processes, by their names; none: Ray is local."""
         self.name = name
         self.addresses = addresses
         self.users: list[threading.Thread] = []
         """The threads that are in calls of `run_on_ray` at the moment."""
         self.loss: str | None = None
-        """What is lost; none: nothing."""
+        """Which process is lost; none: none is."""
         self._silent_since: dict[str, float] = {}
         self._ended = threading.Event()
-        self._noticed = threading.Event()
         threading.Thread(target=self._run, name="ray-watch", daemon=True).start()
 
     @property
@@ -61,27 +65,27 @@ class RayWatch:
     def notice(self) -> str | None:
         """Returns what is lost, after an error of Ray's: that often comes before a process is seen to be gone."""
         deadline = time.monotonic() + GRACE_S
-        self.loss = self.loss or self._look()
-        while self.loss is None and (self._silent_since or time.monotonic() < deadline):
+        while not self._look() and (self._silent_since or time.monotonic() < deadline):
             time.sleep(PERIOD_S)
-            self.loss = self.loss or self._look()
-        if self.loss:
-            self._noticed.set()
         return self.loss
 
-    def describe(self) -> str:
+    def build_error(self) -> RayLostError:
         """Says in one sentence what is lost, and what to do."""
-        where = "of the local Ray" if self.is_local else f"of the Ray cluster at {self.name}"
-        happened = "has died" if self.is_local else f"has not answered for {SILENT_S:.0f} s"
-        mend = "" if self.is_local else "see to the cluster (`ray status`), then "
-        return f"{self.loss} {where} {happened}; {mend}go on with --resume"
-
-    def _look(self) -> str | None:
+        lost = self.loss or "Ray"
         if self.is_local:
-            return find_dead_process()
-        return self._probe()
+            text = f"{lost} of the local Ray has died; go on with --resume"
+        else:
+            text = (
+                f"{lost} of the Ray cluster at {self.name} has not answered for {SILENT_S:.0f} s; see to the cluster "
+                "(`ray status`), then go on with --resume"
+            )
+        return RayLostError(text, lost=lost, is_local=self.is_local)
 
-    def _probe(self) -> str | None:
+    def _look(self) -> bool:
+        self.loss = self.loss or (find_dead_process() if self.is_local else self._find_silent())
+        return self.loss is not None
+
+    def _find_silent(self) -> str | None:
         """Finds which of the cluster's processes has not answered for SILENT_S."""
         for name, address in self.addresses.items():
             if answers(address):
@@ -94,45 +98,42 @@ class RayWatch:
         while not self._ended.wait(PERIOD_S if self.is_local else PROBE_PERIOD_S):
             if not ray.is_initialized():
                 return
-            self.loss = self.loss or self._look()
-            if self.loss is not None:
+            if self._look():
                 self._react()
                 return
 
     def _react(self) -> None:
-        """Interrupts who waits for Ray; where nobody does, leaves Ray, which would end the process."""
-        if not self.users:
-            shut_down()
+        """Interrupts the main thread where it waits for Ray; where it does not come out of that, does without it."""
+        if self.is_local:
+            kill_local()
         if threading.main_thread() not in self.users:
             return
         signals.interrupt_main()
-        if not self._noticed.wait(REACTION_S) and signals.is_installed():
-            signals.end_at_once(f"error: {self.describe()}", 1)
+        self._ended.wait(REACTION_S)
+        if not self._ended.is_set() and signals.is_installed() and signals.received() is None:
+            error = self.build_error()
+            signals.begin_again(error)
+            signals.end_at_once(f"error: {error}", error.exit_code)
 
 
 class _State:
-    """Holds what is watched at the moment, and how to start it again."""
+    """Holds what is watched at the moment."""
 
     watch: RayWatch | None = None
-    start_again: Callable[[], None] | None = None
     node_id = ""
-    num_restarts = 0
-    shutting_down = threading.Lock()
 
 
-def watch_local(start_again: Callable[[], None]) -> None:
+def watch_local() -> None:
     """Watches the local Ray that has just been started, and writes down that it is this process's."""
     _State.node_id = ray.get_runtime_context().get_node_id()
     leftovers.note_local_ray(Path(_local_node().get_session_dir_path()), _State.node_id)
     signals.before_end_at_once(kill_local)
     _begin(RayWatch("local", {}))
-    _State.start_again = start_again
 
 
-def watch_cluster(name: str, addresses: dict[str, Address]) -> None:
-    """Watches a cluster, and Ray's process on this node, without which nothing can be sent there."""
+def watch_cluster(name: str, addresses: Addresses) -> None:
+    """Watches a cluster: its head, and Ray's process on this node, without which nothing can be sent there."""
     _begin(RayWatch(name, addresses))
-    _State.start_again = None
 
 
 def _begin(watch: RayWatch) -> None:
@@ -141,61 +142,37 @@ def _begin(watch: RayWatch) -> None:
     _State.watch = watch
 
 
-def begin_run() -> None:
-    """Counts the restarts anew."""
-    _State.num_restarts = 0
-
-
 def is_lost() -> bool:
     """Tells whether Ray is known to be lost: what asks it for anything would wait in vain."""
     return _State.watch is not None and _State.watch.loss is not None
 
 
 def run_on_ray(action: Callable[[], R]) -> R:
-    """Runs what needs Ray, again where it was lost meanwhile and could be started again.
+    """Runs what needs Ray and waits for it.
 
     Raises:
-        RayLostError: Ray was lost, and is a cluster's or was lost too often.
+        RayLostError: Ray was lost meanwhile, or before.
     """
-    while True:
-        watch = _State.watch
-        if watch is None:
+    watch = _State.watch
+    if watch is None:
+        return action()
+    watch.users.append(threading.current_thread())
+    try:
+        if watch.loss is None:
             return action()
-        watch.users.append(threading.current_thread())
-        try:
-            if watch.loss is None:
-                return action()
-        except RaysweepError:
+    except RaysweepError:
+        raise
+    except KeyboardInterrupt:
+        if signals.received() is not None or watch.loss is None:
             raise
-        except KeyboardInterrupt:
-            if signals.received() is not None or watch.loss is None:
-                raise
-        except Exception:  # Ray has many errors for it
-            if watch.notice() is None:
-                raise
-        finally:
-            watch.users.remove(threading.current_thread())
-        _restart(watch)
-
-
-def _restart(watch: RayWatch) -> None:
-    """Starts a lost local Ray again.
-
-    Raises:
-        RayLostError: it is a cluster, or was lost too often.
-    """
-    watch.notice()
-    if _State.start_again is None:
-        raise RayLostError(watch.describe())
-    if _State.num_restarts == MAX_RESTARTS:
-        raise RayLostError(f"{watch.describe()}; it had been started again {MAX_RESTARTS} times already")
-    _State.num_restarts += 1
-    print(
-        f"the {watch.loss} of the local Ray has died: Ray is started again ({_State.num_restarts} of {MAX_RESTARTS})",
-        file=sys.stderr,
-    )
-    shut_down()
-    _State.start_again()
+    except Exception:  # Ray has many errors for it
+        if watch.notice() is None:
+            raise
+    finally:
+        watch.users.remove(threading.current_thread())
+    if watch.is_local:
+        kill_local()
+    raise watch.build_error()
 
 
 class LossCheck(tune.Callback):
@@ -207,7 +184,7 @@ class LossCheck(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Raises where Ray is lost, before the other callbacks wait for its answers; called before them."""
-        if is_lost() or (_State.watch is not None and _State.watch.is_local and find_dead_process()):
+        if is_lost() or find_dead_process():
             raise ConnectionError("Ray is lost")
 
 
@@ -225,7 +202,7 @@ def find_dead_process() -> str | None:
 
 
 def kill_local() -> None:
-    """Kills the processes of the local Ray at once, so that none writes to a trial's folder any more."""
+    """Kills all processes of the local Ray at once: none writes to a trial's folder any more."""
     node = _local_node()
     if node is not None:
         for infos in list(node.all_processes.values()):
@@ -234,18 +211,12 @@ def kill_local() -> None:
         leftovers.kill_node(_State.node_id)
 
 
-def shut_down() -> None:
-    """Leaves Ray, and ends a local one with all its processes."""
-    with _State.shutting_down, contextlib.suppress(Exception):  # what is lost answers nothing
-        kill_local()
-        ray.shutdown()
-
-
 def exit_without_ray(code: int) -> None:
-    """Exits at once where Ray is lost: leaving it in order takes up to a minute of waiting for it."""
-    if not is_lost() and find_dead_process() is None:
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kill_local()
-    os._exit(code)
+    """Exits at once where Ray is lost: leaving it in order would wait for it."""
+    if is_lost() or find_dead_process():
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        kill_local()
+        leftovers.remove_folder()
+        os._exit(code)

@@ -86,16 +86,6 @@ class SearchDriver:
         """Tells whether a trial is to start as soon as the disk has room for it."""
         return self.fault is None and self.disk.lack is not None and self.strategy.has_work()
 
-    def resume_lost(self) -> None:
-        """Queues the trials whose processes Ray took along as it was lost; tells of those that had ended."""
-        lost, self._attempts = list(self._attempts.values()), {}
-        for attempt in lost:
-            with self._guard(attempt):
-                if attempt.result is not None:
-                    self._tell_end(attempt.result)
-                elif not attempt.is_left:
-                    self.strategy.retry(attempt.number, node_lost=True)
-
     def start(self, trial_id: str) -> TrialSpec | None:
         """Starts the next trial; none when there is none to start, or no storage for it."""
         self.look_at_disk()
@@ -203,7 +193,8 @@ class SearchDriver:
             if attempt.result is None and self.fault is None and not attempt.is_left:
                 self._on_death(attempt)
             if attempt.result is not None:
-                self._tell_end(attempt.result)
+                for observer in self.observers:
+                    observer.trial_ended(attempt.result)
 
     def _on_death(self, attempt: _Attempt) -> None:
         """Tries a trial again whose process died without a last word, or ends it where that is often."""
@@ -213,10 +204,6 @@ class SearchDriver:
             say(f"trial {attempt.number}: {cause}; it goes on from its last epoch")
         else:
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {attempt.death}")
-
-    def _tell_end(self, result: TrialResult) -> None:
-        for observer in self.observers:
-            observer.trial_ended(result)
 
     def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
         last = self._last.get(attempt.number)
@@ -312,12 +299,9 @@ def run_trials(
 ) -> None:
     """Runs trials until the driver has no more, or is interrupted. Ray Tune's own files go to `scratch`.
 
-    May be called again where Ray was lost: trials that were under way go on.
-
     Raises:
         StorageError: the storage is at fault; what ran is to go on.
     """
-    driver.resume_lost()
     scheduler = StrategyScheduler(driver)
     callbacks = [LossCheck(), OrphanCollector(), WaitingNotice(request), DiskLook(driver)]
     tuner = tune.Tuner(

@@ -111,7 +111,7 @@ def _run(study: Study, options: RunOptions) -> Outcome:
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
-        machine = Machine.describe(run_on_ray(list_nodes))  # before the evaluation, which can do without Ray
+        machine = Machine.describe(list_nodes())  # before the evaluation, which can do without Ray
         results = Results(
             study=study.name,
             objective=study.objective,
