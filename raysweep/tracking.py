@@ -3,15 +3,16 @@
 All calls happen on a thread of their own, so that a slow or unreachable server holds up no trial.
 """
 
+import html
 import os
 import queue
 import sys
 import threading
-import urllib.error
-import urllib.request
+import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+import pydantic
 import wandb
 
 from raysweep import signals
@@ -24,7 +25,6 @@ from raysweep.search.results import Results
 from raysweep.trial_result import TrialResult
 
 PROJECT = "raysweep"
-CHECK_TIMEOUT_S = 10
 INIT_TIMEOUT_S = 30.0
 FINISH_TIMEOUT_S = 60.0
 INTERRUPTED_TIMEOUT_S = 15.0
@@ -38,7 +38,12 @@ def default_mode() -> Mode:
     for mode in get_args(Mode):
         if chosen == mode:
             return mode  # type: ignore[no-any-return]
-    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    try:
+        return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    except Exception as error:  # a key or a setting that is none: of pydantic, W&B, urllib
+        wandb.teardown()  # W&B would go on with half of its settings, the rest of them for its public server
+        print(f"W&B: runs are kept offline: {_describe(error)}", file=sys.stderr)
+        return "offline"
 
 
 class Tracker(Observer):
@@ -60,8 +65,7 @@ class Tracker(Observer):
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         if mode != "disabled":
             self._thread.start()
-        if mode == "online":
-            self._do(self._check_server)
+            self._do(self._prepare)
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Opens the trial's run with its whole configuration."""
@@ -83,8 +87,8 @@ class Tracker(Observer):
 
     def close(self) -> None:
         """Waits until all is written, and closes the runs of trials that an interrupted search leaves behind."""
-        if self.mode == "disabled" or self._is_closed:
-            return
+        if self._thread.ident is None or self._is_closed:
+            return  # never begun, or closed before
         self._is_closed = True
         self._do(self._close_runs)
         self._queue.put(None)
@@ -101,31 +105,43 @@ class Tracker(Observer):
         return f"wandb sync {self.run_folder.wandb}/offline-run-*" if self.mode == "offline" else None
 
     def _do(self, action: Callable[[], None]) -> None:
-        if self.mode != "disabled":
+        if self._thread.ident is not None:
             self._queue.put(action)
 
     def _work(self) -> None:
         while (action := self._queue.get()) is not None:
             try:
-                action()
+                if self.mode != "disabled":
+                    action()
             except Exception as error:  # tracking never ends a study
-                self.problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                self.problem = self.problem or _describe(error)
 
     def _close_runs(self) -> None:
         while self._runs:
             _, run = self._runs.popitem()
             run.finish(exit_code=1)
 
-    def _check_server(self) -> None:
-        """Keeps all runs offline where the server does not answer."""
-        server = wandb.Settings().base_url
+    def _prepare(self) -> None:
+        """Logs nothing where W&B's settings are wrong; keeps runs offline where its server does not know the key.
+
+        W&B itself asks the server, so that its rules for addresses, proxies and certificates hold.
+        """
         try:
-            urllib.request.urlopen(server, timeout=CHECK_TIMEOUT_S).close()
-        except urllib.error.HTTPError:
-            return  # it answers
-        except OSError as error:
-            self.mode = "offline"
-            self.problem = f"runs are kept offline: {server} does not answer: {error}"
+            server = wandb.setup().settings.base_url
+        except Exception as error:
+            self.mode = "disabled"
+            self.problem = f"nothing is logged: {_describe(error)}"
+            return
+        if self.mode == "offline":
+            return
+        reason = "no key is known (WANDB_API_KEY, `wandb login`)"
+        try:
+            if wandb.login(prompt=False, verify=True):
+                return
+        except Exception as error:
+            reason = _describe(error)
+        self.mode = "offline"
+        self.problem = f"runs are kept offline: {reason.replace(server, _hide_password(server))}"
 
     def _init(self, name: str, run_id: str, job_type: str, config: Json) -> Any:
         return wandb.init(
@@ -190,7 +206,7 @@ class Tracker(Observer):
         test = self.run_folder.test
         run.log({"trials": table, **{path.stem: wandb.Image(str(path)) for path in sorted(test.glob("*.png"))}})
         reports = {path.stem: path.read_text(encoding="utf-8") for path in sorted(test.glob("*.txt"))}
-        run.log({name: wandb.Html(f"<pre>{text}</pre>", inject=False) for name, text in reports.items()})
+        run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False) for name, text in reports.items()})
         run.summary.update({f"test/{key}": value for key, value in summary["test"].items()})
         artifact = wandb.Artifact(f"{self.run_id}-best", type="model", metadata=summary)
         artifact.add_dir(str(self.run_folder.best.path))
@@ -207,3 +223,17 @@ def summarise_results(results: Results) -> Json:
         "data": {key: values["data"][key] for key in ("source", "synthetic", "digest")},
         "test": {key: value for key, value in values["test"].items() if isinstance(value, int | float | str)},
     }
+
+
+def _hide_password(url: str) -> str:
+    """Returns the URL of a server without what stands before its host."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _describe(error: Exception) -> str:
+    """Returns the type and the first line of the message; of a wrong setting not its value, which may be a secret."""
+    if isinstance(error, pydantic.ValidationError):
+        wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
+        return f"wrong setting of W&B: {'; '.join(wrong)}"
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
