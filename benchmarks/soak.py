@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import random
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -66,12 +67,15 @@ def soak(victim: Victim, period_s: float, driver_every: int) -> tuple[list[Sampl
     samples: list[Sample] = []
     kills = {"trial": 0, "driver": 0}
     victim.start()
-    next_kill = time.monotonic() + period_s
+    next_kill, begun = time.monotonic() + period_s, 0
     while victim.driver.poll() is None:
         time.sleep(1)
         samples.append(look(victim))
+        if samples[-1].trials == begun:  # it still starts: every kill is to cost something
+            next_kill = max(next_kill, time.monotonic() + period_s / 4)
         if time.monotonic() < next_kill:
             continue
+        begun = samples[-1].trials
         next_kill = time.monotonic() + random.uniform(0.5, 1.5) * period_s
         if sum(kills.values()) % driver_every == driver_every - 1:
             victim.send(signal.SIGKILL)
@@ -124,6 +128,7 @@ def main() -> None:
     parser.add_argument("--period", type=float, default=20.0, help="seconds between kills, on average")
     parser.add_argument("--driver-every", type=int, default=15, help="every so manieth kill is the driver's")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs below is ended too
     warn_if_busy()
     with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
         folder = Path(temporary)

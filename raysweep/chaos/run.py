@@ -205,7 +205,7 @@ def _run_fault(fault: Fault, setting: Setting, alone: RunFolder) -> Outcome:
         problems += [*compare_runs(victim.folder, alone), *(f"{name} is left" for name in victim.list_left())]
         trials, epochs = count_epochs(victim.folder)
         books = f"{trials} trials, {epochs} epochs"
-        return dataclasses.replace(outcome, answer="; ".join(answers), books=books, problems=tuple(problems))
+        return dataclasses.replace(outcome, answer="\nresumed: ".join(answers), books=books, problems=tuple(problems))
     except RaysweepError as error:
         return dataclasses.replace(outcome, problems=(str(error),))
     finally:
@@ -221,9 +221,8 @@ def _finish(fault: Fault, victim: Victim) -> tuple[list[str], list[str]]:
     problems: list[str] = []
 
     def wait(exit_codes: Sequence[int]) -> int:
-        began = time.monotonic()
         code = victim.wait()
-        answers.append(f"exit {code} after {time.monotonic() - began:.0f} s: {victim.last_line()}")
+        answers.append(": ".join(filter(None, [f"exit {code} after {victim.lasted_s:.0f} s", victim.last_line()])))
         if code not in exit_codes:
             problems.append(f"exit code {code} in place of {' or '.join(map(str, exit_codes))}; see {victim.log}")
         problems.extend(f"{sign!r} in {victim.log}" for sign in BAD_SIGNS if sign in victim.read_log())

@@ -59,6 +59,9 @@ class Victim:
         self.name = name
         self.folder = RunFolder((setting.disk.view if setting.disk else setting.storage) / name)
         self.num_sessions = 0
+        self.lasted_s = 0.0
+        """From the fault, or from the start where there was none, to the end of the last session."""
+        self._since = 0.0
         self.log = setting.logs
         self._driver: subprocess.Popen[bytes] | None = None
         self._processes: list[LocalProcesses | ClusterProcesses] = []
@@ -83,6 +86,7 @@ class Victim:
         words += ["--resume"] if self.num_sessions else []
         prefix = self.setting.disk.prefix if self.setting.disk else ()
         self.num_sessions += 1
+        self._since = time.monotonic()
         self.log = self.setting.logs / f"{self.name}-{self.num_sessions}.txt"
         with self.log.open("w") as log, self.log.with_suffix(".stdout.txt").open("w") as stdout:
             self._driver = subprocess.Popen(
@@ -112,6 +116,7 @@ class Victim:
             return False
 
         self._wait(is_under_way, f"a trial with {MIN_EPOCHS} epochs")
+        self._since = time.monotonic()
         return struck[0]
 
     def list_under_way(self) -> list[TrialFolder]:
@@ -150,6 +155,8 @@ class Victim:
         Raises:
             ChaosError: it takes too long; the driver is killed.
         """
+        if self.driver.returncode is not None:
+            return self.driver.returncode
         limit = time.monotonic() + PATIENCE_S
         while self.driver.poll() is None:
             if time.monotonic() > limit:
@@ -158,6 +165,7 @@ class Victim:
             if isinstance(self.processes, LocalProcesses):
                 self.processes.look()
             time.sleep(0.5)
+        self.lasted_s = time.monotonic() - self._since
         return self.driver.wait()
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:

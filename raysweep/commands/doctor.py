@@ -80,7 +80,10 @@ def _disturb(study: str | None, data: str | None, storage: Path, address: str | 
             faults=run.choose_faults(faults),
         )
     )
-    found = list(outcomes)
+    found = []
+    for outcome in outcomes:
+        click.echo(f"{outcome.fault}: {outcome.verdict}", err=True)
+        found.append(outcome)
     console = Console()
     (console if console.is_terminal else Console(width=TABLE_WIDTH)).print(draw_table(found))
     click.echo(f"{run.describe(found)}; runs and logs: {folder}")

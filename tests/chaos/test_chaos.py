@@ -5,25 +5,36 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from raysweep.atomic_files import read_json_lines, write_json_lines
 from raysweep.chaos.check import compare_runs
+from raysweep.chaos.nodes import open_own_cluster
 from raysweep.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("driver", "trial", "checkpoint", "disk")
+slow = pytest.mark.skipif(not os.environ.get("RAYSWEEP_TEST_KILLS"), reason="minutes: RAYSWEEP_TEST_KILLS=1 runs it")
 OTHERS = ("term", "interrupt", "worker", "ddp-trial", "random", "raylet", "gcs", "node", "journal", "history")
 
 
-def run_doctor(storage: Path, *faults: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+def run_doctor(
+    storage: Path, *faults: str, address: str = "local", environment: Mapping[str, str] | None = None
+) -> tuple[subprocess.CompletedProcess[str], Path]:
     """Runs the chaos test; returns its process and its folder."""
-    words = ["-m", "platform.doctor", "--chaos", "--faults", ",".join(faults), "--storage", str(storage)]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    words = ["-m", "platform.doctor", "--chaos", "--faults", ",".join(faults), "--storage", storage]
+    done = subprocess.run(
+        [sys.executable, *map(str, words), "--address", address],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     (folder,) = storage.iterdir()
     return done, folder
 
@@ -42,10 +53,25 @@ def test_the_quick_faults_are_survived(chaos: tuple[subprocess.CompletedProcess[
     assert int(summary.split()[0]) + summary.count("not possible") == len(QUICK)
 
 
-@pytest.mark.skipif(not os.environ.get("RAYSWEEP_TEST_KILLS"), reason="minutes: RAYSWEEP_TEST_KILLS=1 runs it")
+@slow
 def test_the_other_faults_are_survived(tmp_path: Path) -> None:
     done, _ = run_doctor(tmp_path, *OTHERS)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@slow
+def test_on_a_cluster_only_the_searchs_own_processes_are_touched_and_a_node_where_it_is_named(tmp_path: Path) -> None:
+    with open_own_cluster() as cluster:
+        done, _ = run_doctor(
+            tmp_path, "raylet", "trial", "node", address=cluster.address, environment=cluster.environment
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdicts = [line for line in done.stderr.splitlines() if line.startswith(("raylet: ", "trial: ", "node: "))]
+    assert [line for line in verdicts if "search" not in line] == [
+        "raylet: not possible here",
+        "trial: passed",
+        "node: passed",
+    ]
 
 
 def lose_an_epoch(run: RunFolder) -> None:
