@@ -33,8 +33,7 @@ def write_atomically(
 ) -> None:
     """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`.
 
-    The file that was there becomes `previous`, if that is given. The folder is made, but no folder above it: where a
-    disk is no longer mounted, its files must not go to the one below. The file gets the mode that the umask and the
+    The file that was there becomes `previous`, if that is given. Its folder is made. The file gets the mode that the umask and the
     folder's defaults give a new file, whatever mode `write` chose: safetensors writes files that only their owner
     reads, also where a whole group works in the storage.
 
@@ -43,7 +42,7 @@ def write_atomically(
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with guard_writing(path, size_bytes):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.touch()
             mode = temporary.stat().st_mode
@@ -66,7 +65,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder unless it is there, but none above it.
+    """Makes a folder unless it is there, but none above it: where a disk is no longer mounted, its files must not go to
+    the disk below.
 
     Raises:
         StorageError: the storage does not take it.

@@ -57,6 +57,7 @@ def find_fault(error: BaseException, *folders: Path) -> StorageError | None:
 
     An error number that only a disk gives is a fault wherever it came up, another one if its file is in a folder.
     """
+    error = getattr(error, "cause", error)  # of Ray's error for one in another process
     if isinstance(error, StorageError):
         return error
     if not isinstance(error, OSError):

@@ -3,11 +3,13 @@
 import gzip
 import json
 import os
+import resource
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,22 @@ def _run_two_workers(script: str, folder: Path) -> None:
         for worker in workers:
             worker.kill()
     assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
+
+
+@contextmanager
+def _limit_files(size_bytes: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture(scope="session")
+def limit_files() -> Callable[[int], Any]:
+    """`with limit_files(size_bytes)`: no file of this process grows beyond that, as on a full disk (EFBIG)."""
+    return _limit_files
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ from raysweep.data.idx import load_idx
 from raysweep.data.images import REMEDY, DataInfo, ImageSet, PreparedData, SkippedFile
 from raysweep.data.records import SPLITS, WHOLE_FILE, Source, Split
 from raysweep.errors import CorruptFileError, DataError
+from raysweep.storage_faults import guard_writing
 
 BLOCKS_PER_CPU = 4
 """Few: Ray Data leaves a CPU idle for about 0.2 s between two tasks; not one: shares have to be equal."""
@@ -166,6 +167,7 @@ def _run(source: Source, config: DataConfig, into: dict[Split, Path]) -> Iterato
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # else a fault of the storage arrives as text
     for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
         logging.getLogger(name).setLevel(logging.ERROR)
     num_cpus = ray.cluster_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
@@ -195,7 +197,7 @@ def decode_block(
     offset = np.load(path, mmap_mode="r").offset
     reasons, digests, synced = [], [], []
     # Written bytes are synced beside the decoding: waiting for the disk at the end would leave the CPU idle.
-    with path.open("r+b") as file, ThreadPoolExecutor(max_workers=1) as syncing:
+    with guard_writing(path), path.open("r+b") as file, ThreadPoolExecutor(max_workers=1) as syncing:
         for start in range(0, len(records), SYNC_ROWS):
             part = records[start : start + SYNC_ROWS]
             decoded = np.zeros((len(part), side, side, channels), dtype=np.uint8)

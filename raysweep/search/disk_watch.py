@@ -43,8 +43,7 @@ class DiskWatch:
         if now < self._next:
             return
         self._next = now + PERIOD_S
-        with guard_writing(self.folder):
-            free = shutil.disk_usage(self.folder).free
+        free = self.count_free()
         for_running, for_one_more = self.count_needed(running)
         if free >= for_running + for_one_more:
             if self._is_told:
@@ -60,6 +59,15 @@ class DiskWatch:
         self.is_full = free < for_running
         if self.is_full:
             self.tell()
+
+    def count_free(self) -> int:
+        """Counts the free bytes of the disk.
+
+        Raises:
+            StorageError: it is not there.
+        """
+        with guard_writing(self.folder):
+            return shutil.disk_usage(self.folder).free
 
     def tell(self) -> None:
         """Says on stderr, once, that no trial starts."""

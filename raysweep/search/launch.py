@@ -78,6 +78,7 @@ def launch_trials(
                 num_reported=num_reported,
                 measured=context.measured,
             )
+            patiently(lambda: atomic_files.make_folder(spec.folder.path))
             patiently(lambda: save_config(spec.folder.config, number, spec.config, context.data.info, params))
             atomic_files.remove(spec.folder.stop_file)
             return spec

@@ -157,7 +157,8 @@ def prepare_data(study: Study, options: RunOptions) -> tuple[PreparedData, Path]
         storage=options.storage,
         data_root=options.data_root,
     )
-    data, test_folder = pipeline.prepare(source, study.data, options.run_folder.cache)
+    with guard_work(options.storage):
+        data, test_folder = pipeline.prepare(source, study.data, options.run_folder.cache)
     study.task.prepare(data)
     check_models(study, data)
     return data, test_folder

@@ -74,14 +74,14 @@ def run_trial(config: dict[str, Any]) -> None:
         else:
             _train_distributed(spec)
     except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
-        tune.report(pack_report(_record_failure(spec, error)))
+        tune.report(pack_report(record_failure(spec, error)))
     finally:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
+def record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
     """Writes the traceback; where that or the error shows that the storage is at fault, the trial has not failed."""
     folders = spec.folder.path, spec.data.folder
     causes = error.worker_failures.values() if isinstance(error, WorkerGroupError) else [error]

@@ -1,20 +1,24 @@
 """The books between Ray Tune and the strategy, without a cluster: what ends a trial, and what makes it go on."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
+from raysweep import storage_faults
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.cluster.waiting import PATIENCE_S, WaitingNotice
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
-from raysweep.search.disk_watch import DiskWatch
+from raysweep.search import disk_watch
+from raysweep.search.disk_watch import FLOOR_BYTES, DiskWatch
 from raysweep.search.observer import Observer
 from raysweep.search.ray_tune import SearchDriver
 from raysweep.search.session.storage import open_storage
@@ -84,10 +88,14 @@ def make_driver(
             num_reported=num_reported,
         )
 
-    def make(deadline: float | None = None, watch: NodeWatch | None = None) -> tuple[SearchDriver, list[Any]]:
+    def make(
+        deadline: float | None = None, watch: NodeWatch | None = None, disk: DiskWatch | None = None
+    ) -> tuple[SearchDriver, list[Any]]:
         log = Log()
         strategy = create_strategy(study, open_storage(SearchFolder(tmp_path), None), "small")
-        return SearchDriver(strategy, make_spec, [log], deadline, watch or Cluster(), DiskWatch(tmp_path)), log.events
+        return SearchDriver(
+            strategy, make_spec, [log], deadline, watch or Cluster(), disk or DiskWatch(tmp_path)
+        ), log.events
 
     return make
 
@@ -200,3 +208,205 @@ def test_a_trial_that_had_finished_when_the_driver_died_is_told_from_its_history
     assert driver.on_report("b", epoch(3, finished=True))
     driver.on_end("b")
     assert events == [("started", 0), (2, 0), (3, 0), ("COMPLETE", 0)]
+
+
+# storage that is at fault
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_faults, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(storage_faults, "_outage_began", None)
+
+
+FULL = TrialFailure(error="no space for x", died=False, of_storage=True)
+
+
+def states(driver: SearchDriver) -> list[str]:
+    return [trial.state.name for trial in driver.strategy.optuna_study.trials]
+
+
+def test_a_full_disk_is_no_failure_of_its_trials_and_the_others_go_on_to_their_ends(
+    make_driver: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    driver, events = make_driver()
+    driver.start("a")
+    driver.start("b")
+    driver.on_report("a", epoch(1))
+    assert driver.on_report("a", FULL)
+    driver.on_end("a")
+    assert driver.on_report("b", epoch(1, finished=True))
+    driver.on_end("b")
+    assert driver.start("c") is None
+    assert driver.is_idle
+    assert not driver.is_waiting
+    assert str(driver.fault) == "no space for x"
+    assert events == [("started", 0), ("started", 1), (1, 0), (1, 1), ("COMPLETE", 1)]
+    assert states(driver) == ["RUNNING", "COMPLETE"]
+    assert capsys.readouterr().err.count("no space for x; no trial starts any more") == 1
+    driver, events = make_driver()  # --resume, after space was freed
+    assert driver.start("d").num_reported == 1
+    driver.on_report("d", epoch(2, finished=True))
+    driver.on_end("d")
+    assert driver.start("e") is None
+    assert driver.fault is None
+    assert events == [("started", 0), (2, 0), ("COMPLETE", 0)]
+
+
+def test_a_process_that_dies_while_the_storage_is_at_fault_has_not_failed(make_driver: Callable[..., Any]) -> None:
+    driver, _ = make_driver()
+    driver.start("a")
+    driver.start("b")
+    driver.on_report("a", FULL)
+    driver.on_death("b", "killed by SIGBUS")
+    driver.on_end("b")
+    driver.on_end("a")
+    assert states(driver) == ["RUNNING", "RUNNING"]
+    assert [trial.user_attrs for trial in driver.strategy.optuna_study.trials] == [{}, {}]
+
+
+@pytest.mark.parametrize("moment", ["start", "epoch", "end", "failure", "death", "prune"])
+def test_books_that_cannot_be_written_leave_their_trial_as_it_is(
+    make_driver: Callable[..., Any],
+    limit_files: Callable[[int], Any],
+    tmp_path: Path,
+    no_patience: None,
+    moment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The journal takes no line more: a limit on the size of files, which the system enforces."""
+    driver, events = make_driver()
+    journal = SearchFolder(tmp_path).journal
+    driver.start("a")
+    assert driver.start("b").number == 1
+    driver.on_report("b", epoch(1))
+    monkeypatch.setattr(driver.strategy.optuna_study, "pruner", optuna.pruners.ThresholdPruner(upper=0.9))
+    with limit_files(journal.stat().st_size + 30):
+        match moment:
+            case "start":
+                driver.on_end("b")
+            case "epoch":
+                assert driver.on_report("b", epoch(2))
+            case "end":
+                assert driver.on_report("b", epoch(2, finished=True))
+            case "failure":
+                assert driver.on_report("b", TrialFailure(error="NaN", died=False))
+            case "death":
+                driver.on_death("b", "killed")
+                driver.on_end("b")
+            case "prune":
+                assert driver.on_report("b", epoch(2, value=0.95))
+        assert str(journal) in str(driver.fault)
+        assert not driver.on_report("b", epoch(3)), "what comes after is not counted: no epoch is left out"
+        assert driver.start("c") is None
+    if moment not in ("start", "death"):
+        driver.on_end("b")
+    driver.on_end("a")
+    assert driver.start("d") is None
+    assert driver.is_idle
+    assert not [event for event in events if event[0] in ("COMPLETE", "FAIL", "PRUNED")]
+    assert states(driver) == ["RUNNING", "RUNNING"]
+    driver, _ = make_driver()
+    assert [driver.start(name).num_reported for name in "ef"] == [0, 1]
+
+
+def test_a_run_whose_folder_is_gone_starts_no_trial_and_makes_no_new_folder(
+    make_driver: Callable[..., Any], tmp_path: Path, no_patience: None
+) -> None:
+    driver, _ = make_driver()
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    try:
+        assert driver.start("a") is None
+        assert "must be in reach" in str(driver.fault)
+        assert not tmp_path.exists()
+    finally:
+        tmp_path.with_name("elsewhere").rename(tmp_path)
+
+
+class Disk(DiskWatch):
+    """A disk that is as full as a test says."""
+
+    free = 10**9
+
+    def look(self, running: Any) -> None:
+        self._next = 0.0
+        super().look(running)
+
+    def count_free(self) -> int:
+        return self.free
+
+
+def write_checkpoints(spec: TrialSpec, size: int) -> None:
+    for path in (spec.folder.checkpoint, spec.folder.previous_checkpoint, spec.folder.weights):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * size)
+
+
+def test_no_trial_starts_without_room_for_its_checkpoints(
+    make_driver: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path)
+    driver, _ = make_driver(disk=disk)
+    write_checkpoints(driver.start("a"), 1000)
+    disk.free = FLOOR_BYTES + 1000 + 3999  # a's next model, and all of another trial, less a byte
+    assert driver.start("b") is None
+    assert driver.is_waiting
+    assert driver.start("b") is None
+    said = capsys.readouterr().err
+    assert said.count("got 8 MB free; free space; until then no trial starts") == 1
+    disk.free += 1
+    assert driver.start("b").number == 1
+    assert "trials start" in capsys.readouterr().err
+    disk.free = FLOOR_BYTES
+    driver.look_at_disk()
+    assert "until then no trial starts" in capsys.readouterr().err, "said though no trial is to start"
+    driver.on_report("a", epoch(1, finished=True))
+    driver.on_end("a")
+    driver.on_death("b", "killed")
+    driver.on_end("b")
+    assert driver.start("c") is None
+    assert driver.fault is None, "it waits a little"
+    monkeypatch.setattr(disk_watch, "PATIENCE_S", 0.0)
+    assert driver.start("c") is None
+    assert "must have room for the checkpoints to come" in str(driver.fault)
+    assert not driver.is_waiting
+
+
+def test_a_search_that_is_done_waits_for_no_space(make_driver: Callable[..., Any], tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    driver, _ = make_driver(disk=disk)
+    for name in "ab":
+        driver.start(name)
+        driver.on_report(name, epoch(1, finished=True))
+        driver.on_end(name)
+    disk.free = 0
+    assert driver.start("c") is None
+    assert not driver.is_waiting
+    assert driver.fault is None
+
+
+def test_a_trial_that_lost_its_last_epoch_is_not_judged_by_the_one_before(make_driver: Callable[..., Any]) -> None:
+    driver, _ = make_driver()
+    driver.start("a")
+    driver.on_report("a", epoch(1, finished=True))
+    driver.on_end("a")
+    driver.start("b")
+    driver.on_report("b", epoch(1, value=0.95))
+    driver.on_report("b", epoch(2))
+    driver.strategy.optuna_study.pruner = optuna.pruners.ThresholdPruner(upper=0.9)
+    driver.on_death("b", "killed")
+    driver.on_end("b")
+    driver.start("c")
+    assert not driver.on_report("c", epoch(1, value=0.95))
+    assert not driver.on_report("c", epoch(2))
+    assert driver.on_report("c", epoch(3, value=0.95))
+
+
+def test_what_was_damaged_is_said_by_the_driver(
+    make_driver: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    driver, _ = make_driver()
+    driver.start("a")
+    driver.on_report("a", dataclasses.replace(epoch(1), notice="damaged: last/checkpoint.safetensors"))
+    driver.on_report("a", epoch(2))
+    assert capsys.readouterr().err == "trial 0: damaged: last/checkpoint.safetensors\n"

@@ -68,16 +68,19 @@ def test_disk_use_is_bounded_and_the_best_is_never_removed(
     assert kept(tmp_path) == ([0, 7] if num_leading == 1 else [0, 2, 7, 11])
 
 
-def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_stays(
+def test_what_a_crash_left_behind_is_removed_and_what_is_in_flight_or_has_failed_stays(
     tmp_path: Path, make_study: Callable[..., Study]
 ) -> None:
     study = make_study(objective=Objective(metric="val/loss", direction="minimize"))
     for number in range(6):
         write_checkpoints(tmp_path, number)
     ended = [end(0, 0.1), end(1, 0.2), end(2, None, "FAIL"), end(3, 0.9, "PRUNED")]
-    Retention(SearchFolder(tmp_path), ended, keep_for_search(study))
-    assert kept(tmp_path) == [0, 1, 4, 5]
-    assert kept(tmp_path, "last") == [4, 5]
+    retention = Retention(SearchFolder(tmp_path), ended, keep_for_search(study))
+    assert kept(tmp_path) == [0, 1, 2, 4, 5]
+    assert kept(tmp_path, "last") == [2, 4, 5]
+    retention.trial_ended(end(4, 0.01, "FAIL"))
+    assert kept(tmp_path) == [0, 1, 2, 4, 5]
+    assert kept(tmp_path, "last") == [2, 4, 5]
 
 
 def test_models_of_the_front_are_kept_as_long_as_they_are_on_it(
@@ -140,7 +143,7 @@ def test_the_best_of_each_size_of_code_is_kept_for_the_final_evaluation(tmp_path
     for result in ended:
         write_checkpoints(tmp_path, result.number)
         retention.trial_ended(result)
-    assert kept(tmp_path) == [0, 2, 4, 6, 7, 8, 10]
+    assert kept(tmp_path) == [0, 2, 4, 5, 6, 7, 8, 10]
 
 
 def test_how_many_are_kept_is_known_before(make_study: Callable[..., Study]) -> None:

@@ -3,6 +3,7 @@
 Run as a script, this file is one worker: `test_distributed.py RANK NUM_WORKERS PORT FOLDER`. No Ray.
 """
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.metrics import Sums, gather_sums, get_batches, get_sum
+from raysweep.train.report import EpochReport
 from raysweep.train.task import build_task
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
@@ -55,12 +57,47 @@ def run_worker(rank: int, num_workers: int, port: str, folder: Path) -> None:
             prepare=DistributedDataParallel,
         )
         (folder / f"{name}-{rank}.json").write_text(json.dumps(state.history))
+    run_damaged(Worker(rank=rank, num_workers=num_workers), folder)
     parts: list[Sums] = [{}, {"total": torch.tensor(3), "rows": [torch.eye(2)]}]  # rank 0 has seen no batch
     sums = gather_sums(parts[rank], num_workers)
     (folder / f"sums-{rank}.json").write_text(
         json.dumps([get_sum(sums, "total").item(), len(get_batches(sums, "rows"))])
     )
     torch.distributed.destroy_process_group()
+
+
+class StoppedError(Exception):
+    """The processes end here."""
+
+
+def run_damaged(worker: Worker, folder: Path) -> None:
+    """Stops after two of three epochs, damages the last checkpoint, goes on; writes the epochs of that and the history.
+
+    Rank 0 alone looks at the files, and the other worker must load the same.
+    """
+    values = json.loads((folder / "damaged.json").read_text())
+    config, data = TrialConfig.from_json(values["config"]), PreparedData.load(Path(values["data"]))
+
+    def stop(epoch: EpochReport) -> None:
+        if epoch.metrics["epoch"] == 2:
+            raise StoppedError
+
+    options: dict[str, Any] = {"worker": worker, "prepare": DistributedDataParallel, "resume": True}
+    whole = fit(config, data, OBJECTIVE, report=lambda epoch: None, folder=TrialFolder(folder / "undamaged"), **options)
+    trial = TrialFolder(folder / "damaged")
+    with contextlib.suppress(StoppedError):
+        fit(config, data, OBJECTIVE, report=stop, folder=trial, **options)
+    if worker.rank == 0:
+        content = bytearray(trial.checkpoint.read_bytes())
+        content[-1] ^= 1
+        trial.checkpoint.write_bytes(content)
+    torch.distributed.barrier()
+    epochs: list[float] = []
+    state = fit(
+        config, data, OBJECTIVE, report=lambda epoch: epochs.append(epoch.metrics["epoch"]), folder=trial, **options
+    )
+    losses = [[row["val/loss"] for row in run.history] for run in (whole, state)]
+    (folder / f"damaged-{worker.rank}.json").write_text(json.dumps([epochs, *losses]))
 
 
 def build_config(name: str, make_config: Callable[..., TrialConfig]) -> TrialConfig:
@@ -86,6 +123,9 @@ def trained(
         data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL, size=case.get("size", 12))
         values = {"config": build_config(name, make_config).to_json(), "data": str(data.folder)}
         (folder / f"{name}.json").write_text(json.dumps(values))
+    data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL)
+    values = {"config": make_config(batch_size=BATCH_SIZE, epochs=3).to_json(), "data": str(data.folder)}
+    (folder / "damaged.json").write_text(json.dumps(values))
     run_two_workers(__file__, folder)
     (folder / "done").touch()
     return folder
@@ -116,6 +156,14 @@ def test_the_same_metrics_from_the_same_weights(
 
 def test_both_workers_have_the_sums_of_both_though_one_saw_no_batch(trained: Path) -> None:
     assert [json.loads((trained / f"sums-{rank}.json").read_text()) for rank in range(2)] == [[3, 1], [3, 1]]
+
+
+def test_both_workers_go_on_from_the_same_checkpoint_where_the_last_is_damaged(trained: Path) -> None:
+    for rank in range(2):
+        epochs, undamaged, damaged = json.loads((trained / f"damaged-{rank}.json").read_text())
+        assert epochs == [2, 3]
+        assert damaged == undamaged
+    assert (trained / "damaged" / "last" / "checkpoint.safetensors.damaged").is_file()
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "model" not in case])

@@ -38,7 +38,12 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
-DAMAGES = {"a flipped bit": flip_bit, "0 bytes": empty, "cut": cut, "removed": Path.unlink}
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "a flipped bit": flip_bit,
+    "0 bytes": empty,
+    "cut": cut,
+    "removed": Path.unlink,
+}
 
 
 class Trial:

@@ -94,7 +94,8 @@ class Strategy:
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Records a trial's objective after an epoch and decides whether to stop it. The baseline is never stopped.
 
-        An epoch that was reported before is not recorded twice. With two objectives no trial is stopped.
+        An epoch that was reported before is not recorded twice, and where later ones were, too, decides nothing: the
+        trial has lost some and trains them again. With two objectives no trial is stopped.
         """
         trial = self._running[number]
         has_curve = self.study.second_objective is None
@@ -104,7 +105,8 @@ class Strategy:
             else:
                 trial.set_user_attr(NUM_EPOCHS, epoch)
             self._num_reported[number] = epoch
-        return has_curve and number != BASELINE and bool(trial.should_prune())
+        is_last = epoch == self._num_reported[number]
+        return has_curve and is_last and number != BASELINE and bool(trial.should_prune())
 
     def retry(self, number: int, *, node_lost: bool = False) -> bool:
         """Queues a trial whose process died, to be resumed under its number; false when it has died too often.
