@@ -8,11 +8,24 @@ from typing import Any
 import click
 from pydantic import PositiveInt
 
+from raysweep.paths import resolve_path
 from raysweep.search.flags import Flag, list_flags
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 """How click shows each command."""
-_TYPES = {Path: click.Path(path_type=Path), PositiveInt: click.IntRange(min=1)}
+
+
+class PathType(click.ParamType):
+    """A path that can be used: click's own takes an empty one for the folder one is in."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Resolves the path; see resolve_path."""
+        return resolve_path(value, "a path" if param is None else param.opts[0])
+
+
+_TYPES = {Path: PathType(), PositiveInt: click.IntRange(min=1)}
 _METAVARS = {str: "NAME", int: "N", float: "F", PositiveInt: "N"}
 
 

@@ -28,7 +28,9 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
     splits: dict[Split, Path] = {split: folder / split for split in SPLITS if (folder / split).is_dir()}
     _check_split_names(folder)
     places = splits or {"": folder}
-    listings = {split: {path.name: list_images(path) for path in list_folders(place)} for split, place in places.items()}
+    listings = {
+        split: {path.name: list_images(path) for path in list_folders(place)} for split, place in places.items()
+    }
     found: dict[Split, Records]
     if not splits:
         classes = _class_names(listings[""])
