@@ -7,7 +7,11 @@ import click
 import raysweep
 from raysweep.commands import COMMANDS
 from raysweep.commands.options import CONTEXT
-from raysweep.errors import RaysweepError, UsageError
+from raysweep.errors import RaysweepError, UsageError, shorten
+
+INSTALL = "run `make install`, and then the commands of its environment, as .venv/bin/raysweep"
+"""Says what to do where a requirement is missing."""
+MAX_LINE = 4000
 
 
 class CommandGroup(click.Group):
@@ -76,8 +80,22 @@ def run_command(command: click.Command, args: list[str], prog_name: str) -> None
         error.show()
         sys.exit(error.exit_code)
     except RaysweepError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {make_printable(str(error))}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "raysweep":
+            raise  # a defect of ours, not a missing install
+        click.echo(f"error: {sys.executable} has no module {error.name!r}, which raysweep needs: {INSTALL}", err=True)
+        sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; what is done is stored in the run's folder: go on with --resume", err=True)
         sys.exit(130)
+
+
+def make_printable(text: str) -> str:
+    """Returns a message as a terminal may show it: no control characters, which names of files may have, no endless line."""
+    lines = (shorten(line, MAX_LINE) for line in text.split("\n"))
+    return "\n".join(
+        "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape", "replace").decode() for c in line)
+        for line in lines
+    )

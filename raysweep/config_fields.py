@@ -129,6 +129,5 @@ def _describe_line(line: Any) -> str:
     return f"{'.'.join(map(str, line['loc']))}: {line['msg']}, got {shorten(repr(line['input']))}"
 
 
-@functools.cache
-def _annotations(kind: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+_annotations: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+"""Reads the types of a class's fields once."""

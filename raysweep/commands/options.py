@@ -15,14 +15,19 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 """How click shows each command."""
 
 
-class PathType(click.ParamType):
+class PathType(click.ParamType[Path]):
     """A path that can be used: click's own takes an empty one for the folder one is in."""
 
     name = "path"
 
+    def __init__(self, *, resolved: bool = True) -> None:
+        """Takes whether a command receives the absolute path, or the one that was given."""
+        self.resolved = resolved
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Resolves the path; see resolve_path."""
-        return resolve_path(value, "a path" if param is None else param.opts[0])
+        path = resolve_path(value, "a path" if param is None or param.param_type_name == "argument" else param.opts[0])
+        return path if self.resolved else Path(value)
 
 
 _TYPES = {Path: PathType(), PositiveInt: click.IntRange(min=1)}

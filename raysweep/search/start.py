@@ -31,8 +31,8 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
     check_keywords(values)
     said = {name: value for name, value in values.items() if value is not None}
     loaded = study if isinstance(study, Study) else load_study(str(study))
-    default: Path = RunOptions.__dataclass_fields__["storage"].default
-    place = {"storage": resolve_path(said.get("storage", default), "--storage"), "name": said.get("name", loaded.name)}
+    storage = said.get("storage", RunOptions.__dataclass_fields__["storage"].default)
+    place = {"storage": resolve_path(storage, "--storage"), "name": said.get("name", loaded.name)}
     options = config_fields.from_json(RunOptions, {**_pick(said, RunOptions), **place})
     run_folder = options.run_folder
     overrides = build_overrides(said)
