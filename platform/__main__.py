@@ -1,6 +1,18 @@
-"""`python -m platform`: what the standard library's module does when it is run."""
+"""`python -m platform`: what the standard library's module does when it is run, and on stderr where the commands are."""
 
 import platform
+import sys
+from pathlib import Path
+
+_verbs = sorted(path.stem for path in Path(platform.__path__[0]).glob("[a-z]*.py"))  # type: ignore[attr-defined]
+_said = [argument for argument in sys.argv[1:2] if argument in _verbs]
+print(
+    f"raysweep's commands are python -m platform.VERB, for VERB one of {', '.join(_verbs)}"
+    + f"; for this one: python -m platform.{_said[0]} ..." * bool(_said),
+    file=sys.stderr,
+)
+if _said:
+    sys.exit(2)
 
 # In these globals, not by `runpy.run_path`: argparse (3.14) takes its usage line from `__main__.__spec__`.
 exec(platform.__spec__.loader.get_code("platform"), globals())  # type: ignore[union-attr]

@@ -6,15 +6,17 @@ import sys
 def enter(verb: str) -> None:
     """Runs `raysweep VERB` with this process's arguments; exits with 2 where raysweep's requirements are missing."""
     try:
+        if sys.version_info < (3, 11):
+            raise ImportError("it is Python {}.{}, and 3.11 is the least".format(*sys.version_info))
         from raysweep.cli import load_command, run_command
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if error.name and error.name.startswith("raysweep."):
             raise  # a defect of ours, not a missing install
         print(
-            f"raysweep is not installed for {sys.executable} (no module named {error.name!r}): "
+            f"raysweep is not installed for {sys.executable} ({error}): "
             f"run `make install`, then `.venv/bin/python -m platform.{verb} ...`",
             file=sys.stderr,
         )

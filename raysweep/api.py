@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from raysweep.evaluate.test_figures import TestFigures
+from raysweep.paths import resolve_path
 from raysweep.run_folder import RunFolder
 from raysweep.search.flags import list_flags
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
+from raysweep.search.preflight import check_start, check_study, find_images
 from raysweep.search.results import Results, load_results
 from raysweep.search.start import resolve_search
 from raysweep.study import Study
@@ -77,10 +79,11 @@ def tune(study: StudyLike, **keywords: Any) -> "Run":
         StudyFailedError: no trial completed.
     """
     resolved, options = resolve_search(study, keywords)
+    source = check_start(resolved, options)
     from raysweep.search.run import run_study
 
     try:
-        outcome = run_study(resolved, options)
+        outcome = run_study(resolved, options, source)
     except KeyboardInterrupt:
         print(options.run_folder.describe_interruption("resume=True"), file=sys.stderr)
         raise
@@ -98,9 +101,11 @@ def plan(study: StudyLike, **keywords: Any) -> "Forecast":
         DataError: the images cannot be had, or the disk cannot hold them decoded.
     """
     resolved, options = resolve_search(study, keywords)
+    source = find_images(resolved, options)
+    check_study(resolved, options.num_workers)
     from raysweep.planning.probe import find_cluster, forecast_study
 
-    return forecast_study(resolved, options, find_cluster())
+    return forecast_study(resolved, options, find_cluster(), source)
 
 
 def load_run(folder: str | Path) -> "Run":
@@ -110,7 +115,7 @@ def load_run(folder: str | Path) -> "Run":
         UsageError: it is not the folder of a finished run.
         CorruptFileError: its results.json is damaged.
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = resolve_path(folder, "a run's folder")
     return Run(folder=folder, results=load_results(RunFolder(folder)))
 
 

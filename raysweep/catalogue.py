@@ -4,7 +4,8 @@ import importlib.util
 from pathlib import Path
 
 from raysweep import config_fields
-from raysweep.errors import UsageError
+from raysweep.errors import UsageError, shorten
+from raysweep.paths import resolve_path
 from raysweep.registry import load_file
 from raysweep.study import Study
 
@@ -22,7 +23,7 @@ def list_studies() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in study_folders():
         for path in sorted(folder.glob("*.py")):
-            if not path.name.startswith("_"):
+            if not path.name.startswith(("_", ".")):
                 found.setdefault(path.stem, path)
     return found
 
@@ -34,10 +35,10 @@ def load_study(name: str) -> Study:
         UsageError: there is no such study, or its file is not a valid one.
     """
     if name.endswith(".py") or "/" in name:
-        path = Path(name)
+        path = resolve_path(name, "STUDY")
         if not path.is_file():
             raise UsageError(
-                f"no study file {name}; give a file that defines STUDY, or one of: {', '.join(list_studies())}"
+                f"no study file {shorten(name)}; give a file that defines STUDY, or one of: {', '.join(list_studies())}"
             )
     else:
         studies = list_studies()

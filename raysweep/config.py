@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from raysweep import config_fields
 from raysweep.atomic_files import Json
-from raysweep.errors import UsageError
+from raysweep.errors import UsageError, shorten
 from raysweep.registry import describe_reference
 from raysweep.tasks import TASKS
 
@@ -28,7 +28,7 @@ COSTS = frozenset({"model/num_parameters", "model/latency_ms"})
 def require(condition: bool, rule: str, value: object) -> None:
     """Raises ValueError with the rule and the value received unless `condition` holds."""
     if not condition:
-        raise ValueError(f"{rule}, got {value!r}")
+        raise ValueError(f"{rule}, got {shorten(repr(value))}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,13 +76,15 @@ class DataConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     """Random changes of training images."""
     split_seed: int = 0
-    """Decides which images are held out where the source has no such split."""
+    """Decides which images are held out where the source has no such split; 0 or more."""
     max_bad_fraction: float = 0.01
     """Share of files that may be undecodable before the run is refused; 0 to 1."""
     max_pixels: int = 50_000_000
-    """Images whose header names more pixels than this are not decoded."""
+    """Images whose header names more pixels than this are not decoded; 1 to 1,000,000,000."""
 
     def __post_init__(self) -> None:
+        require(bool(self.source.strip()), "data.source must be a folder or a source's name", self.source)
+        require(self.split_seed >= 0, "data.split_seed must be 0 or more", self.split_seed)
         require(8 <= self.image_size <= 2048, "data.image_size must be in 8..2048 pixels", self.image_size)
         require(
             self.cache_size is None or self.image_size <= self.cache_size <= 4096,
@@ -90,7 +92,7 @@ class DataConfig:
             self.cache_size,
         )
         require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction must be in 0..1", self.max_bad_fraction)
-        require(self.max_pixels >= 1, "data.max_pixels must be at least 1", self.max_pixels)
+        require(1 <= self.max_pixels <= 10**9, "data.max_pixels must be in 1..1,000,000,000", self.max_pixels)
         require(
             self.normalization != "imagenet" or self.channels == 3,
             "data.normalization=imagenet needs data.channels=3",
@@ -108,7 +110,7 @@ class TrainingConfig:
     """How long and in what numbers a trial trains."""
 
     epochs: int = 3
-    """Passes over the training images; at least 1."""
+    """Passes over the training images; 1 to 1,000,000."""
     batch_size: int = 32
     """Images per step over all workers together; 1 to 65536."""
     early_stopping_patience: int | None = None
@@ -118,17 +120,20 @@ class TrainingConfig:
     channels_last: bool = True
     """Memory layout (N, H, W, C) for convolutions."""
     eval_batch_size: int = 500
-    """Images per evaluation step on one worker; changes speed, not results."""
+    """Images per evaluation step on one worker; changes speed, not results; 1 to 65536."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "training.epochs must be at least 1", self.epochs)
+        require(self.epochs <= 10**6, "training.epochs must be at most 1,000,000", self.epochs)
         require(1 <= self.batch_size <= 65536, "training.batch_size must be in 1..65536", self.batch_size)
         require(
             self.early_stopping_patience is None or self.early_stopping_patience >= 1,
             "training.early_stopping_patience must be at least 1 or none",
             self.early_stopping_patience,
         )
-        require(self.eval_batch_size >= 1, "training.eval_batch_size must be at least 1", self.eval_batch_size)
+        require(
+            1 <= self.eval_batch_size <= 65536, "training.eval_batch_size must be in 1..65536", self.eval_batch_size
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +304,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "the number of trials must be at least 1", self.trials)
+        require(self.trials <= 10**6, "the number of trials must be at most 1,000,000", self.trials)
         require(self.time_s is None or self.time_s > 0, "the time budget must be above 0 s", self.time_s)
+        require(self.time_s is None or self.time_s <= 3.2e8, "the time budget must be at most ten years", self.time_s)
         require(self.target is None or math.isfinite(self.target), "the target must be a number", self.target)
 
 
@@ -307,5 +314,5 @@ def check_config(make: Any, what: str) -> Any:
     """Calls `make`; a ValueError of a config class becomes a UsageError that starts with `what`."""
     try:
         return make()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise UsageError(f"{what}: {error}") from None

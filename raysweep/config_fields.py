@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import pydantic
 
 from raysweep.atomic_files import Json
-from raysweep.errors import UsageError
+from raysweep.errors import UsageError, shorten
 
 T = TypeVar("T")
 _adapter: Callable[[Any], pydantic.TypeAdapter[Any]] = functools.cache(pydantic.TypeAdapter)
@@ -20,6 +21,7 @@ _adapter: Callable[[Any], pydantic.TypeAdapter[Any]] = functools.cache(pydantic.
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """Returns the message for a name that does not exist: the closest ones first, then all that are known."""
     known = sorted(known)
+    name = shorten(name)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     return f"unknown {what} {name!r}{hint} Known: {', '.join(known)}."
@@ -33,6 +35,26 @@ def list_fields(config: Any, prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{field.name}"
         leaves |= list_fields(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
     return leaves
+
+
+def check_types(config: Any, prefix: str) -> None:
+    """Refuses values that are not of their fields' types, and numbers that are infinite or none.
+
+    Raises:
+        ValueError: one is; `prefix` stands before the name of its field.
+    """
+    annotations = _annotations(type(config))
+    for field in dataclasses.fields(config):
+        name, value = f"{prefix}{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(annotations[field.name]) and isinstance(value, annotations[field.name]):
+            check_types(value, f"{name}.")
+            continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value!r}")
+        try:
+            _adapter(annotations[field.name]).validate_python(value, strict=True)
+        except pydantic.ValidationError as error:
+            raise ValueError(f"{name}: {error.errors()[0]['msg']}, got {shorten(repr(value))}") from None
 
 
 def replace_field(config: T, name: str, value: Any) -> T:
@@ -73,14 +95,14 @@ def parse_field(config: Any, name: str, text: str) -> Any:
     owner, _, leaf = name.rpartition(".")
     for part in owner.split("."):
         config = getattr(config, part)
-    annotation = typing.get_type_hints(type(config))[leaf]
+    annotation = _annotations(type(config))[leaf]
     if text.lower() == "none" and type(None) in typing.get_args(annotation):
         return None
     try:
         return _adapter(annotation).validate_strings(text)
     except pydantic.ValidationError as error:
         reason = "; ".join(line["msg"] for line in error.errors())
-        raise UsageError(f"{name}={text}: {reason}") from None
+        raise UsageError(f"{name}={shorten(text)}: {reason}") from None
 
 
 def to_json(config: Any) -> Json:
@@ -97,5 +119,15 @@ def from_json(kind: type[T], values: Mapping[str, Any]) -> T:
     try:
         return typing.cast(T, _adapter(kind).validate_python(dict(values)))
     except pydantic.ValidationError as error:
-        reason = "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
-        raise UsageError(f"not a valid {kind.__name__}: {reason}") from None
+        raise UsageError(f"not a valid {kind.__name__}: {'; '.join(map(_describe_line, error.errors()))}") from None
+
+
+def _describe_line(line: Any) -> str:
+    """Says where and why a value was refused; what a class itself refuses has its value already."""
+    if line["type"] == "value_error":
+        return str(line["ctx"]["error"])
+    return f"{'.'.join(map(str, line['loc']))}: {line['msg']}, got {shorten(repr(line['input']))}"
+
+
+_annotations: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+"""Reads the types of a class's fields once."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from raysweep.data.batches import normalise_images
-from raysweep.data.decode import UndecodableImage, decode_image
+from raysweep.data.decode import UndecodableImage, decode_image, read_image_file
 from raysweep.errors import UsageError
 from raysweep.evaluate.stored_model import load_best
 from raysweep.run_folder import RunFolder
@@ -37,7 +37,10 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path]) -> list[dict[str
     for path in paths:
         try:
             pixels = decode_image(
-                path.read_bytes(), size=data.decoded_size, channels=data.channels, max_pixels=data.max_pixels
+                read_image_file(path, data.max_pixels),
+                size=data.decoded_size,
+                channels=data.channels,
+                max_pixels=data.max_pixels,
             )
         except (UndecodableImage, OSError) as error:
             rows.append({"image": str(path), "error": str(error)})

@@ -10,8 +10,6 @@ from typing import Any
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
     distribution_to_json,
 )
 
@@ -26,8 +24,10 @@ from raysweep.config import (
     TrainingConfig,
     TrialConfig,
     check_config,
+    require,
 )
-from raysweep.errors import UsageError
+from raysweep.distributions import clip_epochs, contains, extremes
+from raysweep.errors import UsageError, shorten
 from raysweep.trial_result import Params
 
 Distributions = Mapping[str, BaseDistribution]
@@ -66,23 +66,56 @@ class Study:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._check_kinds()
+        self._with({})
         self._check_objectives(self.task, "")
         known = self.fields()
         for key, distribution in self.all_distributions():
             if key not in known:
-                raise ValueError(config_fields.unknown_name("search space key", key, known))
-            for value in _extremes(distribution):
-                where = f"search space of {key}, value {value!r}"
+                raise ValueError(config_fields.unknown_name("search space key", str(key), known))
+            for value in extremes(key, distribution):
+                where = f"search space of {key}, value {shorten(repr(value))}"
                 self._check_objectives(check_config(lambda k=key, v=value: self._with({k: v}), where)["task"], where)
         for condition in self.conditions:
-            if not isinstance(self.space.get(condition.key), CategoricalDistribution):
+            opening = self.space.get(condition.key)
+            if not isinstance(opening, CategoricalDistribution):
                 raise ValueError(f"a condition needs a categorical key of the space, got {condition.key!r}")
+            if not any(condition.holds({condition.key: choice}) for choice in opening.choices):
+                raise ValueError(
+                    f"a condition must hold for one of the choices of {condition.key}, {opening.choices}, got "
+                    f"{condition.values!r}"
+                )
+        self._check_points()
+
+    def _check_kinds(self) -> None:
+        """Refuses what is no part of a study: its author's file may have put anything anywhere."""
+        for name, kind in _KINDS.items():
+            require(
+                isinstance(getattr(self, name), kind),
+                f"{name} of a study must be {_describe_kind(kind)}",
+                getattr(self, name),
+            )
+        for condition in self.conditions:
+            require(isinstance(condition, When), "conditions of a study must be raysweep.When", condition)
+        for point in self.points:
+            require(isinstance(point, Mapping), "points of a study must be mappings of fields to values", point)
+        require(
+            1 <= len(self.name) <= 100 and self.name.isprintable(),
+            "a study's name must have 1 to 100 characters",
+            self.name,
+        )
+        config_fields.check_types(self.budget, "budget.")
+        for objective in self.objectives:
+            config_fields.check_types(objective, "objective.")
+        require(0 <= self.seed < 2**31, "the seed must be in 0..2147483647", self.seed)
+
+    def _check_points(self) -> None:
         for name, changes in (("the baseline", {}), *((f"point {changes}", changes) for changes in self.points)):
             point = self._point(changes)
             if unknown := sorted(set(changes) - set(point)):
                 raise ValueError(f"{name} must be a point of the space, which has no {', '.join(unknown)} there")
             for key, distribution in self.space_at(point).items():
-                if not distribution._contains(distribution.to_internal_repr(point[key])):
+                if not contains(distribution, point[key]):
                     raise ValueError(
                         f"{name} must be a point of the space: {key}={point[key]!r} is not in {distribution}"
                     )
@@ -198,17 +231,19 @@ class Study:
         """Clips the range of epochs, and the baseline's, to `max_epochs`."""
         if max_epochs < 1:
             raise UsageError(f"--max-epochs must be at least 1, got {max_epochs}")
-        space = dict(self.space)
-        epochs = space.get("training.epochs")
-        if isinstance(epochs, IntDistribution):
-            high = min(epochs.high, max_epochs)
-            space["training.epochs"] = IntDistribution(min(epochs.low, high), high, log=epochs.log)
+        conditions = [dataclasses.replace(c, space=clip_epochs(c.space, max_epochs)) for c in self.conditions]
         training = dataclasses.replace(self.training, epochs=min(self.training.epochs, max_epochs))
         points = tuple(
             {key: min(value, max_epochs) if key == "training.epochs" else value for key, value in point.items()}
             for point in self.points
         )
-        return dataclasses.replace(self, training=training, space=space, points=points)
+        return dataclasses.replace(
+            self,
+            training=training,
+            space=clip_epochs(self.space, max_epochs),
+            conditions=tuple(conditions),
+            points=points,
+        )
 
     def to_json(self) -> Json:
         """Returns the study as resolved, for study.json."""
@@ -239,14 +274,29 @@ class Study:
         for key, value in params.items():
             part, _, name = key.partition(".")
             parts[part][name] = value
-        return {part: config_fields.replace_fields(getattr(self, part), values) for part, values in parts.items()}
+        changed = {part: config_fields.replace_fields(getattr(self, part), values) for part, values in parts.items()}
+        for part, config in changed.items():
+            config_fields.check_types(config, f"{part}.")
+        return changed
 
 
-def _extremes(distribution: BaseDistribution) -> tuple[Any, ...]:
-    if isinstance(distribution, CategoricalDistribution):
-        return tuple(distribution.choices)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return distribution.low, distribution.high
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "name": (str,),
+    "task": (TaskConfig,),
+    "data": (DataConfig,),
+    "training": (TrainingConfig,),
+    "space": (Mapping,),
+    "conditions": (tuple, list),
+    "points": (tuple, list),
+    "objective": (Objective,),
+    "second_objective": (Objective, type(None)),
+    "budget": (Budget,),
+    "seed": (int,),
+}
+
+
+def _describe_kind(kinds: tuple[type, ...]) -> str:
+    return " or ".join("none" if kind is type(None) else f"a {kind.__name__}" for kind in kinds)
 
 
 def _distribution_json(distribution: BaseDistribution) -> Any:

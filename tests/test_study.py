@@ -224,5 +224,5 @@ def test_budget_and_frozenness() -> None:
 def test_a_study_of_an_earlier_version_is_told_where_names_are_now(line: str, tmp_path: Path) -> None:
     path = tmp_path / "old.py"
     path.write_text(f"{line}\n")
-    with pytest.raises(UsageError, match=r"old\.py: .*Error: .*; import the names of studies from raysweep itself"):
+    with pytest.raises(UsageError, match=r"old\.py, line 1: .*Error: .*; import the names of studies from raysweep"):
         load_study(str(path))

@@ -5,21 +5,22 @@ from pathlib import Path
 import click
 
 from raysweep import atomic_files
-from raysweep.commands.options import CONTEXT
+from raysweep.commands.options import CONTEXT, PathType
 from raysweep.run_folder import RunFolder
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PathType())
 @click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
 def evaluate(run: Path, trust_code: bool) -> None:
     """Repeat the test evaluation of a RUN's folder; it is recorded as a further opening of the test split."""
-    from raysweep.evaluate.stored_model import import_code
     from raysweep.search.reevaluate import reevaluate
     from raysweep.search.start import find_data_root
 
-    run_folder = RunFolder(run.resolve())
+    run_folder = RunFolder(run)
     if trust_code:
+        from raysweep.evaluate.stored_model import import_code  # slow: imports torch
+
         import_code(run_folder)
     test = reevaluate(run_folder, find_data_root())
     click.echo(atomic_files.read_text(run_folder.test / test.report, "the report of a run"), nl=False)

@@ -8,11 +8,29 @@ from typing import Any
 import click
 from pydantic import PositiveInt
 
+from raysweep.paths import resolve_path
 from raysweep.search.flags import Flag, list_flags
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 """How click shows each command."""
-_TYPES = {Path: click.Path(path_type=Path), PositiveInt: click.IntRange(min=1)}
+
+
+class PathType(click.ParamType[Path]):
+    """A path that can be used: click's own takes an empty one for the folder one is in."""
+
+    name = "path"
+
+    def __init__(self, *, resolved: bool = True) -> None:
+        """Takes whether a command receives the absolute path, or the one that was given."""
+        self.resolved = resolved
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Resolves the path; see resolve_path."""
+        path = resolve_path(value, "a path" if param is None or param.param_type_name == "argument" else param.opts[0])
+        return path if self.resolved else Path(value)
+
+
+_TYPES = {Path: PathType(), PositiveInt: click.IntRange(min=1)}
 _METAVARS = {str: "NAME", int: "N", float: "F", PositiveInt: "N"}
 
 

@@ -26,14 +26,17 @@ def plan(study: str, cluster: Path | None, as_json: bool, **values: Any) -> None
 
     Exit code 0: it fits; 2: it does not, with the arithmetic. Images are decoded, and are then there for `tune`.
     """
+    from raysweep.search.preflight import check_study, find_images
     from raysweep.search.start import resolve_search
 
     resolved, options = resolve_search(study, values)
+    source = find_images(resolved, options)
+    check_study(resolved, options.num_workers)
     from raysweep.planning.forecast import (
         describe_forecast,
         forecast_to_json,
     )  # slow: after what can be refused without it
     from raysweep.planning.probe import find_cluster, forecast_study
 
-    forecast = forecast_study(resolved, options, cluster or find_cluster())
+    forecast = forecast_study(resolved, options, cluster or find_cluster(), source)
     click.echo(json.dumps(forecast_to_json(forecast), indent=2) if as_json else describe_forecast(forecast))

@@ -7,30 +7,52 @@ from typing import Any
 
 import click
 
-from raysweep.commands.options import CONTEXT
+from raysweep.commands.options import CONTEXT, PathType
+from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
+
+IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+"""First bytes of JPEG and PNG files."""
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("run", type=PathType())
+@click.argument("images", nargs=-1, required=True, type=PathType(resolved=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a line for each image.")
 @click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
 def predict(run: Path, images: tuple[Path, ...], as_json: bool, trust_code: bool) -> None:
     """Label each of IMAGES, with a confidence, or reject it, by the best model of a RUN's folder."""
-    from raysweep.evaluate.stored_model import import_code
-    from raysweep.predict import predict_files
+    run_folder = RunFolder(run)
+    if not run_folder.best.config.is_file():
+        raise UsageError(f"{run} is not the folder of a finished run: it has no best/{run_folder.best.config.name}")
+    rows = [{"image": str(path), "error": reason} for path in images if (reason := find_fault(path))]
+    if len(rows) < len(images):
+        from raysweep.evaluate.stored_model import import_code  # slow: after what can be refused without it
+        from raysweep.predict import predict_files
 
-    run_folder = RunFolder(run.resolve())
-    if trust_code:
-        import_code(run_folder)
-    rows = predict_files(run_folder, images)
+        if trust_code:
+            import_code(run_folder)
+        rows = predict_files(run_folder, images)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     for row in [] if as_json else rows:
         click.echo(f"{row['image']}: {describe_prediction(row)}", err="error" in row)
     if any("error" in row for row in rows):
         sys.exit(1)
+
+
+def find_fault(path: Path) -> str | None:
+    """Says why a file is no image that can be labelled, as far as its first bytes tell; none: it may be one."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return None  # a pipe is read once
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        return str(error)
+    if not start.startswith(IMAGE_STARTS):
+        return f"not a JPEG or PNG (starts with {start[:4]!r})" if start else "empty file"
+    return None
 
 
 def describe_prediction(row: dict[str, Any]) -> str:

@@ -24,14 +24,16 @@ def tune(study: str, **values: Any) -> None:
 
     STUDY is a name in search_spaces/ or a path to such a file.
     """
+    from raysweep.search.preflight import check_start
     from raysweep.search.start import resolve_search
 
     resolved, options = resolve_search(study, values)
+    source = check_start(resolved, options)
     from raysweep.search.run import run_study  # slow: after what can be refused without it
     from raysweep.search.summary import describe_results
 
     try:
-        outcome = run_study(resolved, options)
+        outcome = run_study(resolved, options, source)
     except KeyboardInterrupt:
         raise click.Abort(options.run_folder.describe_interruption("--resume")) from None
     click.echo(describe_results(outcome.results, options.run_folder, outcome.sync_command))

@@ -19,6 +19,8 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from raysweep.data.reading import read_at_most
+
 # EXIF 2.32, tag 0x0112: what undoes each way the camera may have been held. 1 is upright.
 _UNDO_ORIENTATION: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,7 +61,7 @@ def read_image_file(path: Path, max_pixels: int) -> bytes:
     """
     most = _MAX_BYTES_PER_PIXEL * max_pixels + _MAX_METADATA_BYTES
     with path.open("rb") as file:
-        data = file.read(most + 1)
+        data = bytes(read_at_most(file, most + 1))
     if len(data) > most:
         raise UndecodableImage(f"over the limit of {most:,} bytes for {max_pixels:,} pixels")
     return data

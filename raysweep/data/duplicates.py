@@ -1,6 +1,6 @@
 """Finds images whose files are the same, byte by byte, in two splits or two classes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from raysweep.data.records import SPLITS, Split
@@ -48,5 +48,5 @@ def _pair_splits(group: list[Content], first: Split, second: Split) -> tuple[str
     return (names[first], names[second]) if first in names and second in names else None
 
 
-def _count(found: list[object]) -> str:
+def _count(found: Sequence[object]) -> str:
     return f"{len(found):,} image{'s' * (len(found) != 1)}"

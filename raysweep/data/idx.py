@@ -7,16 +7,15 @@ import struct
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
+from raysweep.data.reading import read_at_most
 from raysweep.errors import DataError
 
 MAX_GZIP_RATIO = 1032
 """No deflated byte stands for more than so many (zlib's technical details)."""
-CHUNK_BYTES = 2**20
 LAYOUTS = (".", "MNIST/raw", "FashionMNIST/raw", "raw")
 DIGITS = tuple("0123456789")
 GARMENTS = (
@@ -73,7 +72,7 @@ def _read_idx(path: Path, size_bytes: int, mtime_ns: int) -> npt.NDArray[np.uint
             shape = struct.unpack(f">{num_dimensions}I", file.read(4 * num_dimensions))
             expected = math.prod(shape)
             most = size_bytes * (MAX_GZIP_RATIO if zipped else 1)
-            data = _read_at_most(file, min(expected, most) + 1)
+            data = read_at_most(file, min(expected, most) + 1)
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise DataError(f"{path} cannot be read as an idx file: {error}") from None
     except MemoryError:
@@ -85,14 +84,6 @@ def _read_idx(path: Path, size_bytes: int, mtime_ns: int) -> npt.NDArray[np.uint
     values = np.frombuffer(data, np.uint8)
     values.flags.writeable = False
     return values.reshape(shape)
-
-
-def _read_at_most(file: IO[bytes], most: int) -> bytearray:
-    """Reads so many bytes, or those there are: what a file claims to have takes no memory."""
-    data = bytearray()
-    while len(data) < most and (chunk := file.read(min(most - len(data), CHUNK_BYTES))):
-        data += chunk
-    return data
 
 
 def name_classes(labels: npt.NDArray[np.uint8]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from raysweep.cluster.capacity import Request, count_workers
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
 from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
+from raysweep.data.records import Source
 from raysweep.errors import UsageError
 from raysweep.planning.estimate import PROBE_EPOCHS, Probe, ProbedPoint
 from raysweep.planning.forecast import Forecast, build_forecast, nodes_in_use
@@ -22,7 +23,7 @@ from raysweep.planning.prices import load_cluster, price_nodes
 from raysweep.run_folder import SearchFolder
 from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.options import RunOptions
-from raysweep.search.preflight import batch_sizes, check_study
+from raysweep.search.preflight import batch_sizes, check_study, find_images
 from raysweep.search.run import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
@@ -141,21 +142,23 @@ def _count_val(config: TrialConfig, data: PreparedData) -> int:
     return min(data.info.num_val, most or data.info.num_val)
 
 
-def forecast_study(study: Study, options: RunOptions, cluster: Path | None) -> Forecast:
+def forecast_study(study: Study, options: RunOptions, cluster: Path | None, source: Source | None = None) -> Forecast:
     """Forecasts a study's search after a probe of it. Images are decoded, and stay so for the search.
 
-    `cluster`: the configuration of a cluster that may have prices.
+    cluster: the configuration of a cluster that may have prices. source: of the images, where it is found already.
 
     Raises:
         UsageError: the search cannot be run like this; the message shows the arithmetic.
         DataError: the images cannot be had, or the disk cannot hold them decoded.
     """
-    check_study(study, options.num_workers)
+    if source is None:
+        source = find_images(study, options)
+        check_study(study, options.num_workers)
     config = load_cluster(cluster) if cluster else {}
     request, concurrency = size_trials(study, options)
     nodes = nodes_in_use(list_potential_nodes(), request, concurrency)
     prices = price_nodes(config, nodes)
-    data, test_folder = prepare_data(study, options)
+    data, test_folder = prepare_data(study, options, source)
     living = sum(count_workers(node, request) for node in list_nodes()) // request.num_workers
     return build_forecast(
         study,

@@ -1,13 +1,14 @@
 """Defines the options of a run: where and how a study runs."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import PositiveInt
 
-from raysweep.config import KEEP_LEADING, WandbMode
-from raysweep.errors import UsageError
+from raysweep.config import KEEP_LEADING, WandbMode, require
+from raysweep.errors import UsageError, shorten
 from raysweep.run_folder import RunFolder
 from raysweep.search.flags import NO_FLAG, flag
 from raysweep.search.overrides import Overrides
@@ -46,18 +47,33 @@ class RunOptions:
     data_root: Path | None = field(default=None, metadata=NO_FLAG)
     """A folder that may hold mnist/ and fashion-mnist/."""
 
+    def __post_init__(self) -> None:
+        for name in ("address", "optuna_storage"):
+            value = getattr(self, name)
+            require(value is None or bool(value.strip()), f"--{name.replace('_', '-')} must not be empty", value)
+        cpus, gpus = self.cpus_per_worker, self.gpus_per_worker
+        require(cpus is None or 0 < cpus < math.inf, "--cpus-per-worker must be a number above 0", cpus)
+        require(gpus is None or 0 <= gpus < math.inf, "--gpus-per-worker must be a number, 0 or more", gpus)
+
     @property
     def run_folder(self) -> RunFolder:
-        """Returns the run's folder."""
-        return RunFolder(self.storage / self.name)
+        """Returns the run's folder, the one place where its name becomes a path.
+
+        Raises:
+            UsageError: the name is none of a folder.
+        """
+        return RunFolder(self.storage / check_name(self.name))
 
 
 def check_name(name: str) -> str:
     """Returns the name of a run, which becomes a folder's.
 
     Raises:
-        UsageError: it has other characters than letters, digits, `.`, `_` and `-`.
+        UsageError: it is longer than a name, or has other characters than letters, digits, `.`, `_` and `-`.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise UsageError(f"--name is a folder's name of letters, digits, '.', '_' and '-', got {name!r}")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+        raise UsageError(
+            "--name, by default the study's name, is a folder's name of at most 100 letters, digits, '.', '_' and '-', "
+            f"the first a letter, digit or '_', got {shorten(repr(name))}"
+        )
     return name

@@ -7,7 +7,7 @@ from typing import Any
 
 from raysweep.config import Budget, Objective, check_config
 from raysweep.data.sources import check_source_name
-from raysweep.errors import UsageError
+from raysweep.errors import UsageError, shorten
 from raysweep.registry import resolve_reference
 from raysweep.search.flags import flag
 from raysweep.search.strategy.pruners import PRUNERS, build_pruner
@@ -21,9 +21,11 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: the text is none of these.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", text, re.ASCII)
     if not match or float(match[1]) == 0:
-        raise ValueError(f"a duration is a number with s, m, h or d, such as 90s or 2h, got {text!r}")
+        raise ValueError(
+            f"a duration is a number above 0 with s, m, h or d, such as 90s or 2h, got {shorten(repr(text))}"
+        )
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
@@ -77,15 +79,18 @@ class Overrides:
         """
         self._check_finalists()
         study = study.with_settings(self.settings)
-        if self.data is not None:
-            study = dataclasses.replace(study, data=dataclasses.replace(study.data, source=self.data))
-        if self.max_epochs is not None:
-            study = study.with_max_epochs(self.max_epochs)
+        if (source := self.data) is not None:
+            study = check_config(
+                lambda: dataclasses.replace(study, data=dataclasses.replace(study.data, source=source)), "--data"
+            )
+        if (most := self.max_epochs) is not None:
+            study = check_config(lambda: study.with_max_epochs(most), "--max-epochs")
         said: dict[str, Any] = {"trials": self.trials, "time_s": self.time_s, "target": self.target}
         budget: Budget = check_config(
             lambda: dataclasses.replace(study.budget, **{key: v for key, v in said.items() if v is not None}), "budget"
         )
-        study = dataclasses.replace(study, budget=budget, seed=study.seed if self.seed is None else self.seed)
+        seed = study.seed if self.seed is None else self.seed
+        study = check_config(lambda: dataclasses.replace(study, budget=budget, seed=seed), "--seed")
         if (second := self.second_objective) is not None:
             study = check_config(
                 lambda: dataclasses.replace(study, second_objective=Objective.parse(second)), "--second-objective"
@@ -97,9 +102,9 @@ class Overrides:
 
     def _check_finalists(self) -> None:
         said = self.finalists is not None or self.seeds is not None
-        if said and ((self.finalists or 0) < 1 or (self.seeds or 0) < 2):
+        if said and not (1 <= (self.finalists or 0) <= 1000 and 2 <= (self.seeds or 0) <= 1000):
             raise UsageError(
-                "--finalists K, at least 1, and --seeds S, at least 2, go together, got "
+                "--finalists K, at least 1, and --seeds S, at least 2, go together, neither above 1000, got "
                 f"--finalists {self.finalists} and --seeds {self.seeds}; for example --finalists 3 --seeds 3"
             )
 

@@ -1,14 +1,60 @@
-"""Checks before any trial starts what would fail every one."""
+"""Checks before any trial starts what would fail every one, and before Ray starts what needs no Ray."""
+
+import sys
+from typing import TYPE_CHECKING
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from raysweep.config import check_config
-from raysweep.data.images import PreparedData
+from raysweep.data.sources import load_source
 from raysweep.errors import UsageError
 from raysweep.registry import describe_reference, load_object
+from raysweep.search.options import RunOptions
 from raysweep.study import Study
 from raysweep.tasks import TASKS
-from raysweep.train.task import build_task
+
+if TYPE_CHECKING:
+    from raysweep.data.images import PreparedData
+    from raysweep.data.records import Source
+
+
+def check_start(study: Study, options: RunOptions) -> "Source | None":
+    """Looks at all that can be wrong before Ray and torch are imported, the quickest first; returns the images' source.
+
+    None: the run may be finished, and then needs no images.
+
+    Raises:
+        UsageError: the run's folder exists and is not to be resumed, or see `check_study`.
+        DataError: the images cannot be had.
+    """
+    folder = options.run_folder
+    if folder.path.exists() and not options.resume:
+        raise UsageError(f"{folder.path} exists; go on with it with --resume, or give another --name or --storage")
+    source = None if folder.results.is_file() else find_images(study, options)
+    check_study(study, options.num_workers)
+    return source
+
+
+def find_images(study: Study, options: RunOptions) -> "Source":
+    """Finds the images of a study, and says on stderr what a user may not expect of them.
+
+    Raises:
+        DataError: they cannot be had.
+    """
+    source = load_source(
+        study.data.source,
+        split_seed=study.data.split_seed,
+        storage=options.storage,
+        data_root=options.data_root,
+    )
+    print_notes(source.notes)
+    return source
+
+
+def print_notes(notes: tuple[str, ...]) -> None:
+    """Prints on stderr, a line each, what a user may not expect of the images."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def check_study(study: Study, num_workers: int) -> None:
@@ -17,6 +63,13 @@ def check_study(study: Study, num_workers: int) -> None:
     Raises:
         UsageError: one of these.
     """
+    smallest, _ = batch_sizes(study)
+    if smallest < 2 * num_workers:
+        raise UsageError(
+            f"a batch is divided over the workers and needs at least 2 images for each: the smallest batch size of "
+            f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
+            f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
+        )
     space = dict(study.all_distributions())
     models = space.get("task.model")
     describe_reference(TASKS, type(study.task), study.task.kind)
@@ -25,13 +78,6 @@ def check_study(study: Study, num_workers: int) -> None:
     study.task.check_available()
     for model in models.choices if isinstance(models, CategoricalDistribution) else ():
         study.trial_config({"task.model": model}, 0).task.check_available()
-    smallest, _ = batch_sizes(study)
-    if smallest < 2 * num_workers:
-        raise UsageError(
-            f"a batch is divided over the workers and needs at least 2 images for each: the smallest batch size of "
-            f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
-            f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
-        )
 
 
 def batch_sizes(study: Study) -> tuple[int, int]:
@@ -45,12 +91,14 @@ def batch_sizes(study: Study) -> tuple[int, int]:
     return min(sizes), max(sizes)
 
 
-def check_models(study: Study, data: PreparedData) -> None:
+def check_models(study: Study, data: "PreparedData") -> None:
     """Builds the networks of the points that are tried first, for the images there are.
 
     Raises:
         UsageError: a network cannot be built for these images.
     """
+    from raysweep.train.task import build_task  # slow: imports torch
+
     for number, point in enumerate(study.starting_points):
         config = study.trial_config(point, number)
         check_config(lambda c=config: build_task(c, data.info).load_modules(), f"{study.name} on {data.info.source}")

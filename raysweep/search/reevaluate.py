@@ -4,11 +4,8 @@ import dataclasses
 import os
 from pathlib import Path
 
-from raysweep.cluster.connection import connect
-from raysweep.data import pipeline
 from raysweep.data.sources import load_source, refuse_foreign_source
 from raysweep.errors import UsageError
-from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results, load_results, save_results
@@ -32,6 +29,10 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
     config = record.data
     refuse_foreign_source(config.source, "where you know who wrote it, say --trust-code")
     source = load_source(config.source, split_seed=config.split_seed, storage=run_folder.storage, data_root=data_root)
+    from raysweep.cluster.connection import connect  # slow: after what can be refused without it
+    from raysweep.data import pipeline
+    from raysweep.evaluate.final import evaluate_final
+
     if not pipeline.is_prepared(source, config, run_folder.cache):
         connect("local")
     data, test_folder = pipeline.prepare(source, config, run_folder.cache)

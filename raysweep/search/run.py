@@ -23,7 +23,7 @@ from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.config import TrialConfig, check_config
 from raysweep.data import pipeline
 from raysweep.data.images import PreparedData
-from raysweep.data.sources import load_source
+from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
@@ -41,7 +41,7 @@ from raysweep.search.live_table import LiveTable
 from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
 from raysweep.search.pareto import announce_two_objectives, draw_front
-from raysweep.search.preflight import check_models, check_study
+from raysweep.search.preflight import check_models, check_start, find_images, print_notes
 from raysweep.search.ranking import find_front
 from raysweep.search.results import Machine, Results, save_results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
@@ -63,8 +63,10 @@ class Outcome:
     """What uploads offline W&B runs; none: there are none."""
 
 
-def run_study(study: Study, options: RunOptions) -> Outcome:
+def run_study(study: Study, options: RunOptions, source: Source | None = None) -> Outcome:
     """Runs a study, or what is left to do of it.
+
+    source: of its images, where `check_start` has found it already.
 
     Raises:
         StorageError: the storage is full, read-only or out of reach; all that was done is kept.
@@ -72,12 +74,12 @@ def run_study(study: Study, options: RunOptions) -> Outcome:
     """
     try:
         with guard_work(options.storage):
-            return _run(study, options)
+            return _run(study, options, source)
     except StorageError as fault:
         raise StorageError(f"{fault}, then go on with --resume: what is done is kept") from fault
 
 
-def _run(study: Study, options: RunOptions) -> Outcome:
+def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     """Runs a study, or what is left to do of it.
 
     Raises:
@@ -88,13 +90,14 @@ def _run(study: Study, options: RunOptions) -> Outcome:
     """
     began = time.monotonic()
     folder = options.run_folder
-    check_study(study, options.num_workers)
+    if source is None:
+        source = check_start(study, options)
     factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             return Outcome(results=found)
-        context, test_folder = _prepare(study, options)
+        context, test_folder = _prepare(study, options, source or find_images(study, options))
         if record is not None:
             check_digest(record, study.data.source, context.data.info.digest)
         elif not folder.path.exists():
@@ -149,25 +152,20 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
     return request, min(count_concurrent_trials(list_potential_nodes(), request), study.budget.trials)
 
 
-def prepare_data(study: Study, options: RunOptions) -> tuple[PreparedData, Path]:
+def prepare_data(study: Study, options: RunOptions, source: Source) -> tuple[PreparedData, Path]:
     """Decodes the images unless they are, and returns them and the folder of the test split."""
-    source = load_source(
-        study.data.source,
-        split_seed=study.data.split_seed,
-        storage=options.storage,
-        data_root=options.data_root,
-    )
     with guard_work(options.storage):
         data, test_folder = pipeline.prepare(source, study.data, options.run_folder.cache)
+    print_notes(data.info.notes)
     study.task.prepare(data)
     check_models(study, data)
     return data, test_folder
 
 
-def _prepare(study: Study, options: RunOptions) -> tuple[SearchContext, Path]:
+def _prepare(study: Study, options: RunOptions, source: Source) -> tuple[SearchContext, Path]:
     """Prepares what all trials need, and returns it and the folder of the test split."""
     request, concurrency = size_trials(study, options)
-    data, test_folder = prepare_data(study, options)
+    data, test_folder = prepare_data(study, options, source)
     context = SearchContext(study=study, data=data, request=request, concurrency=concurrency, folder=options.run_folder)
     return context, test_folder
 

@@ -10,9 +10,9 @@ from raysweep import config_fields
 from raysweep.catalogue import load_study
 from raysweep.data.sources import refuse_foreign_source, resolve_source
 from raysweep.errors import UsageError
-from raysweep.run_folder import RunFolder
+from raysweep.paths import resolve_path
 from raysweep.search.flags import list_flags
-from raysweep.search.options import RunOptions, check_name
+from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
 from raysweep.search.strategy.pruners import PRUNERS
 from raysweep.search.strategy.samplers import SAMPLERS
@@ -31,19 +31,18 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
     check_keywords(values)
     said = {name: value for name, value in values.items() if value is not None}
     loaded = study if isinstance(study, Study) else load_study(str(study))
-    storage = Path(said.get("storage", RunOptions.__dataclass_fields__["storage"].default)).expanduser().resolve()
-    run_folder = RunFolder(storage / check_name(said.get("name") or loaded.name))
+    storage = said.get("storage", RunOptions.__dataclass_fields__["storage"].default)
+    place = {"storage": resolve_path(storage, "--storage"), "name": said.get("name", loaded.name)}
+    options = config_fields.from_json(RunOptions, {**_pick(said, RunOptions), **place})
+    run_folder = options.run_folder
     overrides = build_overrides(said)
-    if said.get("resume"):
+    if options.resume:
         from raysweep.search.session.identity import load_overrides
 
         earlier = load_overrides(run_folder, None if said.get("allow_space_change") else loaded.name)
         _refuse_stored_code(earlier, overrides)
         overrides = overrides.over(earlier)
     resolved = overrides.apply(loaded)
-    options = config_fields.from_json(
-        RunOptions, {**_pick(said, RunOptions), "storage": storage, "name": run_folder.path.name}
-    )
     return resolved, dataclasses.replace(options, overrides=overrides, data_root=find_data_root())
 
 
@@ -91,7 +90,7 @@ def check_keywords(values: Mapping[str, Any]) -> None:
 def find_data_root() -> Path | None:
     """Finds the folder in RAYSWEEP_DATA, which may hold mnist/ and fashion-mnist/."""
     value = os.environ.get("RAYSWEEP_DATA")
-    return Path(value).expanduser().resolve() if value else None
+    return resolve_path(value, "RAYSWEEP_DATA") if value else None
 
 
 def _pick(values: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:

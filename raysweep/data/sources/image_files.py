@@ -8,13 +8,19 @@ from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 OTHER_FORMATS = frozenset(
-    ".ai .apng .arw .avif .bmp .cr2 .cr3 .dcm .dib .dng .emf .eps .exr .gif .hdr .heic .heif .ico .j2k .jfif .jp2 .jpe "
-    ".jxl .nef .orf .pbm .pcx .pgm .pnm .ppm .psd .raf .raw .rw2 .svg .tga .tif .tiff .webp .wmf .xcf".split()
+    (
+        *(".ai", ".apng", ".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dcm", ".dib", ".dng", ".emf"),
+        *(".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe"),
+        *(".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf", ".raw"),
+        *(".rw2", ".svg", ".tga", ".tif", ".tiff", ".webp", ".wmf", ".xcf"),
+    )
 )
 """Suffixes of images that are not taken: they are counted, so that nobody has to find out why some are missing."""
 CLUTTER = frozenset(
-    ("__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "@recycle", "#recycle")
-    + ("$recycle.bin", "system volume information", "lost+found")
+    (
+        *("__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "@recycle"),
+        *("#recycle", "$recycle.bin", "system volume information", "lost+found"),
+    )
 )
 """What systems, network drives and editors leave in folders, in lower case."""
 BROKEN_LINK = "links to nothing"

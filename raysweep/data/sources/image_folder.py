@@ -25,44 +25,55 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
         DataError: no images, no test split beside train, a class that only the test split has, a class that is another
             by a link.
     """
-    splits: dict[Split, Path] = {split: folder / split for split in SPLITS if (folder / split).is_dir()}
     _check_split_names(folder)
-    places = splits or {"": folder}
-    listings = {
-        split: {path.name: list_images(path) for path in list_folders(place)} for split, place in places.items()
-    }
-    found: dict[Split, Records]
-    if not splits:
-        classes = _class_names(listings[""])
-        _check_classes(folder, classes, listings[""])
-        pool = _take_records(listings[""], classes)
-        _check_counts(folder, pool, classes, 3)
-        rest, test = split_stratified(pool.labels, TEST_SHARE, split_seed)
-        remaining = pool.take(rest)
-        train, val = split_stratified(remaining.labels, VAL_SHARE / (1 - TEST_SHARE), split_seed)
-        found = {"train": remaining.take(train), "val": remaining.take(val), "test": pool.take(test)}
+    splits: dict[Split, Path] = {split: folder / split for split in SPLITS if (folder / split).is_dir()}
+    if splits:
+        listings = {split: _list_classes(path) for split, path in splits.items()}
+        classes, found = _take_splits(folder, splits, listings, split_seed)
+        notes = _describe_folder(folder, listings.values(), has_splits=True)
     else:
-        if missing := {"train", "test"} - set(splits):
-            raise DataError(
-                f"{folder} has {', '.join(splits)}/ but no {' and no '.join(sorted(missing))}/: a folder has train "
-                "and test (val is optional), or no split folders at all, and is then split 70/15/15"
-            )
-        _refuse_links(splits.values())
-        classes = _class_names(listings["train"])
-        _check_classes(splits["train"], classes, listings["train"])
-        for split, path in splits.items():
-            if unknown := sorted(set(_class_names(listings[split])) - set(classes)):
-                raise DataError(f"{path} has classes that train/ has no images of: {', '.join(unknown)}")
-        found = {split: _take_records(listings[split], classes) for split in splits}
-        if "val" not in found:
-            _check_counts(splits["train"], found["train"], classes, 2)
-            train, val = split_stratified(found["train"].labels, VAL_SHARE_OF_TRAIN, split_seed)
-            found |= {"val": found["train"].take(val), "train": found["train"].take(train)}
+        listing = _list_classes(folder)
+        classes, found = _split_classes(folder, listing, split_seed)
+        notes = _describe_folder(folder, [listing], has_splits=False)
     for split, records in found.items():
         if not len(records):
             raise DataError(f"{folder}/{split} has no images; add some, or remove the folder")
-    notes = _describe_folder(folder, listings.values(), bool(splits))
     return Source(name=name, classes=classes, records=found, synthetic=synthetic, notes=notes)
+
+
+def _split_classes(folder: Path, listings: Listings, seed: int) -> tuple[tuple[str, ...], dict[Split, Records]]:
+    """Splits a folder of classes 70/15/15."""
+    classes = _class_names(listings)
+    _check_classes(folder, classes, listings)
+    pool = _take_records(listings, classes)
+    _check_counts(folder, pool, classes, 3)
+    rest, test = split_stratified(pool.labels, TEST_SHARE, seed)
+    remaining = pool.take(rest)
+    train, val = split_stratified(remaining.labels, VAL_SHARE / (1 - TEST_SHARE), seed)
+    return classes, {"train": remaining.take(train), "val": remaining.take(val), "test": pool.take(test)}
+
+
+def _take_splits(
+    folder: Path, splits: Mapping[Split, Path], listings: Mapping[Split, Listings], seed: int
+) -> tuple[tuple[str, ...], dict[Split, Records]]:
+    """Takes the splits that a folder has; without `val` a part of `train` is held out."""
+    if missing := {"train", "test"} - set(splits):
+        raise DataError(
+            f"{folder} has {', '.join(splits)}/ but no {' and no '.join(sorted(missing))}/: a folder has train "
+            "and test (val is optional), or no split folders at all, and is then split 70/15/15"
+        )
+    _refuse_links(splits.values())
+    classes = _class_names(listings["train"])
+    _check_classes(splits["train"], classes, listings["train"])
+    for split, path in splits.items():
+        if unknown := sorted(set(_class_names(listings[split])) - set(classes)):
+            raise DataError(f"{path} has classes that train/ has no images of: {', '.join(unknown)}")
+    found = {split: _take_records(listings[split], classes) for split in splits}
+    if "val" not in found:
+        _check_counts(splits["train"], found["train"], classes, 2)
+        train, val = split_stratified(found["train"].labels, VAL_SHARE_OF_TRAIN, seed)
+        found |= {"val": found["train"].take(val), "train": found["train"].take(train)}
+    return classes, found
 
 
 def find_class_folder(folder: Path) -> Path:
@@ -124,6 +135,10 @@ def _check_counts(folder: Path, pool: Records, classes: tuple[str, ...], least: 
             raise DataError(f"each class of {folder} needs at least {least} images, {classes[label]} has {count}")
 
 
+def _list_classes(folder: Path) -> Listings:
+    return {path.name: list_images(path) for path in list_folders(folder)}
+
+
 def _class_names(listings: Listings) -> tuple[str, ...]:
     return tuple(sorted(name for name, listing in listings.items() if listing.images))
 
@@ -146,7 +161,7 @@ def _take_records(listings: Listings, classes: tuple[str, ...]) -> Records:
     )
 
 
-def _describe_folder(folder: Path, listings: Iterable[Listings], has_splits: bool) -> tuple[str, ...]:
+def _describe_folder(folder: Path, listings: Iterable[Listings], *, has_splits: bool) -> tuple[str, ...]:
     """Says what a user may not expect of a folder that is taken."""
     notes = []
     others: Counter[str] = Counter()
