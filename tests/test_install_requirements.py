@@ -49,6 +49,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_wheel(folder / "plain", wheel)
     for wheel in OF_CPU:
         write_wheel(folder / "cpu", wheel)
+    write_wheel(folder / "half", OF_CPU[0])
     venv.create(folder / ".venv", with_pip=True)
     return folder
 
@@ -75,7 +76,7 @@ def install(
     ("arguments", "served", "state", "said"),
     [
         (["cuda"], "plain cpu", CUDA_STATE, "the build of requirements.lock"),
-        ([], "plain", CUDA_STATE, "the CUDA build"),
+        ([], "plain half", CUDA_STATE, "the CUDA build"),
         ([], "plain cpu", AUTO_STATE, "make install TORCH=c"),
         (["cpu"], "plain cpu", CPU_STATE, "the CPU build"),
     ],
