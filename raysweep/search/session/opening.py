@@ -141,7 +141,7 @@ def _check_trials(strategy: Strategy, folder: RunFolder) -> None:
     with atomic_files.decoding():
         for result in strategy.results():
             config_fields.from_json(TrialResult, dataclasses.asdict(result))
-    begun, known = [int(trial.path.name) for trial in folder.list_trials()], strategy.count_trials()
+    begun, known = [trial.number for trial in folder.list_trials()], strategy.count_trials()
     if begun and max(begun) >= known:
         raise ValueError(f"{known} trials, where {folder.trials} has trial {max(begun)}")
 

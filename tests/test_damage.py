@@ -1,0 +1,281 @@
+"""Files that are read back are damaged in every way: there is an error of ours or a word on it, never a wrong answer."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
+
+from raysweep import atomic_files
+from raysweep.api import load_run
+from raysweep.atomic_files import Json
+from raysweep.cluster.capacity import Node
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.data import pipeline
+from raysweep.data.sources import load_source
+from raysweep.errors import CorruptFileError, RaysweepError, UsageError
+from raysweep.evaluate import final
+from raysweep.evaluate.final_run import FinalRun
+from raysweep.predict import predict_files
+from raysweep.run_folder import RunFolder
+from raysweep.search.best_model import keep_best
+from raysweep.search.reevaluate import reevaluate
+from raysweep.search.results import Machine, Results, save_results
+from raysweep.search.retention import Retention, keep_for_search
+from raysweep.search.session.identity import Identity, StudyRecord, save_record
+from raysweep.search.session.opening import enter_run, load_finished, open_strategy
+from raysweep.search.start import resolve_search
+from raysweep.study import Study
+from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.tasks.classification.evaluation import predict_probabilities
+from raysweep.tasks.classification.rejection.detector import ensure_detector
+from raysweep.train.loop import fit
+from raysweep.trial_record import save_config
+from raysweep.trial_result import BASELINE, TrialResult
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PACKAGE = Path(__file__).resolve().parents[1] / "raysweep"
+Answers = dict[str, Any]
+
+
+def decode_here(source: Any, config: DataConfig, into: Any) -> Iterator[dict[str, Any]]:
+    """Decodes as the workers of Ray Data do, in this process."""
+    for block in pipeline._make_blocks(source, 1.0):
+        yield from pipeline.decode_block(
+            block, into=into, side=config.decoded_size, channels=config.channels, max_pixels=config.max_pixels
+        ).to_pylist()
+
+
+def evaluate_quickly(run: FinalRun) -> Json:
+    """Stands for the evaluation of the task, whose figures take seconds: the part that tells models apart."""
+    atomic_files.write_text(run.folder / "report.txt", run.note)
+    ensure_detector(run.run_folder.best.detector, run.best, run.data)
+    models = {"best": run.best, "baseline": run.baseline}
+    said = {name: predict_probabilities(m, run.test).round(4).tolist() for name, m in models.items() if m is not None}
+    lift = {"text": run.explain_no_lift()}
+    return {"num_images": len(run.test), "report": "report.txt", "headline": "done", "lift": lift, "said": said}
+
+
+def search_here(study: Study, storage: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """Runs a search of two trials and its evaluation as `run_study` does, but for Ray."""
+    folder = RunFolder(storage / study.name)
+    source = load_source(study.data.source, split_seed=0, storage=storage, data_root=None)
+    data, test_folder = pipeline.prepare(source, study.data, folder.cache)
+    identity = Identity(run_id="r", study_name=study.name)
+    save_record(folder, StudyRecord(study=study.to_json(), identity=identity, data_digest=data.info.digest))
+    strategy = open_strategy(study, folder, identity)
+    retention = Retention(folder, [], keep_for_search(study))
+    while (proposal := strategy.propose()) is not None:
+        number, params = proposal
+        config, trial = strategy.trial_config(number, params), folder.trial(number)
+        save_config(trial.config, number, config, data.info, params)
+        reports: list[Any] = []
+        fit(config, data, study.objective, report=reports.append, folder=trial)
+        for report in reports:
+            strategy.report(number, int(report.metrics["epoch"]), report.value)
+        last = reports[-1]
+        result = TrialResult(
+            number=number,
+            state="COMPLETE",
+            value=last.best_value,
+            best_epoch=last.best_epoch,
+            params=params,
+            duration_s=1.0,
+        )
+        strategy.tell(result)
+        retention.trial_ended(result)
+    trials = strategy.results()
+    options = {"data": data, "reason": "final evaluation", "num_threads": 1, "data_root": None}
+    save_results(
+        folder,
+        Results(
+            study=study.name,
+            objective=study.objective,
+            trials=tuple(trials),
+            best=keep_best(folder, study, trials),
+            baseline=trials[BASELINE],
+            test=final.evaluate_final(folder, test_folder, **options),
+            data=data.info,
+            machine=Machine.describe([Node(num_cpus=1, num_gpus=0, memory_bytes=1)]),
+            duration_s=1.0,
+        ),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patches() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_run", decode_here)
+        patch.setattr(final, "load_object", lambda name: evaluate_quickly)
+        patch.setattr("raysweep.search.reevaluate.connect", lambda address: None)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, make_image_folder: Callable[..., Path]) -> Study:
+    return Study(
+        name="damaged",
+        task=ClassificationConfig(model="fashion_cnn", learning_rate=1e-4),
+        data=DataConfig(source=str(make_image_folder(tmp_path_factory.mktemp("images"), 3, 20)), image_size=28),
+        training=TrainingConfig(epochs=2, batch_size=8, precision="fp32"),
+        space={"task.learning_rate": FloatDistribution(1e-4, 1e-2, log=True)},
+        objective=Objective(metric="val/loss", direction="minimize"),
+        budget=Budget(trials=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def intact(study: Study, tmp_path_factory: pytest.TempPathFactory, patches: pytest.MonkeyPatch) -> RunFolder:
+    return search_here(study, tmp_path_factory.mktemp("intact"), patches)
+
+
+@pytest.fixture(scope="module")
+def answers(intact: RunFolder, study: Study, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    folder = copy_run(intact, tmp_path_factory.mktemp("answers"))
+    return {name: read(folder, study) for name, read in READERS.items()}
+
+
+def copy_run(intact: RunFolder, storage: Path) -> RunFolder:
+    shutil.rmtree(storage, ignore_errors=True)
+    shutil.copytree(intact.storage, storage, symlinks=True)
+    return RunFolder(storage / intact.path.name)
+
+
+def resume(folder: RunFolder, study: Study) -> Any:
+    """What `tune --resume` does before it connects to Ray: the results, or the trials where there is work to do."""
+    values = {"storage": folder.storage, "name": folder.path.name, "resume": True, "wandb": "disabled"}
+    resolved, options = resolve_search(study, values)
+    with contextlib.ExitStack() as stack:
+        record, identity = enter_run(resolved, options, stack)
+        assert record is not None
+        found = load_finished(resolved, options, record, identity)
+        if found is None:
+            return open_strategy(resolved, folder, identity).results()
+        return found.to_json()["best"], found.to_json()["trials"], found.test.said["best"]
+
+
+def predict(folder: RunFolder, study: Study) -> Any:
+    images = sorted(Path(study.data.source).rglob("*.jpg"))[:3]
+    rows = predict_files(folder, images)
+    return [{key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
+
+
+def evaluate(folder: RunFolder, study: Study) -> Any:
+    figures = reevaluate(folder, None)
+    return {"failure": figures.baseline_failure, "num_images": figures.num_images, **figures.said}
+
+
+def load(folder: RunFolder, study: Study) -> Any:
+    run = load_run(folder.path)
+    return run.results.to_json()["trials"], run.best, "damaged: 2 trials" in str(run), run.load_model().facts
+
+
+READERS: dict[str, Callable[[RunFolder, Study], Any]] = {
+    "predict": predict,
+    "load": load,
+    "resume": resume,
+    "evaluate": evaluate,
+}
+
+
+def list_files(folder: RunFolder) -> list[Path]:
+    """Lists what the commands read back, relative to the storage."""
+    kept = [path for path in folder.storage.rglob("*") if path.is_file() and path.suffix not in (".lock", ".txt")]
+    return sorted(path.relative_to(folder.storage) for path in kept)
+
+
+def damage(path: Path, other: Path, data: st.DataObject) -> None:
+    content, kind = path.read_bytes(), data.draw(st.sampled_from(KINDS), label="kind")
+    place = data.draw(st.integers(0, max(0, len(content) - 1)), label="place")
+    if kind == "flip" and content:
+        flipped = content[place] ^ (1 << data.draw(st.integers(0, 7), label="bit"))
+        path.write_bytes(content[:place] + bytes([flipped]) + content[place + 1 :])
+    elif kind == "truncate":
+        path.write_bytes(content[:place])
+    elif kind == "insert":
+        path.write_bytes(
+            content[:place] + data.draw(st.binary(min_size=1, max_size=9), label="bytes") + content[place:]
+        )
+    elif kind == "cut":
+        path.write_bytes(content[:place] + content[place + data.draw(st.integers(1, 50), label="length") :])
+    elif kind == "remove":
+        path.unlink()
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
+    elif kind == "swap":
+        theirs = other.read_bytes()
+        other.write_bytes(content)
+        path.write_bytes(theirs)
+    elif kind == "key" and path.suffix == ".json" and content.startswith(b"{"):
+        values = json.loads(content)
+        del values[data.draw(st.sampled_from(sorted(values)), label="key")]
+        path.write_text(json.dumps(values))
+    elif kind == "values" and path.suffix in (".json", ".jsonl"):
+        path.write_text(data.draw(st.sampled_from(VALUES), label="values"))
+
+
+KINDS = ["flip", "truncate", "insert", "cut", "remove", "folder", "swap", "key", "values"]
+VALUES = [
+    "",
+    "{}",
+    "[]",
+    "null",
+    "NaN",
+    '{"a": 1e999}',
+    "[" * 100_000,
+    '{"number": ' + "9" * 5000 + "}",
+    "\n",
+    '"\udcff"'[:1],
+]
+
+
+@given(data=st.data())
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
+)
+def test_damage_is_an_error_or_a_word_on_it(
+    data: st.DataObject,
+    intact: RunFolder,
+    answers: Answers,
+    study: Study,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    storage = tmp_path_factory.getbasetemp() / "copy"
+    folder = copy_run(intact, storage)
+    files = list_files(folder)
+    path, other = (storage / data.draw(st.sampled_from(files), label=name) for name in ("file", "other"))
+    damage(path, other, data)
+    for name in data.draw(st.permutations(list(READERS)), label="order"):
+        capsys.readouterr()
+        try:
+            answer = READERS[name](folder, study)
+        except RaysweepError as error:
+            assert "\n" not in str(error)
+            assert len(str(error)) < 1500
+            continue
+        said = capsys.readouterr().err
+        assert answer == answers[name] or is_said(name, answer, answers, said), (name, path, answer, said)
+
+
+def is_said(name: str, answer: Any, answers: Answers, said: str) -> bool:
+    """Tells whether another answer is one that says what is missing, and is right as far as it goes."""
+    if name == "evaluate":
+        return (
+            bool(answer["failure"])
+            and {**answer, "failure": None, "baseline": answers[name]["baseline"]} == answers[name]
+        )
+    if name == "resume" and isinstance(answer, list):  # what is left of a journal is gone on with
+        trials = answers["load"][0]
+        return all(dataclasses.asdict(result)["value"] == trials[result.number]["value"] for result in answer)
+    return False
