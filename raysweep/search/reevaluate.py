@@ -32,7 +32,13 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
         raise UsageError(f"{run_folder.path} is not the folder of a run: it has no {run_folder.study.name}")
     config = record.data
     refuse_foreign_source(config.source, "where you know who wrote it, say --trust-code")
-    source = load_source(config.source, split_seed=config.split_seed, storage=run_folder.storage, data_root=data_root)
+    try:
+        source = load_source(
+            config.source, split_seed=config.split_seed, storage=run_folder.storage, data_root=data_root
+        )
+    except UsageError as error:
+        hint = "the run's images have moved? Put them, or a link to them, there again"
+        raise UsageError(f"{str(error).splitlines()[0]} {hint}") from error
     if not pipeline.is_prepared(source, config, run_folder.cache):
         connect("local")
     data, test_folder = pipeline.prepare(source, config, run_folder.cache)
