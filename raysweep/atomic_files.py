@@ -143,6 +143,8 @@ def guard(path: Path | str, what: str, remedy: str = FROM_BACKUP) -> Iterator[No
         yield
     except RaysweepError:
         raise
+    except FileNotFoundError as error:
+        raise CorruptFileError(f"{path}, {what}, is not there; {remedy}") from error
     except OSError as error:
         raise CorruptFileError(
             f"{path}, {what}, cannot be read: {error.strerror or error}; see that it is a file, that this user may "

@@ -34,18 +34,30 @@ def check_model(folder: ModelFolder, *, with_detector: bool = True) -> None:
     """
     if not folder.digest.exists():
         return
-    remedy = f"{REMEDY}, and that and `raysweep evaluate RUN` fit a detector again"
-    stored: Mapping[str, Any] = atomic_files.read_json(folder.digest, "the digest of a model", remedy, dict)
+    stored: Mapping[str, Any] = atomic_files.read_json(folder.digest, "the digest of a model", REMEDY, dict)
     for path in _list_files(folder):
         if path.name not in stored or (path == folder.detector and not with_detector):
             continue
-        with atomic_files.guard(path, "a file of a model", remedy):
+        remedy = "`raysweep evaluate RUN` fits it again" if path == folder.detector else REMEDY
+        with atomic_files.guard(path, f"a file that {folder.digest.name} names", remedy):
             digest = _compute_digest(path)
         if digest != stored[path.name]:
             raise CorruptFileError(
-                f"{path} must be the file that was kept, with the SHA-256 {str(stored[path.name])[:12]} of "
+                f"{path} must be the file that was kept, with the SHA-256 {str(stored[path.name])[:12]} in "
                 f"{folder.digest.name}, got {digest[:12]}; {remedy}"
             )
+
+
+def check_complete(folder: ModelFolder) -> None:
+    """Checks that the folder has a model, and it is the one that was kept.
+
+    Raises:
+        CorruptFileError: a file is another than was kept, or is not there.
+    """
+    for path in (folder.weights, folder.config):
+        if not path.is_file():
+            raise CorruptFileError(f"{path} is not there; {REMEDY}")
+    check_model(folder)
 
 
 def _list_files(folder: ModelFolder) -> tuple[Path, ...]:

@@ -38,6 +38,11 @@ class TrialFolder:
     path: Path
 
     @property
+    def number(self) -> int:
+        """Returns the trial's number, which its folder is named after."""
+        return int(self.path.name)
+
+    @property
     def config(self) -> Path:
         """Locates the number, the point and the whole configuration."""
         return self.path / "config.json"

@@ -9,6 +9,8 @@ from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import FROM_BACKUP
 from raysweep.config import TrialConfig, require
 from raysweep.data.images import DataInfo
+from raysweep.errors import CorruptFileError
+from raysweep.run_folder import TrialFolder
 from raysweep.trial_result import Params
 
 WHAT = "the configuration of a trial"
@@ -44,6 +46,21 @@ def load_config(path: Path, remedy: str = FROM_BACKUP) -> TrialRecord:
         RefusedFileError: it names code that may not be run.
     """
     return atomic_files.read_json(path, WHAT, remedy, _from_json)
+
+
+def load_trial(folder: TrialFolder, remedy: str = FROM_BACKUP) -> TrialRecord:
+    """Loads the configuration in a trial's folder.
+
+    Raises:
+        CorruptFileError: it is damaged, or that of another trial.
+        RefusedFileError: it names code that may not be run.
+    """
+    record = load_config(folder.config, remedy)
+    if record.number != folder.number:
+        raise CorruptFileError(
+            f"{folder.config} must be of trial {folder.number}, got that of trial {record.number}; {remedy}"
+        )
+    return record
 
 
 def _from_json(values: Mapping[str, Any]) -> TrialRecord:

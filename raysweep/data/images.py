@@ -72,7 +72,8 @@ class ImageSet:
             stored = atomic_files.read_json(self._digests, "digests of decoded images", REMEDY, dict)
         for path in self._small:
             with atomic_files.guard(path, WHAT, REMEDY):
-                require(stored.get(path.name) in (None, _compute_digest(path)), "the digest must match", path.name)
+                if stored.get(path.name) not in (None, _compute_digest(path)):
+                    raise ValueError("other bytes than were written")
         num_images = len(self.labels)
         with atomic_files.guard(self.folder, WHAT, REMEDY):
             require(len(self.rows) == len(self.names) == num_images, "rows, labels, names must agree", num_images)

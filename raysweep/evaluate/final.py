@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from raysweep.atomic_files import Json
+from raysweep.config import check_config
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.final_run import FinalRun
@@ -17,6 +18,7 @@ from raysweep.kept_model import check_model, seal_model
 from raysweep.registry import load_object
 from raysweep.run_folder import ModelFolder, RunFolder
 from raysweep.train.history import History, check_weights, load_history
+from raysweep.trial_record import load_trial
 from raysweep.trial_result import BASELINE
 
 
@@ -72,7 +74,10 @@ def evaluate_final(
     )
     seal_model(run_folder.best)  # with what the evaluation has fitted to it
     facts = {"baseline_failure": baseline_failure, "openings": opening, "synthetic": best.info.synthetic}
-    return TestFigures.from_json({**figures, **facts})
+    made: TestFigures = check_config(
+        lambda: TestFigures.from_json({**figures, **facts}), f"{best.config.task.evaluation} must return test figures"
+    )
+    return made
 
 
 def load_baseline(run_folder: RunFolder, best: StoredModel, device: torch.device) -> StoredModel | None:
@@ -84,7 +89,16 @@ def load_baseline(run_folder: RunFolder, best: StoredModel, device: torch.device
         return None
     if isinstance(folder, ModelFolder):
         check_model(folder)
+    else:
+        load_trial(folder)
     baseline = load_model(folder.weights, folder.config, device)
+    training = run_folder.find_training(BASELINE, baseline.finalist)
+    try:
+        history = load_history(training)
+    except CorruptFileError:
+        history = []  # which is said where it is missed
+    if history:
+        check_weights(history, training.metrics, baseline.facts)
     return baseline
 
 

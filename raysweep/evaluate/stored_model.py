@@ -84,7 +84,7 @@ def load_model(weights: Path, config: Path, device: torch.device, remedy: str = 
     """
     for path in (weights, config):
         if not os.path.lexists(path):
-            raise UsageError(f"no {path}; a finished run has it: run `raysweep tune` again under another --name")
+            raise UsageError(f"no {path}; a finished run has it: end the run, or make it again, with --resume")
     record = load_config(config, remedy)
     with atomic_files.guard(weights, "weights of the model beside it", remedy):
         task = build_task(record.config, record.info)

@@ -19,7 +19,7 @@ from raysweep.search.finalists.statistics import Finalist, find_best_training, f
 from raysweep.search.ranking import rank_results
 from raysweep.study import Study
 from raysweep.train import checkpoint
-from raysweep.trial_record import load_config, save_config
+from raysweep.trial_record import load_trial, save_config
 from raysweep.trial_result import TrialResult
 
 REMEDY = f"{FROM_BACKUP}, or remove `best/` of this trial: then --resume takes the best of the others"
@@ -80,9 +80,9 @@ def _copy_model(trained: TrialFolder, target: ModelFolder, result: TrialResult, 
 
     The digest may only cover what is known to be whole, and to be of this training.
     """
-    record = load_config(trained.config, REMEDY)
+    record = load_trial(trained, REMEDY)
     _, facts = checkpoint.load_tensors(trained.weights)
-    _check_origin(trained, result, record.number, facts)
+    _check_origin(trained, result, facts)
     target.detector.unlink(missing_ok=True)  # the evaluation fits one to these weights
     atomic_files.write_atomically(target.weights, lambda path: _copy(trained.weights, path))
     number, finalist = (result.number, None) if finalist_of is None else (finalist_of, result.number)
@@ -90,10 +90,8 @@ def _copy_model(trained: TrialFolder, target: ModelFolder, result: TrialResult, 
     seal_model(target)
 
 
-def _check_origin(trained: TrialFolder, result: TrialResult, number: int, facts: Mapping[str, Any]) -> None:
-    """Raises CorruptFileError on files of another training, or of another epoch than its best."""
-    if number != result.number:
-        raise CorruptFileError(f"{trained.config} must be of trial {result.number}, got that of {number}; {REMEDY}")
+def _check_origin(trained: TrialFolder, result: TrialResult, facts: Mapping[str, Any]) -> None:
+    """Raises CorruptFileError on weights of another training, or of another epoch than its best."""
     value, epoch = facts.get("value"), facts.get("epoch")
     assert result.value is not None
     if epoch != result.best_epoch or not isinstance(value, int | float) or not math.isclose(value, result.value):

@@ -11,6 +11,7 @@ from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results, load_results, save_results
 from raysweep.search.session.identity import check_digest, load_record
 from raysweep.search.session.lock import hold_lock
+from raysweep.trial_result import BASELINE
 
 
 def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
@@ -28,7 +29,13 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
         raise UsageError(f"{run_folder.path} is not the folder of a run: it has no {run_folder.study.name}")
     config = record.data
     refuse_foreign_source(config.source, "where you know who wrote it, say --trust-code")
-    source = load_source(config.source, split_seed=config.split_seed, storage=run_folder.storage, data_root=data_root)
+    try:
+        source = load_source(
+            config.source, split_seed=config.split_seed, storage=run_folder.storage, data_root=data_root
+        )
+    except UsageError as error:
+        hint = "the run's images have moved? Put them, or a link to them, there again"
+        raise UsageError(f"{str(error).splitlines()[0]} {hint}") from error
     from raysweep.cluster.connection import connect  # slow: after what can be refused without it
     from raysweep.data import pipeline
     from raysweep.evaluate.final import evaluate_final
@@ -46,10 +53,17 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
             reason="evaluated again",
             num_threads=os.cpu_count() or 1,
             data_root=data_root,
-            baseline_failure=find_baseline_failure(results),
+            baseline_failure=None if has_baseline(run_folder, results) else find_baseline_failure(results),
         )
         save_results(run_folder, dataclasses.replace(results, test=test))
     return test
+
+
+def has_baseline(run_folder: RunFolder, results: Results) -> bool:
+    """Tells whether trial 0 of the search is the baseline and has its model, which may have been damaged before."""
+    completed = results.baseline is not None and results.baseline.state == "COMPLETE"
+    is_last = results.finalists is None or results.finalists.winner is None
+    return completed and is_last and run_folder.trial(BASELINE).weights.is_file()
 
 
 def find_baseline_failure(results: Results) -> str | None:

@@ -30,6 +30,8 @@ COMPARED = (
 )
 WHAT = "the study of a run"
 REMEDY = f"{FROM_BACKUP}, or start a new run with another --name"
+MAX_SHOWN = 200
+"""Letters of a value that a message about a difference shows."""
 MOVABLE = "data.source"
 """Images may move: their digest says whether they are the same."""
 
@@ -197,7 +199,7 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     """Lists `key: before -> now` for all that makes two studies, as study.json has them, search differently."""
     old, new = _flatten({key: before.get(key) for key in COMPARED}), _flatten({key: now[key] for key in COMPARED})
     return [
-        f"{key}: {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
+        f"{key}: {old.get(key, 'not there')[:MAX_SHOWN]} -> {new.get(key, 'not there')[:MAX_SHOWN]}"
         for key in sorted(old.keys() | new.keys())
         if key != MOVABLE and (key not in old or key not in new or old[key] != new[key])
     ]

@@ -3,12 +3,16 @@
 import contextlib
 import dataclasses
 import json
+import os
 import sys
+import tempfile
 import uuid
+from pathlib import Path
 
 from raysweep import atomic_files, config_fields
+from raysweep.atomic_files import FROM_BACKUP
 from raysweep.errors import CorruptFileError, UsageError
-from raysweep.kept_model import check_model
+from raysweep.kept_model import check_complete
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.results import Results, load_results
@@ -37,6 +41,7 @@ def enter_run(study: Study, options: RunOptions, stack: contextlib.ExitStack) ->
         UsageError: the folder exists and is not to be resumed, or cannot be; or there is no such Optuna storage.
     """
     folder = options.run_folder
+    check_storage(options.storage)
     if options.optuna_storage is not None:
         open_storage(folder, options.optuna_storage)
     stored = None
@@ -50,6 +55,22 @@ def enter_run(study: Study, options: RunOptions, stack: contextlib.ExitStack) ->
     if options.resume:
         print(f"{folder.path} has no run to go on with: it begins", file=sys.stderr)
     return None, _identify(study, options)
+
+
+def check_storage(storage: Path) -> None:
+    """Fails on a storage in which nothing can be written; one that is not there yet is looked at where it will be.
+
+    Raises:
+        UsageError: it is no folder, is read-only, or does not answer.
+    """
+    there = next(path for path in (storage, *storage.parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return
+    except OSError as error:
+        raise UsageError(
+            f"--storage must be a folder to write in, got {storage}: {there}: {error.strerror or error}; give another"
+        ) from None
 
 
 def create_run(folder: RunFolder, stack: contextlib.ExitStack) -> None:
@@ -141,9 +162,9 @@ def _check_trials(strategy: Strategy, folder: RunFolder) -> None:
     with atomic_files.decoding():
         for result in strategy.results():
             config_fields.from_json(TrialResult, dataclasses.asdict(result))
-    begun, known = [int(trial.path.name) for trial in folder.list_trials()], strategy.count_trials()
+    begun, known = [trial.number for trial in folder.list_trials()], strategy.count_trials()
     if begun and max(begun) >= known:
-        raise ValueError(f"{known} trials, where {folder.trials} has trial {max(begun)}")
+        raise ValueError(f"trials up to number {known - 1} where {folder.trials} has trial {max(begun)}")
 
 
 def load_finished(study: Study, options: RunOptions, stored: StudyRecord, identity: Identity) -> Results | None:
@@ -158,16 +179,22 @@ def load_finished(study: Study, options: RunOptions, stored: StudyRecord, identi
     if not folder.results.is_file() or identity.study_name != stored.identity.study_name:
         return None
     strategy = open_strategy(study, folder, identity)
-    results = load_results(folder)
-    if strategy.has_work() or len(results.trials) != len(strategy.results()):
+    results, trials = load_results(folder), strategy.results()
+    if strategy.has_work() or len(results.trials) != len(trials):
         return None
+    for ours, theirs in zip(results.trials, trials, strict=True):
+        if ours.state == theirs.state == "COMPLETE" and (ours.number, ours.value) != (theirs.number, theirs.value):
+            raise CorruptFileError(
+                f"{folder.results} and the Optuna study must agree, got {ours.value} and {theirs.value} as the "
+                f"objective of trial {theirs.number}: one of them is damaged; {FROM_BACKUP}"
+            )
     finalists, asked = results.finalists, identity.overrides
     if (finalists and finalists.requested, finalists and finalists.seeds) != (asked.finalists, asked.seeds):
         return None
     try:
-        check_model(folder.best)
+        check_complete(folder.best)
     except CorruptFileError as error:
-        print(f"{error}: so it does now, and the model is evaluated again", file=sys.stderr)
+        print(f"the best model is copied from its trial and evaluated again: {error}", file=sys.stderr)
         return None
     has, asked_for = len(results.trials), study.budget.trials
     why = f": it has {has} trials, and --trials asks for {asked_for}" if asked_for < has else ""

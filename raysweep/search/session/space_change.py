@@ -17,7 +17,7 @@ from raysweep.config import TrialConfig
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.study import Study
-from raysweep.trial_record import load_config
+from raysweep.trial_record import load_trial
 from raysweep.trial_result import BASELINE, Params
 
 
@@ -45,10 +45,10 @@ def change_space(study: Study, storage: BaseStorage, study_name: str, run_folder
 
 def _take_over(study: Study, trial: FrozenTrial, run_folder: RunFolder) -> FrozenTrial | None:
     """Returns the trial as the changed study has it; none, as of all that come after it, if it has not begun."""
-    path = run_folder.trial(trial.number).config
-    if trial.state == TrialState.WAITING or not path.is_file():
+    folder = run_folder.trial(trial.number)
+    if trial.state == TrialState.WAITING or not folder.config.is_file():
         return None
-    config = load_config(path).config
+    config = load_trial(folder).config
     params = find_point(study, config)
     user_attrs = dict(trial.user_attrs)
     if params is None:

@@ -15,7 +15,7 @@ from raysweep.run_folder import RunFolder
 from raysweep.tasks.autoencoder.task import AutoencoderTask
 from raysweep.train.history import load_history
 from raysweep.train.task import build_task
-from raysweep.trial_record import load_config
+from raysweep.trial_record import load_trial
 
 TOLERANCE = 0.05
 """A size is as good as the best when its error is at most so much higher, as a share."""
@@ -84,7 +84,7 @@ def find_best_of_sizes(run_folder: RunFolder, info: DataInfo, left_out: list[str
     best: dict[int, tuple[float, int, int]] = {}
     for folder in run_folder.list_trials():
         try:
-            record = load_config(folder.config)
+            record = load_trial(folder)
             rows = [row for row in load_history(folder) if "val/mse" in row]
         except CorruptFileError as error:
             left_out.append(str(error))
