@@ -81,7 +81,7 @@ def test_a_disk_fills_up_and_is_freed(make_image_folder: Callable[..., Path], tm
     subprocess.run([*OWN_MOUNTS, script], check=True, cwd=ROOT, env=environment, timeout=600)
 
     said = (log / "first.txt").read_text().splitlines()
-    assert (log / "first.rc").read_text() == "1\\n", said
+    assert (log / "first.rc").read_text() == "1\n", said
     assert [line for line in said if line.startswith("error: ")] == said[-1:]
     assert "free space, then go on with --resume" in said[-1]
     assert "Traceback" not in "".join(said)
@@ -92,7 +92,7 @@ def test_a_disk_fills_up_and_is_freed(make_image_folder: Callable[..., Path], tm
         assert stopped.trial(number).weights.is_file()
         assert not stopped.trial(number).error.exists()
 
-    assert (log / "second.rc").read_text() == "0\\n", (log / "second.txt").read_text()
+    assert (log / "second.rc").read_text() == "0\n", (log / "second.txt").read_text()
     finished = RunFolder(log / "finished")
     assert list_states(log / "finished") == ["COMPLETE"] * NUM_TRIALS
     assert len(json.loads(finished.results.read_text())["trials"]) == NUM_TRIALS
