@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from raysweep.data.records import Source as Source
     from raysweep.errors import DataError as DataError
     from raysweep.errors import RaysweepError as RaysweepError
+    from raysweep.errors import StorageError as StorageError
     from raysweep.errors import StudyFailedError as StudyFailedError
     from raysweep.errors import TrialError as TrialError
     from raysweep.errors import UsageError as UsageError
@@ -61,7 +62,7 @@ _NAMES = {
     ),
     "raysweep.data.batches": ("Batch", "Worker", "iterate_evaluation"),
     "raysweep.data.records": ("WHOLE_FILE", "Records", "Source"),
-    "raysweep.errors": ("DataError", "RaysweepError", "StudyFailedError", "TrialError", "UsageError"),
+    "raysweep.errors": ("DataError", "RaysweepError", "StorageError", "StudyFailedError", "TrialError", "UsageError"),
     "raysweep.evaluate.final_run": ("FinalRun",),
     "raysweep.search.observer": ("Observer",),
     "raysweep.study": ("Study", "When"),

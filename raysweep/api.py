@@ -77,6 +77,7 @@ def tune(study: StudyLike, **keywords: Any) -> "Run":
         UsageError: an unknown keyword, an illegal value, or a run's folder that exists and is not to be resumed.
         DataError: the images cannot be had, or too many of them are bad.
         StudyFailedError: no trial completed.
+        StorageError: the storage is full, read-only or out of reach; `resume=True` goes on.
     """
     resolved, options = resolve_search(study, keywords)
     source = check_start(resolved, options)

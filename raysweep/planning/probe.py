@@ -27,6 +27,7 @@ from raysweep.search.preflight import batch_sizes, check_study, find_images
 from raysweep.search.run import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
+from raysweep.storage_faults import guard_work
 from raysweep.study import Study
 from raysweep.train.history import load_history
 from raysweep.train.task import build_task
@@ -53,7 +54,10 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
     began = time.monotonic()
     short = study.with_settings((f"training.epochs={PROBE_EPOCHS}", "training.early_stopping_patience=none"))
     short = dataclasses.replace(short, second_objective=None)
-    with tempfile.TemporaryDirectory(prefix=".plan-", dir=storage, ignore_cleanup_errors=True) as name:
+    with (
+        guard_work(storage),
+        tempfile.TemporaryDirectory(prefix=".plan-", dir=storage, ignore_cleanup_errors=True) as name,
+    ):
         batch = short.training.batch_size
         baseline = dataclasses.replace(short, space={}, conditions=(), points=(), budget=Budget(trials=side_by_side))
         folder = SearchFolder(Path(name) / "step")

@@ -134,7 +134,8 @@ class SearchDriver:
         if self.fault is None:
             full = self.disk.lack if self.disk.is_full else None  # says how much is needed in all
             self.fault = StorageError(full) if full else fault
-            say(f"{self.fault}; no trial starts any more, those that run go on as far as they can")
+            cause = "" if full else f"{fault}; "  # the disk has said it
+            say(f"{cause}no trial starts any more, those that run go on as far as they can")
 
     def on_report(self, trial_id: str, report: TrialReport) -> bool:
         """Takes a report; returns whether Ray Tune is to stop the trial now.
