@@ -7,7 +7,7 @@ import click
 import raysweep
 from raysweep.commands import COMMANDS
 from raysweep.commands.options import CONTEXT
-from raysweep.errors import RaysweepError, UsageError
+from raysweep.errors import RaysweepError, UsageError, escape_controls
 
 
 class CommandGroup(click.Group):
@@ -76,7 +76,7 @@ def run_command(command: click.Command, args: list[str], prog_name: str) -> None
         error.show()
         sys.exit(error.exit_code)
     except RaysweepError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {escape_controls(str(error))}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; what is done is stored in the run's folder: go on with --resume", err=True)

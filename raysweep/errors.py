@@ -29,3 +29,10 @@ class StudyFailedError(RaysweepError):
 
 class CorruptFileError(RaysweepError):
     """A stored file whose content does not match its digest."""
+
+
+def escape_controls(text: str) -> str:
+    """Escapes what a terminal would take for commands: the name of a file may hold them."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text.expandtabs()
+    )

@@ -1,5 +1,6 @@
 """Connects to a Ray cluster; the driver's settings and code travel with the job."""
 
+import contextlib
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ from ray._private.services import canonicalize_bootstrap_address, find_bootstrap
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
-from raysweep.cluster.local_ray import find_interface, make_folder, on_loopback, protect_token
+from raysweep.cluster.local_ray import find_interface, keep_local
 from raysweep.cluster.lost_nodes import answers
 from raysweep.errors import UsageError
 
@@ -58,14 +59,17 @@ def connect(address: str | None) -> None:
     os.environ.update(ENVIRONMENT)
     found = find_address(address)
     _connected_to = found or "local"
-    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    if found is None:
-        protect_token()
-        with on_loopback():
-            ray.init("local", _temp_dir=str(make_folder()), **options)
-        return
+    local: contextlib.AbstractContextManager[dict[str, Any]] = contextlib.nullcontext({}) if found else keep_local()
     try:
-        ray.init(found, runtime_env=job_environment(), **options)
+        with local as options:
+            ray.init(
+                found or "local",
+                include_dashboard=False,
+                runtime_env=job_environment() if found else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from raysweep.commands.options import CONTEXT
+from raysweep.errors import escape_controls
 from raysweep.run_folder import RunFolder
 
 
@@ -28,7 +29,7 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool, trust_code: bool
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     for row in [] if as_json else rows:
-        click.echo(f"{row['image']}: {describe_prediction(row)}", err="error" in row)
+        click.echo(f"{escape_controls(str(row['image']))}: {describe_prediction(row)}", err="error" in row)
     if any("error" in row for row in rows):
         sys.exit(1)
 
