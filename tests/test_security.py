@@ -9,7 +9,7 @@ from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from click.testing import CliRunner
@@ -17,9 +17,12 @@ from safetensors.torch import save_file
 
 from raysweep import atomic_files
 from raysweep.cluster import local_ray
+from raysweep.cluster.connection import job_environment
 from raysweep.commands.predict import predict
 from raysweep.data.sources.image_folder import load_folder
 from raysweep.errors import DataError, UsageError, escape_controls
+from raysweep.run_folder import RunFolder
+from raysweep.search.session.storage import has_password, hide_password, open_storage
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,7 +51,7 @@ def list_listeners() -> list[tuple[str, str]]:
 def test_a_local_ray_listens_on_loopback_alone(ray_local: None) -> None:
     import ray
 
-    assert ray.get(ray.remote(os.getpid).remote()) != os.getpid()
+    assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()  # a worker is there
     listeners = list_listeners()
     assert {"gcs_server", "raylet"} <= {name for _, name in listeners}
     elsewhere = [entry for entry in listeners if entry[0].removeprefix("::ffff:") not in ("127.0.0.1", "::1")]
@@ -153,6 +156,42 @@ def test_a_socket_s_path_stays_short_enough(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_socket_of_reports_is_in_a_folder_of_its_owner_alone() -> None:
     with Listener(family="AF_UNIX") as listener:  # as train/trial.py opens it
         assert get_mode(Path(str(listener.address)).parent) == 0o700
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nodb://me:s3cr3t@host/name",
+        "postgresql://me:s3cr3t@host:port/name",
+        "postgresql://me:pa@s3cr3t@host/name",
+        "postgresql://me:s3cr3t",
+        "me:s3cr3t@host/name",
+        "nodb://host/name?password=s3cr3t&mode=rw",
+        "nodb://host/name?sslkey=s3cr3t",
+        "s3cr3t",
+    ],
+)
+def test_a_password_in_a_storage_s_url_is_not_shown(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--optuna-storage") as caught:
+        open_storage(RunFolder(tmp_path), url)
+    assert SECRET not in str(caught.value) + hide_password(url)
+    assert has_password(url)
+    assert hide_password(hide_password(url)) == hide_password(url), "a stored URL stays the same"
+
+
+def test_a_url_without_a_password_is_stored_as_it_is() -> None:
+    for url in ("sqlite:////shared/optuna.db", "postgresql://me@host:5432/name?sslmode=require"):
+        assert hide_password(url) == url
+        assert not has_password(url)
+
+
+def test_no_key_travels_with_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "KAGGLE_KEY", "HF_TOKEN", "PGPASSWORD", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, SECRET)
+    assert SECRET not in str(job_environment())
 
 
 # Modes of files
