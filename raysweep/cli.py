@@ -11,7 +11,7 @@ import raysweep
 from raysweep import signals
 from raysweep.commands import COMMANDS
 from raysweep.commands.options import CONTEXT
-from raysweep.errors import RayLostError, RaysweepError, UsageError, shorten
+from raysweep.errors import RayLostError, RaysweepError, UsageError, escape_controls, shorten
 
 MAX_RESTARTS = 3
 """Times that a command begins again after its local Ray was lost."""
@@ -20,6 +20,7 @@ RESTARTS = "RAYSWEEP_RESTARTS"
 INSTALL = "run `make install`, and then the commands of its environment, as .venv/bin/raysweep"
 """Says what to do where a requirement is missing."""
 MAX_LINE = 4000
+"""Letters of a line of a message."""
 
 
 class CommandGroup(click.Group):
@@ -104,7 +105,7 @@ def _run(command: click.Command, args: list[str], prog_name: str) -> int:
     except RaysweepError as error:
         if isinstance(error, RayLostError) and signals.received() is None:
             begin_again(error)
-        _say(f"error: {make_printable(str(error))}")
+        _say(f"error: {error}")
         code = error.exit_code
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "raysweep":
@@ -112,7 +113,7 @@ def _run(command: click.Command, args: list[str], prog_name: str) -> int:
         _say(f"error: {sys.executable} has no module {error.name!r}, which raysweep needs: {INSTALL}")
         code = 2
     except (KeyboardInterrupt, click.Abort) as error:
-        _say(make_printable(str(error)) or "interrupted")
+        _say(str(error) or "interrupted")
         code = signals.exit_code()
     except BaseException:
         if signals.received() is None:
@@ -140,14 +141,7 @@ def _begin_again(command: click.Command, args: list[str], error: RayLostError) -
 
 
 def _say(message: str) -> None:
+    """Prints a message on stderr; names of files in it command no terminal and make no line without end."""
+    text = "\n".join(shorten(line, MAX_LINE) for line in escape_controls(message).split("\n"))
     with contextlib.suppress(OSError):  # a terminal that was closed
-        click.echo(message, err=True)
-
-
-def make_printable(text: str) -> str:
-    """Returns a message as a terminal may show it: no control characters, which names of files may have, no endless line."""
-    lines = (shorten(line, MAX_LINE) for line in text.split("\n"))
-    return "\n".join(
-        "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape", "replace").decode() for c in line)
-        for line in lines
-    )
+        click.echo(text, err=True)

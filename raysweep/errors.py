@@ -53,3 +53,10 @@ class RayLostError(RaysweepError):
 def shorten(text: str, most: int = 120) -> str:
     """Returns the text, its middle left out where it is longer than `most`: a message stays one to read."""
     return text if len(text) <= most else f"{text[: most - 40]}...{text[-37:]}"
+
+
+def escape_controls(text: str) -> str:
+    """Escapes what a terminal would take for commands: the name of a file may hold them."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text.expandtabs()
+    )

@@ -14,7 +14,7 @@ from raysweep.cluster import leftovers
 from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
-from raysweep.cluster.local_ray import find_interface, make_folder, on_loopback, protect_token
+from raysweep.cluster.local_ray import find_interface, keep_local
 from raysweep.cluster.lost_nodes import answers
 from raysweep.cluster.lost_ray import LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
 from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address
@@ -68,9 +68,8 @@ def _start(found: str | None) -> None:
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     if found is None:
         leftovers.clear()
-        protect_token()
-        with announce("a local Ray to start"), on_loopback():
-            ray.init("local", _temp_dir=str(make_folder()), _system_config=LOCAL_CONFIG, **options)
+        with announce("a local Ray to start"), keep_local() as local:
+            ray.init("local", _system_config=LOCAL_CONFIG, **local, **options)
         signals.keep()
         watch_local()
         return

@@ -23,6 +23,18 @@ MAX_FOLDER_BYTES = 40
 
 
 @contextlib.contextmanager
+def keep_local() -> Iterator[dict[str, Any]]:
+    """Keeps a Ray that starts meanwhile to this machine and user; yields what `ray.init` is to be told.
+
+    Raises:
+        UsageError: the folder for it is somebody else's.
+    """
+    protect_token()
+    with on_loopback():
+        yield {"_temp_dir": str(make_folder())}
+
+
+@contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
     """Has a Ray that starts meanwhile listen on 127.0.0.1 alone, as Ray does by itself on macOS and Windows.
 

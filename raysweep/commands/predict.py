@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raysweep.commands.options import CONTEXT, PathType
-from raysweep.errors import UsageError
+from raysweep.errors import UsageError, escape_controls
 from raysweep.run_folder import RunFolder
 
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -36,7 +36,7 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool, trust_code: bool
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     for row in [] if as_json else rows:
-        click.echo(f"{row['image']}: {describe_prediction(row)}", err="error" in row)
+        click.echo(f"{escape_controls(str(row['image']))}: {describe_prediction(row)}", err="error" in row)
     if any("error" in row for row in rows):
         sys.exit(1)
 

@@ -44,6 +44,11 @@ class Source:
     notes: tuple[str, ...] = ()
     """What a user may not expect of it, a sentence each."""
 
+    def __post_init__(self) -> None:
+        odd = [name for name in self.classes if not name.isprintable()]
+        if odd:  # they would move a terminal's cursor or break a table, or cannot be written as UTF-8
+            raise DataError(f"the name of a class must be of printable characters, got {odd!r}; rename its folder")
+
     def fingerprint(self) -> str:
         """Hashes the files' names, sizes and times, no content: changes when one is added, removed or written."""
         digest = hashlib.sha256(repr(self.classes).encode())
