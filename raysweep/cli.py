@@ -93,7 +93,7 @@ def run_command(command: click.Command, args: list[str], prog_name: str) -> None
 
 
 def make_printable(text: str) -> str:
-    """Returns a message as a terminal may show it: no control characters, which names of files may have, no endless line."""
+    """Makes a message one to show: no control characters, which names of files may have, and no endless line."""
     lines = (shorten(line, MAX_LINE) for line in text.split("\n"))
     return "\n".join(
         "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape", "replace").decode() for c in line)
