@@ -18,4 +18,4 @@ def test_images_of_train_in_test_are_counted_once_each_with_an_example() -> None
 
 def test_an_image_in_two_classes_is_told() -> None:
     (note,) = describe_duplicates([Content("1", "val", "a", "x"), Content("1", "val", "b", "y")])
-    assert note == "1 image are in two classes: at most one is right (x is a, y b)"
+    assert note == "1 image in two classes: at most one is right (x is a, y b)"
