@@ -26,8 +26,8 @@ def check_start(study: Study, options: RunOptions) -> "Source | None":
     None: the run may be finished, and then needs no images.
 
     Raises:
-        UsageError: the run's folder exists and is not to be resumed, there is no such observer or Optuna storage, or see
-            `check_study`.
+        UsageError: the run's folder exists and is not to be resumed, there is no such observer or Optuna storage, or
+            see `check_study`.
         DataError: the images cannot be had.
     """
     folder = options.run_folder
