@@ -20,6 +20,7 @@ ALLOWED = {
     },
     "wandb": {"tracking.py"},
     "optuna": {
+        "distributions.py",
         "study.py",
         "search/preflight.py",
         "search/finalists/retraining.py",
