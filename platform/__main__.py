@@ -1,10 +1,10 @@
-"""`python -m platform`: what the standard library's module does when it is run, and on stderr where the commands are."""
+"""`python -m platform`: what the standard library's module does when it is run; on stderr, where the commands are."""
 
 import platform
 import sys
 from pathlib import Path
 
-_verbs = sorted(path.stem for path in Path(platform.__path__[0]).glob("[a-z]*.py"))  # type: ignore[attr-defined]
+_verbs = sorted(path.stem for path in Path(platform.__path__[0]).glob("[a-z]*.py"))
 _said = [argument for argument in sys.argv[1:2] if argument in _verbs]
 print(
     f"raysweep's commands are python -m platform.VERB, for VERB one of {', '.join(_verbs)}"

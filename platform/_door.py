@@ -6,7 +6,7 @@ import sys
 def enter(verb: str) -> None:
     """Runs `raysweep VERB` with this process's arguments; exits with 2 where raysweep's requirements are missing."""
     try:
-        if sys.version_info < (3, 11):
+        if sys.version_info < (3, 11):  # noqa: UP036 - an older one may be the first in PATH
             raise ImportError("it is Python {}.{}, and 3.11 is the least".format(*sys.version_info))
         from raysweep.cli import load_command, run_command
     except KeyboardInterrupt:

@@ -119,7 +119,9 @@ def from_json(kind: type[T], values: Mapping[str, Any]) -> T:
     try:
         return typing.cast(T, _adapter(kind).validate_python(dict(values)))
     except pydantic.ValidationError as error:
-        raise UsageError(f"not a valid {kind.__name__}: {'; '.join(map(_describe_line, error.errors()))}") from None
+        reason = "; ".join(map(_describe_line, error.errors()))
+        is_told = all(line["type"] == "value_error" for line in error.errors())
+        raise UsageError(reason if is_told else f"not a valid {kind.__name__}: {reason}") from None
 
 
 def _describe_line(line: Any) -> str:

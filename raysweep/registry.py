@@ -145,7 +145,10 @@ def load_file(path: Path, *, anew: bool = False) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever a user's file raises is shown as that file's error
+    except KeyboardInterrupt:
+        del sys.modules[name]
+        raise
+    except BaseException as error:  # whatever a user's file raises is shown as that file's error
         del sys.modules[name]
         moved = isinstance(error, ImportError) and (error.name or "").startswith("raysweep")
         hint = "; import the names of studies from raysweep itself, as in `from raysweep import Study`" * moved

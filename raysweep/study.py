@@ -97,11 +97,14 @@ class Study:
             )
         for condition in self.conditions:
             require(isinstance(condition, When), "conditions of a study must be raysweep.When", condition)
+            require(isinstance(condition.space, Mapping), "the space of a condition must be a Mapping", condition.space)
+            require(isinstance(condition.values, str | tuple), "values of a condition: a choice or a tuple", condition)
         for point in self.points:
-            require(isinstance(point, Mapping), "points of a study must be mappings of fields to values", point)
+            fits = isinstance(point, Mapping) and all(isinstance(key, str) for key in point)
+            require(fits, "points of a study must be mappings of fields' names to values", point)
         require(
             1 <= len(self.name) <= 100 and self.name.isprintable(),
-            "a study's name must have 1 to 100 characters",
+            "a study's name must have 1 to 100 printable characters",
             self.name,
         )
         config_fields.check_types(self.budget, "budget.")

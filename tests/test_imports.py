@@ -26,6 +26,7 @@ ALLOWED = {
     "optuna": {
         "chaos/check.py",
         "chaos/study.py",
+        "distributions.py",
         "study.py",
         "search/preflight.py",
         "search/finalists/retraining.py",

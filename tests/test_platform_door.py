@@ -124,6 +124,20 @@ def test_running_the_module_prints_what_the_standard_one_prints(arguments: list[
     assert body(python("-m", "platform", *arguments)) == body(python(STDLIB / "platform.py", *arguments))
 
 
+def test_running_the_module_says_on_stderr_where_the_commands_are() -> None:
+    process = run(sys.executable, "-m", "platform")
+    assert process.returncode == 0
+    assert process.stderr.count("\n") == 1
+    assert all(verb in process.stderr for verb in VERBS)
+
+
+def test_a_command_after_a_space_is_told_its_name() -> None:
+    process = run(sys.executable, "-m", "platform", "tune", "car_resnet")
+    assert process.returncode == 2
+    assert "for this one: python -m platform.tune ..." in process.stderr
+    assert process.stdout == ""
+
+
 def test_torch_ray_and_wandb_import() -> None:
     probe = "import torch, ray, wandb, platform; print(platform.__path__[0], platform.system())"
     assert python("-c", probe).split() == [str(ROOT / "platform"), platform.system()]

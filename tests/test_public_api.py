@@ -43,7 +43,7 @@ RaysweepError(Exception)
 Records(paths, members, labels): take
 Run(folder, results, sync_command=): baseline, best, lift, load_model, predict, test, trials
 SearchFolder(path): journal, list_trials, scratch, trial, trials
-Source(name, classes, records, synthetic=): fingerprint
+Source(name, classes, records, synthetic=, notes=): fingerprint
 StorageError(RaysweepError)
 Study(name, task, data, training, space, conditions=, points=, objective, second_objective=, budget=, seed=):
     all_distributions, baseline, fields, objectives, space_at, starting_points, to_json, trial_config,

@@ -26,7 +26,8 @@ class PathType(click.ParamType[Path]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Resolves the path; see resolve_path."""
-        path = resolve_path(value, "a path" if param is None or param.param_type_name == "argument" else param.opts[0])
+        names = param.opts if param is not None else ["a path"]
+        path = resolve_path(value, names[0] if names[0].startswith("-") else names[0].upper())
         return path if self.resolved else Path(value)
 
 

@@ -34,7 +34,7 @@ def describe_duplicates(contents: Iterable[Content]) -> tuple[str, ...]:
         first_image, *others = torn[0]
         other = next(content for content in others if content.label != first_image.label)
         notes.append(
-            f"{_count(torn)} are in two classes: at most one is right ({first_image.name} is {first_image.label}, "
+            f"{_count(torn)} in two classes: at most one is right ({first_image.name} is {first_image.label}, "
             f"{other.name} {other.label}{', for one' * (len(torn) > 1)})"
         )
     return tuple(notes)

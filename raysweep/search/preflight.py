@@ -9,7 +9,9 @@ from raysweep.config import check_config
 from raysweep.data.sources import load_source
 from raysweep.errors import UsageError
 from raysweep.registry import describe_reference, load_object
+from raysweep.search.observer import load_observers
 from raysweep.search.options import RunOptions
+from raysweep.search.session.storage import open_storage
 from raysweep.study import Study
 from raysweep.tasks import TASKS
 
@@ -24,12 +26,16 @@ def check_start(study: Study, options: RunOptions) -> "Source | None":
     None: the run may be finished, and then needs no images.
 
     Raises:
-        UsageError: the run's folder exists and is not to be resumed, or see `check_study`.
+        UsageError: the run's folder exists and is not to be resumed, there is no such observer or Optuna storage, or
+            see `check_study`.
         DataError: the images cannot be had.
     """
     folder = options.run_folder
     if folder.path.exists() and not options.resume:
         raise UsageError(f"{folder.path} exists; go on with it with --resume, or give another --name or --storage")
+    load_observers(options.observers)
+    if options.optuna_storage is not None:
+        open_storage(folder, options.optuna_storage)
     source = None if folder.results.is_file() else find_images(study, options)
     check_study(study, options.num_workers)
     return source

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import os
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +106,23 @@ def test_real_labels_are_recognised(data_root: Path, name: str, classes: tuple[s
     if path is None:
         pytest.skip(f"no {name} in {data_root}")
     assert name_classes(load_idx(path)) == classes
+
+
+@pytest.mark.parametrize("num_images", [5, 2**32 - 1])
+def test_a_gzip_file_is_read_no_further_than_its_header_says(tmp_path: Path, num_images: int) -> None:
+    path = tmp_path / f"{IMAGES}.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(struct.pack(">HBB3I", 0, 8, 3, num_images, 2**16, 2**10) if num_images > 5 else HEADER)
+        for _ in range(200):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="is too long" if num_images == 5 else "is truncated"):
+        load_idx(path)
+    assert num_images > 5 or tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 255], [0, 2], [1, 3]])
+def test_labels_beyond_the_classes_are_refused(labels: list[int]) -> None:
+    with pytest.raises(DataError, match="labels must be the numbers 0 to N - 1"):
+        name_classes(np.array(labels, dtype=np.uint8))

@@ -82,6 +82,8 @@ def find_class_folder(folder: Path) -> Path:
         inside = list_folders(folder)
         if len(inside) != 1 or not list_folders(inside[0]):  # the last folder of a chain is a class
             break
+        if folder.resolve().is_relative_to(inside[0].resolve()):  # a link back
+            break
         folder = inside[0]
     return folder
 
@@ -116,7 +118,9 @@ def _check_classes(folder: Path, classes: tuple[str, ...], listings: Listings) -
         cause = f"give another folder with --data: the one whose folders are the classes, {folder}/<class>/*.jpg|png"
         if set(SPLITS) & {name.lower() for name in inside} or len(inside) > 1:
             cause = f"{place} has folders of its own, {', '.join(inside[:5])}: if these are the classes, --data {place}"
-        raise DataError(f"{folder} has one class, {classes[0]}: classification needs at least 2; {cause}")
+        others = sum((listing.others for listing in listings.values()), start=Counter())
+        hint = f" ({describe_others(others)})" if others else ""
+        raise DataError(f"{folder} has one class, {classes[0]}{hint}: classification needs at least 2; {cause}")
     _refuse_links(folder / name for name in classes)
 
 
