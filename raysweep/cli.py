@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from functools import partial
 
 import click
@@ -107,6 +108,7 @@ def _run(command: click.Command, args: list[str], prog_name: str) -> int:
         _say(str(error) or "interrupted")
         code = signals.exit_code()
     except BaseException:
+        time.sleep(signals.SAME_S)  # what follows signals may be a moment behind
         if signals.received() is None:
             raise
         _say("interrupted")  # by a library that makes another error of it, or by Ray's own handler
