@@ -157,6 +157,8 @@ def _watch(reader: socket.socket, writer: socket.socket) -> None:
     if select.select([reader], [], [], 0)[0]:
         reader.recv(64)
     while True:
+        if not _State.has_raised and not _State.over:  # another thread got it, and the main thread sleeps on
+            signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
         ready, _, _ = select.select([reader], [], [], 1.0)
         again = [number for number in (reader.recv(64) if ready else b"") if number in REPEATED]
         if again:

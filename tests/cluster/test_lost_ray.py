@@ -48,16 +48,12 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lost_ray._State, "watch", None)
 
 
-def listen() -> socket.socket:
-    return socket.create_server(("127.0.0.1", 0))
-
-
 def test_a_cluster_that_is_silent_is_lost_and_one_that_answers_again_is_not(watch: None) -> None:
-    with listen() as server:
-        lost_ray.watch_cluster("head:1", {"the head": server.getsockname()})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        lost_ray.watch_cluster("head:1", {"the head": address})
         with pytest.raises(ZeroDivisionError):
             run_on_ray(lambda: 1 / 0)  # another error than a loss
-    address = server.getsockname()
 
     def come_back() -> None:
         time.sleep(0.1)
@@ -70,9 +66,7 @@ def test_a_cluster_that_is_silent_is_lost_and_one_that_answers_again_is_not(watc
     with pytest.raises(ZeroDivisionError):
         run_on_ray(lambda: 1 / 0)  # a short gap
     thread.join()
-    with pytest.raises(
-        RayLostError, match=r"the head of the Ray cluster at head:1 has not answered .*--resume"
-    ) as lost:
+    with pytest.raises(RayLostError, match=r"the head of the Ray cluster at head:1 has not .*--resume") as lost:
         run_on_ray(lambda: 1 / 0)
     assert (lost.value.exit_code, lost.value.is_local) == (1, False)
     with pytest.raises(RayLostError):
