@@ -75,6 +75,7 @@ def tune(study: StudyLike, **keywords: Any) -> "Run":
         UsageError: an unknown keyword, an illegal value, or a run's folder that exists and is not to be resumed.
         DataError: the images cannot be had, or too many of them are bad.
         StudyFailedError: no trial completed.
+        RayLostError: a process of Ray's own has died; start Python again, and go on with `resume=True`.
     """
     resolved, options = resolve_search(study, keywords)
     from raysweep.search.run import run_study

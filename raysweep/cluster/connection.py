@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.worker
 from ray._private.services import canonicalize_bootstrap_address, find_bootstrap_address
 
 from raysweep import signals
@@ -81,10 +82,15 @@ def _start(found: str | None) -> None:
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
     signals.keep()
+    ray._private.worker.print_to_stdstream = _drop  # what Ray says of its own processes, on stdout
     if found:
         watch_cluster(found, _essential_addresses(found))
     else:
         watch_local()
+
+
+def _drop(data: Any, ignore_prefix: bool) -> None:
+    """Takes what Ray would print, and does not."""
 
 
 def _essential_addresses(cluster: str) -> dict[str, tuple[str, int]]:

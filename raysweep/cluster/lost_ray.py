@@ -4,6 +4,7 @@ Ray in a process does not survive the loss of its own daemons: it waits for them
 So the command's process replaces itself by a new one, with `--resume` and under the same process number.
 """
 
+import atexit
 import contextlib
 import os
 import sys
@@ -35,6 +36,7 @@ ESSENTIAL = ("gcs_server", "raylet")
 """The processes without which a local Ray does nothing, by Ray's names."""
 LOCAL_CONFIG = {"gcs_rpc_server_reconnect_timeout_s": 86400}
 """Settings of a local Ray: a process that has lost it goes on with what needs none, the final evaluation for one."""
+AGAIN = "start the same command again, a search with --resume"
 Addresses = Mapping[str, tuple[str, int]]
 
 
@@ -73,11 +75,11 @@ class RayWatch:
         """Says in one sentence what is lost, and what to do."""
         lost = self.loss or "Ray"
         if self.is_local:
-            text = f"{lost} of the local Ray has died; go on with --resume"
+            text = f"{lost} of the local Ray has died; {AGAIN}"
         else:
             text = (
                 f"{lost} of the Ray cluster at {self.name} has not answered for {SILENT_S:.0f} s; see to the cluster "
-                "(`ray status`), then go on with --resume"
+                f"(`ray status`), then {AGAIN}"
             )
         return RayLostError(text, lost=lost, is_local=self.is_local)
 
@@ -128,6 +130,7 @@ def watch_local() -> None:
     _State.node_id = ray.get_runtime_context().get_node_id()
     leftovers.note_local_ray(Path(_local_node().get_session_dir_path()), _State.node_id)
     signals.before_end_at_once(kill_local)
+    atexit.register(exit_without_ray, 1)
     _begin(RayWatch("local", {}))
 
 
@@ -212,8 +215,11 @@ def kill_local() -> None:
 
 
 def exit_without_ray(code: int) -> None:
-    """Exits at once where Ray is lost: leaving it in order would wait for it."""
-    if is_lost() or find_dead_process():
+    """Exits at once where Ray is lost, as leaving it in order would wait for it, or may be, as after a signal.
+
+    Whole process groups are signalled, and Ray's own processes with them.
+    """
+    if is_lost() or find_dead_process() or signals.received() is not None:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()

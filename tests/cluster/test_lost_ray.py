@@ -1,5 +1,6 @@
 """Ray itself is lost: a command whose local Ray it was begins again; one on a cluster ends with a sentence."""
 
+import inspect
 import os
 import socket
 import subprocess
@@ -85,7 +86,7 @@ def test_our_own_errors_are_not_held_up(watch: None) -> None:
 
 @pytest.mark.ray
 def test_ray_has_the_private_names_that_tell_of_its_processes(ray_local: None) -> None:
-    """`ray._private.worker._global_node` with `all_processes`, `dead_processes`, `is_head`, and RAY_NODE_ID."""
+    """`ray._private.worker`: `_global_node` with `all_processes`, `dead_processes`, `is_head`; `print_to_stdstream`."""
     import ray
 
     node = lost_ray._local_node()
@@ -100,6 +101,7 @@ def test_ray_has_the_private_names_that_tell_of_its_processes(ray_local: None) -
         ray._config.gcs_rpc_server_reconnect_timeout_s() == lost_ray.LOCAL_CONFIG["gcs_rpc_server_reconnect_timeout_s"]
     )
     assert isinstance(lost_ray._State.watch, RayWatch)
+    assert [*inspect.signature(ray._private.worker.print_to_stdstream).parameters] == ["data", "ignore_prefix"]
 
 
 def run_command(tmp_path: Path, kind: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -130,4 +132,7 @@ def test_a_command_whose_local_ray_dies_begins_again_under_its_process_number(tm
 def test_after_three_times_it_ends_with_one_sentence(tmp_path: Path) -> None:
     process = run_command(tmp_path, "raylet", RAYSWEEP_RESTARTS="3")
     assert process.returncode == 1
-    assert process.stderr == "error: raylet of the local Ray has died; go on with --resume\n"
+    assert (
+        process.stderr
+        == "error: raylet of the local Ray has died; start the same command again, a search with --resume\n"
+    )
