@@ -122,13 +122,11 @@ class _State:
     """Holds what is watched at the moment."""
 
     watch: RayWatch | None = None
-    node_id = ""
 
 
 def watch_local() -> None:
     """Watches the local Ray that has just been started, and writes down that it is this process's."""
-    _State.node_id = ray.get_runtime_context().get_node_id()
-    leftovers.note_local_ray(Path(_local_node().get_session_dir_path()), _State.node_id)
+    leftovers.note_local_ray(Path(_local_node().get_session_dir_path()))
     signals.before_end_at_once(kill_local)
     atexit.register(exit_without_ray, 1)
     _begin(RayWatch("local", {}))
@@ -211,7 +209,8 @@ def kill_local() -> None:
         for infos in list(node.all_processes.values()):
             for info in infos:
                 info.process.kill()
-        leftovers.kill_node(_State.node_id)
+        if (session := leftovers.find_session()) is not None:
+            leftovers.kill_session(session)
 
 
 def exit_without_ray(code: int) -> None:

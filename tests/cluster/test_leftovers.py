@@ -1,6 +1,5 @@
 """What drivers that were killed leave in the temporary directory: the next one clears it, and only that."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from raysweep.cluster import leftovers
-leftovers.note_local_ray(Path(sys.argv[1]), sys.argv[2])
+leftovers.note_local_ray(Path(sys.argv[1]))
 print(leftovers.hold_folder(), flush=True)
 sys.stdin.read()
 """
@@ -32,11 +31,11 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     tempfile.tempdir = None
 
 
-def start_driver(session: Path, node_id: str) -> tuple[subprocess.Popen[str], Path]:
+def start_driver(session: Path) -> tuple[subprocess.Popen[str], Path]:
     """A process that has a folder, and says that it has started a local Ray."""
     session.mkdir()
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(session), node_id],
+        [sys.executable, "-c", DRIVER, str(session)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -46,15 +45,21 @@ def start_driver(session: Path, node_id: str) -> tuple[subprocess.Popen[str], Pa
     return driver, Path(driver.stdout.readline().strip())
 
 
-def start_agent(node_id: str) -> subprocess.Popen[bytes]:
-    """A process as a node of Ray starts them."""
-    return subprocess.Popen(["sleep", "60"], env={**os.environ, "RAY_NODE_ID": node_id})
+def start_agent(session: Path) -> subprocess.Popen[bytes]:
+    """A process as Ray starts them: its log is in the session's folder."""
+    (session / "logs").mkdir()
+    with (session / "logs" / "agent.out").open("w") as log:
+        return subprocess.Popen(["sleep", "60"], stdout=log)
 
 
 def test_a_killed_driver_s_folders_and_processes_are_cleared_and_a_living_one_s_are_not(temporary: Path) -> None:
     sessions = [temporary / f"session_{name}" for name in ("dead", "living")]
-    drivers, folders = zip(*(start_driver(path, path.name) for path in sessions), strict=True)
-    agents = [start_agent(name) for name in ("session_dead", "session_living", "of somebody else")]
+    drivers, folders = zip(*(start_driver(path) for path in sessions), strict=True)
+    somebody_else = temporary / "session_of_somebody_else"
+    somebody_else.mkdir()
+    agents = [start_agent(path) for path in (*sessions, somebody_else)]
+    with (sessions[0] / "logs" / "agent.out").open() as read:
+        agents.append(subprocess.Popen(["sleep", "60"], stdin=read))  # somebody reads the log
     other = temporary / "raysweep-of-an-earlier-version"
     other.mkdir()
     try:
@@ -65,7 +70,7 @@ def test_a_killed_driver_s_folders_and_processes_are_cleared_and_a_living_one_s_
         leftovers.clear()
         assert [path.is_dir() for path in (*sessions, *folders)] == [False, True, False, True]
         assert agents[0].wait(10) != 0
-        assert [agent.poll() for agent in agents[1:]] == [None, None]
+        assert [agent.poll() for agent in agents[1:]] == [None] * 3
         assert other.is_dir(), "nobody knows whose it is"
         drivers[1].communicate("")
         assert [path.is_dir() for path in (sessions[1], folders[1])] == [False, False], "who ends well clears its own"
@@ -75,7 +80,7 @@ def test_a_killed_driver_s_folders_and_processes_are_cleared_and_a_living_one_s_
             process.wait()
 
 
-@pytest.mark.parametrize("noted", ["", "[]", "{}", '{"session": "/", "node_id": ""}', '{"session": 1, "node_id": 2}'])
+@pytest.mark.parametrize("noted", ["", "[]", "{}", '{"session": "/"}', '{"session": 1}'])
 def test_a_damaged_note_clears_its_folder_only(temporary: Path, noted: str) -> None:
     folder = temporary / "raysweep-damaged"
     folder.mkdir()

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from raysweep.cluster import lost_ray
@@ -94,9 +94,11 @@ def test_ray_has_the_private_names_that_tell_of_its_processes(ray_local: None) -
     assert lost_ray.find_dead_process() is None
     assert {*ESSENTIAL} <= {*node.all_processes}
     assert Path(node.get_session_dir_path()).name.startswith("session_")
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    node_id = ray.get_runtime_context().get_node_id()
-    assert all(child.environ().get("RAY_NODE_ID") == node_id for child in raylet.children())
+    folder = node.get_session_dir_path()
+    logs = ray.get(
+        ray.remote(lambda: [file.path for file in psutil.Process().open_files() if file.mode != "r"]).remote()
+    )
+    assert any(path.startswith(folder) for path in logs), "by this, processes are known to be of a session"
     assert (
         ray._config.gcs_rpc_server_reconnect_timeout_s() == lost_ray.LOCAL_CONFIG["gcs_rpc_server_reconnect_timeout_s"]
     )
