@@ -91,7 +91,7 @@ def clear() -> None:
 
 
 def kill_session(session: Path) -> None:
-    """Kills the processes that write to the folder of a local Ray, whose name no other has; who reads it is not Ray's."""
+    """Kills what writes to the folder of a local Ray, whose name no other has; who reads there is not Ray's."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError, AttributeError):  # macOS does not tell the mode
             if any(file.mode != "r" and session in Path(file.path).parents for file in process.open_files()):
