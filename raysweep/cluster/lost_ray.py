@@ -25,13 +25,13 @@ from raysweep.errors import RayLostError, RaysweepError
 
 R = TypeVar("R")
 PERIOD_S = 0.2
-SILENT_S = 20.0
+SILENT_S = 15.0
 """How long a cluster may be silent; Ray itself gives up after 60 seconds, and takes the process along."""
 PROBE_PERIOD_S = 2.0
 GRACE_S = 1.5
 """How much earlier Ray may fail than its process is seen to be gone."""
-REACTION_S = 15.0
-"""How long the main thread may stay in a call of Ray's, or close its books, before the command ends without it."""
+REACTION_S = 10.0
+"""How long the main thread may stay in a call of Ray's before the command ends without it."""
 ESSENTIAL = ("gcs_server", "raylet")
 """The processes without which a local Ray does nothing, by Ray's names."""
 LOCAL_CONFIG = {"gcs_rpc_server_reconnect_timeout_s": 86400}
@@ -53,6 +53,7 @@ class RayWatch:
         """Which process is lost; none: none is."""
         self._silent_since: dict[str, float] = {}
         self._ended = threading.Event()
+        self._noticed = threading.Event()
         threading.Thread(target=self._run, name="ray-watch", daemon=True).start()
 
     @property
@@ -73,6 +74,7 @@ class RayWatch:
 
     def build_error(self) -> RayLostError:
         """Says in one sentence what is lost, and what to do."""
+        self._noticed.set()
         lost = self.loss or "Ray"
         if self.is_local:
             text = f"{lost} of the local Ray has died; {AGAIN}"
@@ -111,8 +113,7 @@ class RayWatch:
         if threading.main_thread() not in self.users:
             return
         signals.interrupt_main()
-        self._ended.wait(REACTION_S)
-        if not self._ended.is_set() and signals.is_installed() and signals.received() is None:
+        if not self._noticed.wait(REACTION_S) and signals.is_installed() and signals.received() is None:
             error = self.build_error()
             signals.begin_again(error)
             signals.end_at_once(f"error: {error}", error.exit_code)
