@@ -19,6 +19,7 @@ import ray
 
 PREFIX = "raysweep-"
 OWNER = "owner.json"
+DRIVER_LOG = "python-core-driver-"
 
 
 class _Held:
@@ -91,10 +92,15 @@ def clear() -> None:
 
 
 def kill_session(session: Path) -> None:
-    """Kills what writes to the folder of a local Ray, whose name no other has; who reads there is not Ray's."""
+    """Kills what a local Ray has started: it writes to the session's folder, whose name no other Ray has.
+
+    So do drivers, which are not Ray's; their logs have a name of their own.
+    """
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError, AttributeError):  # macOS does not tell the mode
-            if any(file.mode != "r" and session in Path(file.path).parents for file in process.open_files()):
+            written = [Path(file.path) for file in process.open_files() if file.mode != "r"]
+            names = [path.name for path in written if session in path.parents]
+            if names and process.pid != os.getpid() and not any(name.startswith(DRIVER_LOG) for name in names):
                 process.kill()
 
 

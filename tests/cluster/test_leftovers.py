@@ -58,6 +58,8 @@ def test_a_killed_driver_s_folders_and_processes_are_cleared_and_a_living_one_s_
     somebody_else = temporary / "session_of_somebody_else"
     somebody_else.mkdir()
     agents = [start_agent(path) for path in (*sessions, somebody_else)]
+    with (sessions[0] / f"{leftovers.DRIVER_LOG}1.log").open("w") as log:
+        agents.append(subprocess.Popen(["sleep", "60"], stdout=log))  # a driver of somebody's
     with (sessions[0] / "logs" / "agent.out").open() as read:
         agents.append(subprocess.Popen(["sleep", "60"], stdin=read))  # somebody reads the log
     other = temporary / "raysweep-of-an-earlier-version"
@@ -70,7 +72,7 @@ def test_a_killed_driver_s_folders_and_processes_are_cleared_and_a_living_one_s_
         leftovers.clear()
         assert [path.is_dir() for path in (*sessions, *folders)] == [False, True, False, True]
         assert agents[0].wait(10) != 0
-        assert [agent.poll() for agent in agents[1:]] == [None] * 3
+        assert [agent.poll() for agent in agents[1:]] == [None] * 4
         assert other.is_dir(), "nobody knows whose it is"
         drivers[1].communicate("")
         assert [path.is_dir() for path in (sessions[1], folders[1])] == [False, False], "who ends well clears its own"
