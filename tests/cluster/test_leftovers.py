@@ -79,7 +79,7 @@ def test_a_killed_driver_s_folders_and_processes_are_cleared_and_a_living_one_s_
     finally:
         for process in (*drivers, *agents):
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 @pytest.mark.parametrize("noted", ["", "[]", "{}", '{"session": "/"}', '{"session": 1}'])
