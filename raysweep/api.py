@@ -78,6 +78,7 @@ def tune(study: StudyLike, **keywords: Any) -> "Run":
         DataError: the images cannot be had, or too many of them are bad.
         StudyFailedError: no trial completed.
         StorageError: the storage is full, read-only or out of reach; `resume=True` goes on.
+        RayLostError: a process of Ray's own has died; start Python again, and go on with `resume=True`.
     """
     resolved, options = resolve_search(study, keywords)
     source = check_start(resolved, options)

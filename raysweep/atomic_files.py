@@ -33,9 +33,9 @@ def write_atomically(
 ) -> None:
     """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`.
 
-    The file that was there becomes `previous`, if that is given. Its folder is made. The file gets the mode that the umask and the
-    folder's defaults give a new file, whatever mode `write` chose: safetensors writes files that only their owner
-    reads, also where a whole group works in the storage.
+    The file that was there becomes `previous`, if that is given. Its folder is made. The file gets the mode that the
+    umask and the folder's defaults give a new file, whatever mode `write` chose: safetensors writes files that only
+    their owner reads, also where a whole group works in the storage.
 
     Raises:
         StorageError: the storage does not take it; `size_bytes`, where that is known, is said.

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from functools import partial
 
 import click
@@ -82,10 +83,8 @@ def run_command(command: click.Command, args: list[str], prog_name: str) -> None
     prog_name: stands for the command in its usage.
     """
     code = _run(command, args, prog_name)
-    if "ray" in sys.modules:
-        from raysweep.cluster.lost_ray import exit_without_ray
-
-        exit_without_ray(code)
+    if lost_ray := sys.modules.get("raysweep.cluster.lost_ray"):  # else Ray was not started
+        lost_ray.exit_without_ray(code)
     if code:
         sys.exit(code)
 
@@ -116,6 +115,7 @@ def _run(command: click.Command, args: list[str], prog_name: str) -> int:
         _say(str(error) or "interrupted")
         code = signals.exit_code()
     except BaseException:
+        time.sleep(signals.SAME_S)  # what follows signals may be a moment behind
         if signals.received() is None:
             raise
         _say("interrupted")  # by a library that makes another error of it, or by Ray's own handler
@@ -141,7 +141,10 @@ def _begin_again(command: click.Command, args: list[str], error: RayLostError) -
 
 
 def _say(message: str) -> None:
-    """Prints a message on stderr; names of files in it command no terminal and make no line without end."""
-    text = "\n".join(shorten(line, MAX_LINE) for line in escape_controls(message).split("\n"))
     with contextlib.suppress(OSError):  # a terminal that was closed
-        click.echo(text, err=True)
+        click.echo(make_printable(message), err=True)
+
+
+def make_printable(message: str) -> str:
+    """Makes a message one to show: names of files in it command no terminal and make no line without end."""
+    return "\n".join(shorten(line, MAX_LINE) for line in escape_controls(message).split("\n"))

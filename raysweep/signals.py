@@ -38,6 +38,7 @@ class _State:
     installed = False
     over = False
     received: signal.Signals | None = None
+    has_raised = False
     woken = False
     restart: Callable[[Any], None] | None = None
     last_acts: list[Callable[[], None]] = []  # noqa: RUF012 - there is one state
@@ -141,27 +142,28 @@ def _handle(number: int, frame: FrameType | None) -> None:
         woken, _State.woken = _State.woken, False
         if woken and _State.received is None and not _State.over:
             raise KeyboardInterrupt
-    elif _State.received is None and not _State.over:
-        _State.received = signal.Signals(number)
+    elif not _State.has_raised and not _State.over:
+        _State.received, _State.has_raised = _State.received or signal.Signals(number), True
         raise Interrupted
 
 
 def _watch(reader: socket.socket, writer: socket.socket) -> None:
     """Follows all signals, which the system's own handler writes to a socket, whatever the main thread is busy with."""
-    first: int | None = None
-    began = said = 0.0
+    while (first := reader.recv(1)[0]) not in ENDING:
+        pass
+    _State.received = _State.received or signal.Signals(first)  # where another handler has taken it
+    began = said = time.monotonic()
+    time.sleep(SAME_S)
+    if select.select([reader], [], [], 0)[0]:
+        reader.recv(64)
     while True:
-        ready, _, _ = select.select([reader], [], [], 1.0 if first else None)
+        if not _State.has_raised and not _State.over:  # another thread got it, and the main thread sleeps on
+            signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
+        ready, _, _ = select.select([reader], [], [], 1.0)
+        again = [number for number in (reader.recv(64) if ready else b"") if number in REPEATED]
+        if again:
+            end_at_once("interrupted again: ended at once", 128 + again[0])
         now = time.monotonic()
-        for number in reader.recv(64) if ready else b"":
-            if number not in ENDING:
-                continue
-            if first is None:
-                first, began, said = number, now, now
-            elif number in REPEATED and now - began > SAME_S:
-                end_at_once("interrupted again: ended at once", 128 + number)
-        if first is None:
-            continue
         if first != signal.SIGINT and now - began > LIMIT_S:
             end_at_once(f"not ended {LIMIT_S:.0f} s after {signal.Signals(first).name}: ended at once", 128 + first)
         if now - said > NOTICE_S:

@@ -118,3 +118,14 @@ def test_the_paths_are_cheap_to_import() -> None:
 def test_folders_are_values() -> None:
     assert RunFolder(Path("a")).finalists == FinalistsFolder(Path("a/finalists"))
     assert len({RUN.trial(1), TrialFolder(Path("runs/cars/trials/0001"))}) == 1
+
+
+def test_only_a_run_that_has_begun_is_named_where_it_was_interrupted(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.describe_interruption("--resume") == "interrupted"
+    folder.path.mkdir()
+    assert folder.describe_interruption("--resume") == "interrupted"
+    folder.study.write_text("{}")
+    assert folder.describe_interruption("--resume") == (
+        f"interrupted; what is done is stored in {folder.path}: go on with --resume"
+    )

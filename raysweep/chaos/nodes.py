@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import ray
-from ray._private.state import jobs
 
 from raysweep.chaos.processes import TIMEOUT_S, start_on_node
+from raysweep.cluster.ray_internals import jobs
 from raysweep.errors import RaysweepError
 
 START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import ray  # also brings psutil
-from ray._private.state import actors, jobs
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raysweep.cluster.ray_internals import actors, jobs
 
 TRIAL = "ImplicitFunc"
 """Ray's class of the actor that a trial runs in."""

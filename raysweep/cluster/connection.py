@@ -17,7 +17,7 @@ from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.cluster.local_ray import find_interface, keep_local
 from raysweep.cluster.lost_nodes import answers
 from raysweep.cluster.lost_ray import LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
-from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address
+from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address, silence_ray
 from raysweep.errors import UsageError
 
 ENVIRONMENT = {
@@ -65,6 +65,7 @@ def _start(found: str | None) -> None:
     global _connected_to
     os.environ.update(ENVIRONMENT)
     _connected_to = found or "local"
+    silence_ray()
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     if found is None:
         leftovers.clear()

@@ -19,6 +19,7 @@ import ray
 
 PREFIX = "raysweep-"
 OWNER = "owner.json"
+DRIVER_LOG = "python-core-driver-"
 
 
 class _Held:
@@ -41,7 +42,7 @@ def hold_folder() -> Path:
     return _Held.folder
 
 
-def note_local_ray(session: Path, node_id: str) -> None:
+def note_local_ray(session: Path) -> None:
     """Writes down which local Ray this process has started, in `session`, its folder: for `clear`."""
     hold_folder()
     assert _Held.file is not None
@@ -50,7 +51,7 @@ def note_local_ray(session: Path, node_id: str) -> None:
     _Held.session = session
     _Held.file.seek(0)
     _Held.file.truncate()
-    json.dump({"session": str(session), "node_id": node_id}, _Held.file)
+    json.dump({"session": str(session)}, _Held.file)
     _Held.file.flush()
 
 
@@ -59,6 +60,11 @@ def _end() -> None:
     with contextlib.suppress(Exception):
         ray.shutdown()
     remove_folder()
+
+
+def find_session() -> Path | None:
+    """Returns the folder of the local Ray that this process has started; none: it has started none."""
+    return _Held.session
 
 
 def remove_folder() -> None:
@@ -78,20 +84,32 @@ def clear() -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 noted = json.load(file)
-                kill_node(noted["node_id"])
-                remove_session(Path(noted["session"]))
+                session = Path(noted["session"])
+                if is_session(session):
+                    kill_session(session)
+                    remove_session(session)
             shutil.rmtree(owner.parent, ignore_errors=True)
 
 
-def kill_node(node_id: str) -> None:
-    """Kills what a local Ray's node has started: it has the node's id, which no other has, in its environment."""
+def kill_session(session: Path) -> None:
+    """Kills what a local Ray has started: it writes to the session's folder, whose name no other Ray has.
+
+    So do drivers, which are not Ray's; their logs have a name of their own.
+    """
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if node_id and process.environ().get("RAY_NODE_ID") == node_id:
+        with contextlib.suppress(psutil.Error, OSError, AttributeError):  # macOS does not tell the mode
+            written = [Path(file.path) for file in process.open_files() if file.mode != "r"]
+            names = [path.name for path in written if session in path.parents]
+            if names and process.pid != os.getpid() and not any(name.startswith(DRIVER_LOG) for name in names):
                 process.kill()
+
+
+def is_session(folder: Path) -> bool:
+    """Tells whether a folder is by its name that of a local Ray."""
+    return folder.name.startswith("session_") and folder.is_dir() and not folder.is_symlink()
 
 
 def remove_session(session: Path) -> None:
     """Removes the folder of a local Ray that has ended, logs and all."""
-    if session.name.startswith("session_") and session.is_dir() and not session.is_symlink():
+    if is_session(session):
         shutil.rmtree(session, ignore_errors=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # comes with Ray
-from ray._private import ray_constants
 
+from raysweep.cluster.ray_internals import ray_on_loopback
 from raysweep.errors import UsageError
 
 LOOPBACK = "127.0.0.1"
@@ -44,14 +44,8 @@ def on_loopback() -> Iterator[None]:
     interface = find_interface(LOOPBACK, psutil.net_if_addrs())
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-    before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
-    if before is not None:
-        ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
+    with ray_on_loopback():
         yield
-    finally:
-        if before is not None:
-            ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str | None:

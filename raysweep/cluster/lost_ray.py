@@ -4,6 +4,7 @@ Ray in a process does not survive the loss of its own daemons: it waits for them
 So the command's process replaces itself by a new one, with `--resume` and under the same process number.
 """
 
+import atexit
 import contextlib
 import os
 import sys
@@ -14,27 +15,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-import ray._private.worker
 from ray import tune
 
 from raysweep import signals
 from raysweep.cluster import leftovers
 from raysweep.cluster.lost_nodes import answers
+from raysweep.cluster.ray_internals import get_local_node
 from raysweep.errors import RayLostError, RaysweepError
 
 R = TypeVar("R")
 PERIOD_S = 0.2
-SILENT_S = 20.0
+SILENT_S = 15.0
 """How long a cluster may be silent; Ray itself gives up after 60 seconds, and takes the process along."""
 PROBE_PERIOD_S = 2.0
 GRACE_S = 1.5
 """How much earlier Ray may fail than its process is seen to be gone."""
-REACTION_S = 15.0
-"""How long the main thread may stay in a call of Ray's, or close its books, before the command ends without it."""
+REACTION_S = 10.0
+"""How long the main thread may stay in a call of Ray's before the command ends without it."""
 ESSENTIAL = ("gcs_server", "raylet")
 """The processes without which a local Ray does nothing, by Ray's names."""
 LOCAL_CONFIG = {"gcs_rpc_server_reconnect_timeout_s": 86400}
 """Settings of a local Ray: a process that has lost it goes on with what needs none, the final evaluation for one."""
+AGAIN = "start the same command again, a search with --resume"
 Addresses = Mapping[str, tuple[str, int]]
 
 
@@ -51,6 +53,7 @@ class RayWatch:
         """Which process is lost; none: none is."""
         self._silent_since: dict[str, float] = {}
         self._ended = threading.Event()
+        self._noticed = threading.Event()
         threading.Thread(target=self._run, name="ray-watch", daemon=True).start()
 
     @property
@@ -71,13 +74,14 @@ class RayWatch:
 
     def build_error(self) -> RayLostError:
         """Says in one sentence what is lost, and what to do."""
+        self._noticed.set()
         lost = self.loss or "Ray"
         if self.is_local:
-            text = f"{lost} of the local Ray has died; go on with --resume"
+            text = f"{lost} of the local Ray has died; {AGAIN}"
         else:
             text = (
                 f"{lost} of the Ray cluster at {self.name} has not answered for {SILENT_S:.0f} s; see to the cluster "
-                "(`ray status`), then go on with --resume"
+                f"(`ray status`), then {AGAIN}"
             )
         return RayLostError(text, lost=lost, is_local=self.is_local)
 
@@ -109,8 +113,7 @@ class RayWatch:
         if threading.main_thread() not in self.users:
             return
         signals.interrupt_main()
-        self._ended.wait(REACTION_S)
-        if not self._ended.is_set() and signals.is_installed() and signals.received() is None:
+        if not self._noticed.wait(REACTION_S) and signals.is_installed() and signals.received() is None:
             error = self.build_error()
             signals.begin_again(error)
             signals.end_at_once(f"error: {error}", error.exit_code)
@@ -120,14 +123,13 @@ class _State:
     """Holds what is watched at the moment."""
 
     watch: RayWatch | None = None
-    node_id = ""
 
 
 def watch_local() -> None:
     """Watches the local Ray that has just been started, and writes down that it is this process's."""
-    _State.node_id = ray.get_runtime_context().get_node_id()
-    leftovers.note_local_ray(Path(_local_node().get_session_dir_path()), _State.node_id)
+    leftovers.note_local_ray(Path(get_local_node().get_session_dir_path()))
     signals.before_end_at_once(kill_local)
+    atexit.register(exit_without_ray, 1)
     _begin(RayWatch("local", {}))
 
 
@@ -188,32 +190,30 @@ class LossCheck(tune.Callback):
             raise ConnectionError("Ray is lost")
 
 
-def _local_node() -> Any:
-    """Returns the local Ray that this process has started; none: there is none. Ray keeps it under a private name."""
-    node = ray._private.worker._global_node
-    return node if node is not None and node.is_head() else None
-
-
 def find_dead_process() -> str | None:
     """Finds a process of the local Ray that has died and without which it does nothing."""
-    node = _local_node()
+    node = get_local_node()
     dead = node.dead_processes() if node is not None else []
     return next((kind for kind, _ in dead if kind in ESSENTIAL), None)
 
 
 def kill_local() -> None:
     """Kills all processes of the local Ray at once: none writes to a trial's folder any more."""
-    node = _local_node()
+    node = get_local_node()
     if node is not None:
         for infos in list(node.all_processes.values()):
             for info in infos:
                 info.process.kill()
-        leftovers.kill_node(_State.node_id)
+        if (session := leftovers.find_session()) is not None:
+            leftovers.kill_session(session)
 
 
 def exit_without_ray(code: int) -> None:
-    """Exits at once where Ray is lost: leaving it in order would wait for it."""
-    if is_lost() or find_dead_process():
+    """Exits at once where Ray is lost, as leaving it in order would wait for it, or may be, as after a signal.
+
+    Whole process groups are signalled, and Ray's own processes with them.
+    """
+    if is_lost() or find_dead_process() or signals.received() is not None:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()

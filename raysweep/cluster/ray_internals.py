@@ -29,8 +29,11 @@ def guard() -> Iterator[None]:
 
 
 with guard():
+    import ray._private.worker as worker
+    from ray._private import ray_constants
     from ray._private.services import canonicalize_bootstrap_address as canonicalize_bootstrap_address
     from ray._private.services import find_bootstrap_address as find_bootstrap_address
+    from ray._private.state import actors as actors
     from ray._private.state import jobs as jobs
     from ray._private.state import state
     from ray._private.worker import get_dashboard_url as get_dashboard_url
@@ -46,6 +49,31 @@ with guard():
 def is_authenticated() -> bool:
     """Checks whether Ray in this process takes and sends commands only with a token."""
     return bool(get_authentication_mode() == TOKEN)
+
+
+def get_local_node() -> Any:
+    """Returns Ray's record of the local Ray that this process has started, with its processes; none: there is none."""
+    with guard():
+        node = worker._global_node
+    return node if node is not None and node.is_head() else None
+
+
+def silence_ray() -> None:
+    """Has Ray print nothing of its own processes on stdout, which is for results."""
+    worker.print_to_stdstream = lambda data, ignore_prefix: None
+
+
+@contextlib.contextmanager
+def ray_on_loopback() -> Iterator[None]:
+    """Has a Ray that starts meanwhile listen on 127.0.0.1, by what Ray itself does on macOS and Windows."""
+    before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
+    if before is not None:
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        if before is not None:
+            ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def list_orphaned_groups(job_id: str) -> list[bytes]:

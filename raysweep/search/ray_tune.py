@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from raysweep import atomic_files
+from raysweep import atomic_files, signals
 from raysweep.cluster.capacity import Request
 from raysweep.cluster.lost_nodes import Addresses, NodeWatch
 from raysweep.cluster.lost_ray import LossCheck, is_lost
@@ -264,9 +264,9 @@ class StrategyScheduler(FIFOScheduler):
         """Kills the processes of all trials and gives back what they held; Ray Tune itself does so after errors only.
 
         Without it they train on where the driver's process lives on, as in a notebook: their handles are kept alive by
-        the traceback.
+        the traceback. Where a signal ends the process it may have ended Ray, too, which then answers nothing.
         """
-        if not is_lost():
+        if signals.received() is None and not is_lost():
             self._kill()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

@@ -155,12 +155,6 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
 def prepare_data(study: Study, options: RunOptions, source: Source) -> tuple[PreparedData, Path]:
     """Decodes the images unless they are, and returns them and the folder of the test split."""
     with guard_work(options.storage):
-        source = load_source(
-            study.data.source,
-            split_seed=study.data.split_seed,
-            storage=options.storage,
-            data_root=options.data_root,
-        )
         data, test_folder = pipeline.prepare(source, study.data, options.run_folder.cache)
     print_notes(data.info.notes)
     study.task.prepare(data)

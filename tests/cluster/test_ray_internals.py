@@ -21,11 +21,17 @@ from raysweep.train.trial import describe_error
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = [
+    "ray._private:ray_constants.ENABLE_RAY_CLUSTER",
     "ray._private.services:canonicalize_bootstrap_address",
     "ray._private.services:find_bootstrap_address",
+    "ray._private.node:Node.all_processes",
+    "ray._private.node:Node.dead_processes",
+    "ray._private.node:Node.is_head",
+    "ray._private.state:actors",
     "ray._private.state:jobs",
     "ray._private.state:state._connect_and_get_accessor",
     "ray._private.worker:get_dashboard_url",
+    "ray._private.worker:print_to_stdstream",
     "ray._raylet:AuthenticationMode.TOKEN",
     "ray._raylet:GlobalStateAccessor.get_placement_group_table",
     "ray._raylet:get_authentication_mode",

@@ -175,17 +175,29 @@ def test_a_lost_node_is_no_failure_of_its_trials(
     assert told[-1] == "trial 0: its process died (ActorDiedError: killed); it goes on from its last epoch"
 
 
-def test_a_cluster_too_small_for_a_trial_is_waited_for_and_stderr_says_so_once() -> None:
+def test_a_cluster_too_small_for_a_trial_is_waited_for_and_stderr_says_so_every_half_minute() -> None:
     notice = WaitingNotice(Request(num_workers=2, cpus_per_worker=1))
     assert notice.look(2, 2, now=0.0) is None
     assert notice.look(1, 1, now=10.0) is None, "a node may come at any moment"
     said = notice.look(1, 1, now=10.0 + PATIENCE_S)
     assert said is not None
     assert "the cluster's 1 node(s) have room for 1;" in said
-    assert notice.look(1, 1, now=500.0) is None, "once"
-    assert notice.look(2, 2, now=510.0) == "the cluster has room for a trial again: the search goes on"
-    assert notice.look(2, 2, now=520.0) is None
-    assert notice.look(0, 0, now=530.0) is None, "patience begins anew"
+    assert notice.look(1, 1, now=50.0) is None
+    said = notice.look(1, 1, now=60.0)
+    assert said is not None
+    assert said.startswith("waiting for nodes, for 50 s by now")
+    assert notice.look(2, 2, now=70.0) == "the search goes on"
+    assert notice.look(2, 2, now=80.0) is None
+    assert notice.look(0, 0, now=90.0) is None, "patience begins anew"
+
+
+def test_room_that_others_have_taken_is_waited_for_too() -> None:
+    notice = WaitingNotice(Request())
+    assert notice.look(4, 1, now=0.0, idle=True) is None
+    said = notice.look(4, 1, now=PATIENCE_S, idle=True)
+    assert said is not None
+    assert "room that others have taken, or for processes to start" in said
+    assert notice.look(4, 1, now=PATIENCE_S + 1) == "the search goes on"
 
 
 def test_after_the_deadline_only_what_is_under_way_goes_on(make_driver: Callable[..., Any]) -> None:

@@ -1,0 +1,193 @@
+"""How signals end a command: in real processes, which run a small command as the command line runs its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from raysweep.signals import SAME_S
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = """
+import multiprocessing, os, signal, sys, time
+import click
+from raysweep import signals
+from raysweep.cli import run_command
+
+@click.command()
+def work():
+    {body}
+
+run_command(work, [], "work")
+"""
+ORDERLY = """
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("closed", flush=True)
+"""
+SLOW_TO_CLOSE = """
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("closing", flush=True)
+        time.sleep(60)
+"""
+DEAF = """
+    signals.LIMIT_S = 0.5
+    while True:
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+"""
+HANDLED_BY_RAY = """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+WITH_A_CHILD = """
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join()
+    assert child.exitcode == -signal.SIGTERM
+    time.sleep(0.3)
+    print("ready", flush=True)
+"""
+WOKEN = """
+    import threading
+    threading.Timer(0.1, signals.interrupt_main).start()
+    print("ready", flush=True)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        assert signals.received() is None
+"""
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a command and waits until it is ready."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_command(body: str, ignored: int | None = None) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND.format(body=body.strip())],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: prepare_signals(ignored),
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start_command
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def prepare_signals(ignored: int | None) -> None:
+    """Gives a process the signals of a shell's foreground, whatever these tests are run by, but one ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if ignored is not None:
+        signal.signal(ignored, signal.SIG_IGN)
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr.lstrip("\n")  # click ends the line of ^C
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
+)
+def test_a_signal_ends_a_command_in_order(start: Start, number: int, code: int) -> None:
+    process = start(ORDERLY)
+    process.send_signal(number)
+    assert end(process) == (code, "closed\n", "interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_ends_it_at_once_with_one_line(start: Start, number: int) -> None:
+    process = start(SLOW_TO_CLOSE)
+    process.send_signal(number)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "closing\n"
+    time.sleep(3 * SAME_S)
+    process.send_signal(number)
+    assert end(process) == (128 + number, "", "interrupted again: ended at once\n")
+
+
+def test_what_follows_a_closed_terminal_does_not_hurry_the_end(start: Start) -> None:
+    process = start(SLOW_TO_CLOSE)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "closing\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGCONT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+
+
+def test_a_wrapper_that_passes_on_what_the_whole_group_got_is_no_second_signal(start: Start) -> None:
+    process = start(ORDERLY)
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)
+    code, *said = end(process)
+    assert said == ["closed\n", "interrupted\n"]
+    assert code in (130, 143)
+
+
+def test_a_command_that_does_not_end_is_ended(start: Start) -> None:
+    process = start(DEAF)
+    process.send_signal(signal.SIGTERM)
+    code, _, stderr = end(process)
+    assert code == 143
+    assert "after SIGTERM: ended at once" in stderr
+
+
+def test_a_signal_that_is_ignored_stays_so(start: Start) -> None:
+    process = start(ORDERLY, signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+
+
+def test_a_handler_that_ray_sets_changes_nothing(start: Start) -> None:
+    process = start(HANDLED_BY_RAY)
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == (143, "", "interrupted\n")
+
+
+def test_a_signal_of_a_forked_child_is_the_child_s(start: Start) -> None:
+    assert end(start(WITH_A_CHILD)) == (0, "", "")
+
+
+def test_the_main_thread_is_interrupted_without_a_signal_from_outside(start: Start) -> None:
+    assert end(start(WOKEN)) == (0, "", "")
+
+
+def test_a_program_that_imports_raysweep_keeps_its_handlers() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    import raysweep.api
+    from raysweep import signals
+
+    signals.keep()
+    assert raysweep.api
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
