@@ -27,7 +27,7 @@ RUN = (
     "python -m platform.tune car_resnet --name quick --resume --trials 3",
 )
 NOT_RUN = {
-    "python -m platform.tune car_resnet --name mine --resume": "tests/search/test_kill.py goes on with runs",
+    "python -m platform.tune car_resnet --name mine --resume": "tests/chaos goes on with runs",
     "pip install optuna-dashboard": "needs a network",
     "optuna-dashboard results/mine/optuna.journal": "is not a dependency",
     "make demo": "minutes",

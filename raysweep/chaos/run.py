@@ -1,6 +1,5 @@
 """Runs the chaos test: the search alone, then with each fault, then compares."""
 
-import contextlib
 import dataclasses
 import sys
 import time
@@ -12,20 +11,15 @@ from raysweep import config_fields
 from raysweep.catalogue import load_study
 from raysweep.chaos.check import compare_runs, count_epochs
 from raysweep.chaos.faults import FAULTS, Fault
-from raysweep.chaos.nodes import SharedCluster, count_other_jobs, list_losable, open_own_cluster
-from raysweep.chaos.small_disk import find_obstacle, open_small_disk
+from raysweep.chaos.places import NotPossibleError, open_setting
 from raysweep.chaos.study import write_study_file
-from raysweep.chaos.victim import ChaosError, Setting, Victim
+from raysweep.chaos.victim import LOCAL, ChaosError, Setting, Victim
 from raysweep.cluster.connection import connect
 from raysweep.data.drawing.pictures import draw_sample
 from raysweep.errors import RaysweepError, UsageError
-from raysweep.run_folder import RunFolder, cache_folder
+from raysweep.run_folder import RunFolder
 
-LOCAL = "local"
 IMAGES_PER_CLASS = 15
-DISK_BYTES_MIN = 256 << 20
-DISK_BYTES_MAX = 1 << 30
-"""A small disk is in memory."""
 BAD_SIGNS = ("Traceback (most recent call last)", "*** SIG", "Fatal Python error")
 """What no user is to be shown, whatever happens to a search."""
 
@@ -62,10 +56,6 @@ class Outcome:
         return "FAILED" if self.problems else "passed"
 
 
-class NotPossibleError(RaysweepError):
-    """A fault that cannot be brought about here, which says nothing about the search."""
-
-
 def choose_faults(text: str | None) -> tuple[str, ...]:
     """Parses the names of faults in `driver,disk`.
 
@@ -83,14 +73,19 @@ def run_chaos(question: Question) -> tuple[Path, Iterator[Outcome]]:
     """Prepares a chaos test; returns its folder and an iterator that runs it, fault by fault.
 
     Raises:
-        UsageError: there is no such study, or nothing answers at the address.
+        UsageError: there is no such study, nothing answers at the address, or the storage cannot be written to.
     """
     if question.study is not None:
         load_study(question.study)
     if question.address != LOCAL:
         connect(question.address)
     folder = question.storage / time.strftime("chaos-%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"--storage must be a folder that can be written to, got {question.storage}: {error}"
+        ) from None
     return folder, _run_faults(question, _prepare(question, folder))
 
 
@@ -120,7 +115,7 @@ def _run_faults(question: Question, setting: Setting) -> Iterator[Outcome]:
         try:
             if fault.num_workers not in alone:
                 alone[fault.num_workers] = _run_alone(setting, fault.num_workers)
-            with _open_setting(fault, setting, question, alone[fault.num_workers]) as own:
+            with open_setting(fault, setting, alone[fault.num_workers], is_named=name in question.faults) as own:
                 yield _run_fault(fault, own, alone[fault.num_workers])
         except NotPossibleError as error:
             yield Outcome(fault=name, done=str(error), possible=False)
@@ -131,6 +126,7 @@ def _run_alone(setting: Setting, num_workers: int) -> RunFolder:
 
     Raises:
         NotPossibleError: no trial of so many workers fits.
+        UsageError: the search cannot be had: its data are missing, for one.
         ChaosError: it fails.
     """
     name = "alone" if num_workers == 1 else f"alone-{num_workers}-workers"
@@ -139,58 +135,13 @@ def _run_alone(setting: Setting, num_workers: int) -> RunFolder:
     try:
         victim.start()
         if (code := victim.wait()) != 0:
-            kind = NotPossibleError if code == UsageError.exit_code and num_workers > 1 else ChaosError
-            raise kind(f"the search fails without a fault: exit code {code}, {victim.last_line()}; see {victim.log}")
+            refused = UsageError if num_workers == 1 else NotPossibleError
+            raise (refused if code == UsageError.exit_code else ChaosError)(
+                f"the search fails without a fault: exit code {code}, {victim.last_line()}; see {victim.log}"
+            )
     finally:
         victim.clear()
     return victim.folder
-
-
-@contextlib.contextmanager
-def _open_setting(fault: Fault, setting: Setting, question: Question, alone: RunFolder) -> Iterator[Setting]:
-    """Provides what the fault takes.
-
-    Raises:
-        NotPossibleError: it cannot be had here.
-    """
-    is_local = question.address == LOCAL
-    setting = dataclasses.replace(setting, num_workers=fault.num_workers)
-    if fault.needs in ("ray", "disk") and not is_local:
-        raise NotPossibleError(f"it would harm others at {question.address}; --address local does it")
-    if fault.needs == "disk":
-        with _open_disk(setting, alone) as on_disk:
-            yield on_disk
-    elif fault.needs == "nodes" and is_local:
-        with open_own_cluster() as own:
-            yield dataclasses.replace(setting, address=own.address, environment=own.environment, nodes=own)
-    elif fault.needs == "nodes":
-        _check_node_may_be_lost(fault, question)
-        yield dataclasses.replace(setting, nodes=SharedCluster())
-    else:
-        yield setting
-
-
-@contextlib.contextmanager
-def _open_disk(setting: Setting, alone: RunFolder) -> Iterator[Setting]:
-    """Provides a disk with room for the search, in memory; it shares the cache of decoded images."""
-    folder = setting.storage / "small-disk"
-    size = max(DISK_BYTES_MIN, 10 * sum(path.stat().st_size for path in alone.path.rglob("*") if path.is_file()))
-    if size > DISK_BYTES_MAX:
-        raise NotPossibleError(f"the study's checkpoints need a disk of {size / 1e9:.1f} GB in memory")
-    if (obstacle := find_obstacle(folder)) is not None:
-        raise NotPossibleError(f"no disk of its own without the right to mount one: {obstacle}")
-    with open_small_disk(folder, size) as disk:
-        cache_folder(disk.view).symlink_to(cache_folder(setting.storage))
-        yield dataclasses.replace(setting, storage=folder, disk=disk)
-
-
-def _check_node_may_be_lost(fault: Fault, question: Question) -> None:
-    if fault.name not in question.faults:
-        raise NotPossibleError(f"it takes a node from whoever uses {question.address}; --faults {fault.name} does it")
-    if others := count_other_jobs():
-        raise NotPossibleError(f"{others} other jobs run at {question.address}")
-    if not list_losable():
-        raise NotPossibleError(f"{question.address} has no node beside the head and this one")
 
 
 def _run_fault(fault: Fault, setting: Setting, alone: RunFolder) -> Outcome:
@@ -202,12 +153,14 @@ def _run_fault(fault: Fault, setting: Setting, alone: RunFolder) -> Outcome:
         victim.start()
         outcome = dataclasses.replace(outcome, done=fault.strike(victim))
         answers, problems = _finish(fault, victim)
-        problems += [*compare_runs(victim.folder, alone), *(f"{name} is left" for name in victim.list_left())]
+        outcome = dataclasses.replace(outcome, answer="\nresumed: ".join(answers), problems=tuple(problems))
+        if victim.wait() != 0:
+            return outcome
         trials, epochs = count_epochs(victim.folder)
-        books = f"{trials} trials, {epochs} epochs"
-        return dataclasses.replace(outcome, answer="\nresumed: ".join(answers), books=books, problems=tuple(problems))
-    except RaysweepError as error:
-        return dataclasses.replace(outcome, problems=(str(error),))
+        problems += [*compare_runs(victim.folder, alone), *(f"{name} is left" for name in victim.list_left())]
+        return dataclasses.replace(outcome, books=f"{trials} trials, {epochs} epochs", problems=tuple(problems))
+    except (RaysweepError, OSError, ValueError) as error:  # a file of the run that cannot be read back, for one
+        return dataclasses.replace(outcome, problems=(*outcome.problems, f"{type(error).__name__}: {error}"))
     finally:
         victim.clear()
 

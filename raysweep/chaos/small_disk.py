@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-MOUNT = 'mount -t tmpfs -o size="$1" tmpfs "$2" && echo mounted && exec sleep infinity'
+MOUNT = 'mount -t tmpfs -o size="$1" tmpfs "$2" && echo mounted && exec cat'
 CHUNK = 1 << 16
 
 
@@ -49,7 +49,8 @@ def open_small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
     """
     folder.mkdir(parents=True)
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, "sh", str(size_bytes), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as holder:
+    pipe = subprocess.PIPE  # the holder ends with its stdin, and so with this process
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stderr is not None
         if holder.stdout.readline() != "mounted\n":

@@ -16,6 +16,7 @@ from raysweep.chaos.small_disk import SmallDisk
 from raysweep.errors import RaysweepError
 from raysweep.run_folder import RunFolder, TrialFolder
 
+LOCAL = "local"
 PROGRAM = "from raysweep.cli import main; main()"
 PATIENCE_S = 300.0
 """How long a search may take to reach an epoch, or to end."""
@@ -37,7 +38,7 @@ class Setting:
     storage: Path
     logs: Path
     data: str | None = None
-    address: str = "local"
+    address: str = LOCAL
     is_shared: bool = False
     """Whether others may use that Ray too, to which this process is connected then."""
     num_workers: int = 1

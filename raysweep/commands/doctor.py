@@ -68,13 +68,14 @@ def _disturb(study: str | None, data: str | None, storage: Path, address: str | 
 
     from raysweep.chaos import run
     from raysweep.chaos.table import draw_table
+    from raysweep.chaos.victim import LOCAL
 
     folder, outcomes = run.run_chaos(
         run.Question(
             study=study,
             data=data,
             storage=storage.resolve(),
-            address=address or run.LOCAL,
+            address=address or LOCAL,
             faults=run.choose_faults(faults),
         )
     )

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from raysweep.catalogue import list_studies, load_study
 from raysweep.chaos.faults import FAULTS
+from raysweep.chaos.run import Outcome, Question, describe, run_chaos
 from raysweep.chaos.small_disk import find_obstacle, open_small_disk
 from raysweep.chaos.study import NUM_EPOCHS, NUM_TRIALS, SAMPLE, shrink, write_study_file
+from raysweep.chaos.table import draw_table
 from raysweep.chaos.victim import ChaosError, Setting, Victim
 from raysweep.commands.doctor import doctor
 from raysweep.errors import UsageError
@@ -81,3 +84,27 @@ def test_a_search_that_ends_before_it_is_struck_is_a_failed_case_with_its_last_l
         assert victim.list_left() == []
     finally:
         victim.clear()
+
+
+def test_the_table_has_a_verdict_for_each_and_counts_what_was_not_possible_apart() -> None:
+    outcomes = [
+        Outcome(fault="driver", done="kill -9", answer="exit -9", books="3 trials, 30 epochs"),
+        Outcome(fault="trial", done="kill -9", answer="exit 1", problems=("exit code 1 in place of 0",)),
+        Outcome(fault="disk", done="no right to mount", possible=False),
+    ]
+    console = Console(width=160, record=True)
+    console.print(draw_table(outcomes))
+    rows = [line for line in console.export_text().splitlines() if "│" in line]
+    for row, words in zip(
+        rows,
+        (("as undisturbed", "passed"), ("exit code 1 in place of 0", "FAILED"), ("no right", "not possible here")),
+        strict=True,
+    ):
+        assert all(word in row for word in words), row
+    assert describe(outcomes) == "1 passed, 1 FAILED, 1 not possible here"
+
+
+def test_a_storage_that_cannot_be_written_to_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--storage must be a folder that can be written to"):
+        run_chaos(Question(storage=tmp_path / "file"))
