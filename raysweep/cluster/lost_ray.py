@@ -20,7 +20,7 @@ from ray import tune
 from raysweep import signals
 from raysweep.cluster import leftovers
 from raysweep.cluster.lost_nodes import answers
-from raysweep.cluster.ray_internals import get_local_node
+from raysweep.cluster.ray_internals import get_local_node as get_local_node
 from raysweep.errors import RayLostError, RaysweepError
 
 R = TypeVar("R")
