@@ -19,8 +19,8 @@ from raysweep.cluster.autoscaling import nodes_to_come
 from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.cluster.lost_nodes import answers
-from raysweep.cluster.lost_ray import LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
-from raysweep.errors import UsageError
+from raysweep.cluster.lost_ray import AGAIN, LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
+from raysweep.errors import RayLostError, UsageError
 
 ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -79,8 +79,14 @@ def _start(found: str | None) -> None:
                 logging_level=logging.ERROR,
                 _system_config=None if found else LOCAL_CONFIG,
             )
-    except (ConnectionError, ValueError) as error:
-        raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
+    except Exception as error:  # Ray has many, and plain ones
+        if found and isinstance(error, ConnectionError | ValueError):
+            raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
+        raise RayLostError(
+            f"Ray at {_connected_to} did not start: {' '.join(str(error).split())[:300]}; {AGAIN}",
+            lost="Ray",
+            is_local=False,
+        ) from error
     signals.keep()
     ray._private.worker.print_to_stdstream = _drop  # what Ray says of its own processes, on stdout
     if found:
