@@ -16,9 +16,9 @@ from raysweep.cluster.capacity import Node
 from raysweep.cluster.code import package_folders, pin_packages
 from raysweep.cluster.local_ray import find_interface, keep_local
 from raysweep.cluster.lost_nodes import answers
-from raysweep.cluster.lost_ray import LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
+from raysweep.cluster.lost_ray import AGAIN, LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
 from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address, silence_ray
-from raysweep.errors import UsageError
+from raysweep.errors import RayLostError, RaysweepError, UsageError
 
 ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -67,20 +67,29 @@ def _start(found: str | None) -> None:
     _connected_to = found or "local"
     silence_ray()
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    if found is None:
-        leftovers.clear()
-        with announce("a local Ray to start"), keep_local() as local:
-            ray.init("local", _system_config=LOCAL_CONFIG, **local, **options)
-        signals.keep()
-        watch_local()
-        return
     try:
-        with announce(f"Ray at {found}"):
-            ray.init(found, runtime_env=job_environment(), **options)
-    except (ConnectionError, ValueError) as error:
-        raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
+        if found is None:
+            leftovers.clear()
+            with announce("a local Ray to start"), keep_local() as local:
+                ray.init("local", _system_config=LOCAL_CONFIG, **local, **options)
+        else:
+            with announce(f"Ray at {found}"):
+                ray.init(found, runtime_env=job_environment(), **options)
+    except RaysweepError:
+        raise
+    except Exception as error:  # Ray has many, and plain ones
+        if found and isinstance(error, ConnectionError | ValueError):
+            raise UsageError(f"no Ray cluster answers at {found}: {error}") from None
+        raise RayLostError(
+            f"Ray at {_connected_to} did not start: {' '.join(str(error).split())[:300]}; {AGAIN}",
+            lost="Ray",
+            is_local=False,
+        ) from error
     signals.keep()
-    watch_cluster(found, _essential_addresses(found))
+    if found:
+        watch_cluster(found, _essential_addresses(found))
+    else:
+        watch_local()
 
 
 def _essential_addresses(cluster: str) -> dict[str, tuple[str, int]]:
