@@ -5,12 +5,9 @@ import sys
 from pathlib import Path
 
 _verbs = sorted(path.stem for path in Path(platform.__path__[0]).glob("[a-z]*.py"))
-_said = [argument for argument in sys.argv[1:2] if argument in _verbs]
-print(
-    f"raysweep's commands are python -m platform.VERB, for VERB one of {', '.join(_verbs)}"
-    + f"; for this one: python -m platform.{_said[0]} ..." * bool(_said),
-    file=sys.stderr,
-)
+_said = sys.argv[1] if sys.argv[1:2] and sys.argv[1] in _verbs else None
+_hint = f"; for this one: python -m platform.{_said} ..." if _said else ""
+print(f"raysweep's commands are python -m platform.VERB, for VERB one of {', '.join(_verbs)}{_hint}", file=sys.stderr)
 if _said:
     sys.exit(2)
 
