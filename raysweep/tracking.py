@@ -19,6 +19,7 @@ from raysweep import signals
 from raysweep.announcement import announce
 from raysweep.atomic_files import Json
 from raysweep.config import WandbMode as Mode
+from raysweep.kept_model import check_model
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
 from raysweep.search.results import Results
@@ -209,6 +210,7 @@ class Tracker(Observer):
         run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False) for name, text in reports.items()})
         run.summary.update({f"test/{key}": value for key, value in summary["test"].items()})
         artifact = wandb.Artifact(f"{self.run_id}-best", type="model", metadata=summary)
+        check_model(self.run_folder.best)
         artifact.add_dir(str(self.run_folder.best.path))
         run.log_artifact(artifact)
         run.finish()
