@@ -13,7 +13,7 @@ from raysweep.run_folder import RunFolder
 from raysweep.search.flags import list_flags
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
-from raysweep.search.preflight import check_start, check_study, find_images
+from raysweep.search.preflight import check_inputs, check_start
 from raysweep.search.results import Results, load_results
 from raysweep.search.start import resolve_search
 from raysweep.study import Study
@@ -103,8 +103,7 @@ def plan(study: StudyLike, **keywords: Any) -> "Forecast":
         DataError: the images cannot be had, or the disk cannot hold them decoded.
     """
     resolved, options = resolve_search(study, keywords)
-    source = find_images(resolved, options)
-    check_study(resolved, options.num_workers)
+    source = check_inputs(resolved, options)
     from raysweep.planning.probe import find_cluster, forecast_study
 
     return forecast_study(resolved, options, find_cluster(), source)

@@ -98,6 +98,9 @@ def parse_field(config: Any, name: str, text: str) -> Any:
     annotation = _annotations(type(config))[leaf]
     if text.lower() == "none" and type(None) in typing.get_args(annotation):
         return None
+    choices = [choice for choice in typing.get_args(annotation) if not isinstance(choice, str) and str(choice) == text]
+    if typing.get_origin(annotation) is typing.Literal and choices:
+        return choices[0]
     try:
         return _adapter(annotation).validate_strings(text)
     except pydantic.ValidationError as error:

@@ -68,6 +68,11 @@ def test_a_setting_changes_the_field_and_leaves_the_space() -> None:
     assert set(study.space) == {"task.optimizer", "training.epochs"}
 
 
+def test_a_setting_of_a_number_that_is_one_of_some() -> None:
+    study = make_study().with_settings(["data.channels=3"])
+    assert study.data.channels == 3
+
+
 def test_setting_a_choice_opens_or_closes_what_hangs_on_it() -> None:
     opened = make_study().with_settings(["task.optimizer=sgd"])
     assert "task.momentum" in opened.space

@@ -55,7 +55,9 @@ def doctor(
 
     if remove_leaked:
         click.echo(f"removed {len(cluster.remove_leaked(size['address']))} placement groups of ended jobs", err=True)
-    findings = cluster.diagnose(cluster.Question(storage=storage, study=resolved, data_root=find_data_root(), **size))
+    findings = cluster.diagnose(
+        cluster.Question(storage=storage.expanduser().resolve(), study=resolved, data_root=find_data_root(), **size)
+    )
     for finding in findings:
         click.echo(finding)
     if not all(finding.ok for finding in findings):

@@ -17,7 +17,7 @@ def evaluate(run: Path, trust_code: bool) -> None:
     from raysweep.search.reevaluate import reevaluate
     from raysweep.search.start import find_data_root
 
-    run_folder = RunFolder(run)
+    run_folder = RunFolder(run.expanduser().resolve())
     if trust_code:
         from raysweep.evaluate.stored_model import import_code  # slow: imports torch
 

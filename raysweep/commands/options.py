@@ -20,15 +20,11 @@ class PathType(click.ParamType[Path]):
 
     name = "path"
 
-    def __init__(self, *, resolved: bool = True) -> None:
-        """Takes whether a command receives the absolute path, or the one that was given."""
-        self.resolved = resolved
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Resolves the path; see resolve_path."""
+        """Returns the path as it is given, once resolve_path takes it."""
         names = param.opts if param is not None else ["a path"]
-        path = resolve_path(value, names[0] if names[0].startswith("-") else names[0].upper())
-        return path if self.resolved else Path(value)
+        resolve_path(value, names[0] if names[0].startswith("-") else names[0].upper())
+        return Path(value)
 
 
 _TYPES = {Path: PathType(), PositiveInt: click.IntRange(min=1)}

@@ -26,12 +26,11 @@ def plan(study: str, cluster: Path | None, as_json: bool, **values: Any) -> None
 
     Exit code 0: it fits; 2: it does not, with the arithmetic. Images are decoded, and are then there for `tune`.
     """
-    from raysweep.search.preflight import check_study, find_images
+    from raysweep.search.preflight import check_inputs
     from raysweep.search.start import resolve_search
 
     resolved, options = resolve_search(study, values)
-    source = find_images(resolved, options)
-    check_study(resolved, options.num_workers)
+    source = check_inputs(resolved, options)
     from raysweep.planning.forecast import (
         describe_forecast,
         forecast_to_json,

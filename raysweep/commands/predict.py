@@ -17,12 +17,12 @@ IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 @click.command(context_settings=CONTEXT)
 @click.argument("run", type=PathType())
-@click.argument("images", nargs=-1, required=True, type=PathType(resolved=False))
+@click.argument("images", nargs=-1, required=True, type=PathType())
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a line for each image.")
 @click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
 def predict(run: Path, images: tuple[Path, ...], as_json: bool, trust_code: bool) -> None:
     """Label each of IMAGES, with a confidence, or reject it, by the best model of a RUN's folder."""
-    run_folder = RunFolder(run)
+    run_folder = RunFolder(run.expanduser().resolve())
     if not run_folder.best.config.is_file():
         raise UsageError(f"{run} is not the folder of a finished run: it has no best/{run_folder.best.config.name}")
     rows = [{"image": str(path), "error": reason} for path in images if (reason := find_fault(path))]

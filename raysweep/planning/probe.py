@@ -23,7 +23,7 @@ from raysweep.planning.prices import load_cluster, price_nodes
 from raysweep.run_folder import SearchFolder
 from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.options import RunOptions
-from raysweep.search.preflight import batch_sizes, check_study, find_images
+from raysweep.search.preflight import batch_sizes, check_inputs
 from raysweep.search.run import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
@@ -156,8 +156,7 @@ def forecast_study(study: Study, options: RunOptions, cluster: Path | None, sour
         DataError: the images cannot be had, or the disk cannot hold them decoded.
     """
     if source is None:
-        source = find_images(study, options)
-        check_study(study, options.num_workers)
+        source = check_inputs(study, options)
     config = load_cluster(cluster) if cluster else {}
     request, concurrency = size_trials(study, options)
     nodes = nodes_in_use(list_potential_nodes(), request, concurrency)

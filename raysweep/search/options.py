@@ -73,7 +73,7 @@ def check_name(name: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
         raise UsageError(
-            "--name, by default the study's name, is a folder's name of at most 100 letters, digits, '.', '_' and '-', "
+            "--name is a folder's name, by default the study's, of at most 100 letters, digits, '.', '_' and '-', "
             f"the first a letter, digit or '_', got {shorten(repr(name))}"
         )
     return name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from raysweep.config import check_config
-from raysweep.data.sources import load_source
+from raysweep.data.sources import is_folder, load_source
 from raysweep.errors import UsageError
 from raysweep.registry import describe_reference, load_object
 from raysweep.search.observer import load_observers
@@ -36,9 +36,23 @@ def check_start(study: Study, options: RunOptions) -> "Source | None":
     load_observers(options.observers)
     if options.optuna_storage is not None:
         open_storage(folder, options.optuna_storage)
-    source = None if folder.results.is_file() else find_images(study, options)
+    if folder.results.is_file():
+        check_study(study, options.num_workers)
+        return None
+    return check_inputs(study, options)
+
+
+def check_inputs(study: Study, options: RunOptions) -> "Source":
+    """Checks a study and finds its images, the quicker first: a folder is listed at once, others are drawn or loaded.
+
+    Raises:
+        UsageError: see `check_study`.
+        DataError: the images cannot be had.
+    """
+    check_batches(study, options.num_workers)
+    source = find_images(study, options) if is_folder(study.data.source) else None
     check_study(study, options.num_workers)
-    return source
+    return source or find_images(study, options)
 
 
 def find_images(study: Study, options: RunOptions) -> "Source":
@@ -69,13 +83,7 @@ def check_study(study: Study, num_workers: int) -> None:
     Raises:
         UsageError: one of these.
     """
-    smallest, _ = batch_sizes(study)
-    if smallest < 2 * num_workers:
-        raise UsageError(
-            f"a batch is divided over the workers and needs at least 2 images for each: the smallest batch size of "
-            f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
-            f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
-        )
+    check_batches(study, num_workers)
     space = dict(study.all_distributions())
     models = space.get("task.model")
     describe_reference(TASKS, type(study.task), study.task.kind)
@@ -84,6 +92,21 @@ def check_study(study: Study, num_workers: int) -> None:
     study.task.check_available()
     for model in models.choices if isinstance(models, CategoricalDistribution) else ():
         study.trial_config({"task.model": model}, 0).task.check_available()
+
+
+def check_batches(study: Study, num_workers: int) -> None:
+    """Fails on batches too small for the workers.
+
+    Raises:
+        UsageError: the smallest that a trial may have is.
+    """
+    smallest, _ = batch_sizes(study)
+    if smallest < 2 * num_workers:
+        raise UsageError(
+            f"a batch is divided over the workers and needs at least 2 images for each: the smallest batch size of "
+            f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
+            f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
+        )
 
 
 def batch_sizes(study: Study) -> tuple[int, int]:

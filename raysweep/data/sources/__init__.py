@@ -66,6 +66,11 @@ def resolve_source(spec: str) -> str:
     return f"{resolve_reference(name)}{spec.removeprefix(name)}"
 
 
+def is_folder(spec: str) -> bool:
+    """Tells whether `spec` names a folder by its path, and no source."""
+    return _split_name(spec) is None
+
+
 def check_source_name(spec: str) -> None:
     """Imports the source that `spec` names unless it is a built-in one; a path is not looked at.
 
