@@ -85,6 +85,8 @@ def run_command(command: click.Command, args: list[str], prog_name: str) -> None
     code = _run(command, args, prog_name)
     if lost_ray := sys.modules.get("raysweep.cluster.lost_ray"):  # else Ray was not started
         lost_ray.exit_without_ray(code)
+    if signals.received() is not None:
+        signals.ignore()
     if code:
         sys.exit(code)
 

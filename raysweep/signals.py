@@ -44,6 +44,9 @@ class _State:
     last_acts: list[Callable[[], None]] = []  # noqa: RUF012 - there is one state
 
 
+_fork = threading.local()
+
+
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
     """Ends what is done in it on a signal. The handlers stay until the process is gone, which takes Ray a while."""
@@ -63,9 +66,18 @@ def _install() -> None:
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader, writer), name="signals", daemon=True).start()
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_forget)
     _State.installed = True
     keep()
+
+
+def _hold_back() -> None:
+    """Holds signals back while this thread forks: a child that gets one before `_forget` would write to the socket."""
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
 
 
 def _forget() -> None:
@@ -74,6 +86,7 @@ def _forget() -> None:
     for number in (*ENDING, WAKE):
         if signal.getsignal(number) is _handle:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _let_through()
 
 
 def keep() -> None:
@@ -94,6 +107,12 @@ def is_installed() -> bool:
 def received() -> signal.Signals | None:
     """Returns the signal that ends the command; none: there was none."""
     return _State.received
+
+
+def ignore() -> None:
+    """Ignores what would end a command that has ended: its exit code stays that of the first signal."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def exit_code() -> int:

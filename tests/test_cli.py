@@ -48,14 +48,14 @@ def tune(
             ["fashion_cnn", "--second-objective", "val/loss:minimize", "--pruner", "asha"],
             "takes no intermediate values",
         ),
-        (["fashion_cnn", "--name", "../x"], "--name is a folder's name"),
+        (["fashion_cnn", "--name", "../x"], "is a folder's name"),
         (["fashion_cnn", "--workers", "0"], "x>=1"),
-        (["fashion_cnn", "--workers", "400"], "lower --workers"),
+        (["fashion_cnn", "--data", "sample", "--workers", "400"], "lower --workers"),
         (
             ["car_resnet", "--data", "sample", "--set", "task.pretrained=false", "--set", "task.model=resnet10tt"],
             "resnet10t",
         ),
-        (["fashion_cnn", "--set", "task.pretrained=true"], "no pretrained weights"),
+        (["fashion_cnn", "--data", "sample", "--set", "task.pretrained=true"], "no pretrained weights"),
     ],
 )
 def test_wrong_usage_is_one_message_and_exit_2_before_any_training(
@@ -76,7 +76,7 @@ def test_wrong_usage_is_one_message_and_exit_2_before_any_training(
     [
         (["fashion_cnn", "--cluster", "/no/such/file"], "does not exist"),
         (["fashion_cnn", "--set", "training.epochs=0"], "training.epochs must be at least 1"),
-        (["fashion_cnn", "--workers", "400"], "lower --workers"),
+        (["fashion_cnn", "--data", "sample", "--workers", "400"], "lower --workers"),
     ],
 )
 def test_a_plan_that_cannot_be_made_is_one_message_and_exit_2(

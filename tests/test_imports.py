@@ -11,7 +11,6 @@ ALLOWED = {
         "chaos/nodes.py",
         "chaos/processes.py",
         "cluster/connection.py",
-        "cluster/local_ray.py",
         "cluster/doctor.py",
         "cluster/lost_nodes.py",
         "cluster/lost_ray.py",

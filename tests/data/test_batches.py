@@ -170,7 +170,7 @@ def test_workers_draw_different_augmentations(make_set: MakeSet) -> None:
     same = make_set(1)
     images = ImageSet(same.folder)
     config = DataConfig(image_size=8, channels=1, normalization="unit", augmentation=AugmentationConfig(strength=1))
-    images.__dict__["_rows"] = np.zeros(8, dtype=np.int64)  # the same picture eight times
+    images.__dict__["rows"] = np.zeros(8, dtype=np.int64)  # the same picture eight times
     images.__dict__["labels"] = np.zeros(8, dtype=np.int64)
     ranks = [train(images, config, rank=rank, num_workers=2, batch_size=8)[0].images for rank in range(2)]
     assert not torch.equal(*ranks)

@@ -68,7 +68,7 @@ def test_a_process_tells_when_its_epochs_ended_and_what_memory_it_had(tmp_path: 
     usage = config_fields.from_json(Usage, json.loads(TrialFolder(tmp_path).usage.read_text()))
     assert 0 < usage.epoch_ends_s[0] < usage.epoch_ends_s[1]
     assert usage.gpu_total_bytes == 0
-    assert peak_memory() >= usage.memory_bytes > before / 2
+    assert peak_memory() * 1.01 >= usage.memory_bytes > before / 2  # the kernel counts in batches
     assert usage.memory_bytes > 200_000_000
 
 

@@ -29,6 +29,7 @@ from raysweep.search.session.opening import enter_run
 from raysweep.search.session.space_change import change_space
 from raysweep.search.strategy.strategy import create_strategy
 from raysweep.study import Study
+from raysweep.trial_record import save_config
 from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")
@@ -38,6 +39,9 @@ SIZE = Objective(metric="model/num_parameters", direction="minimize")
 @pytest.fixture
 def study(make_study: Callable[..., Study]) -> Study:
     return make_study(second_objective=SIZE)
+
+
+INFO = DataInfo(source="drawn", synthetic=True, digest="", classes=("a", "b"), num_train=8, num_val=4, num_test=4)
 
 
 def end(number: int, value: Any, second_value: float | None, state: Any = "COMPLETE") -> TrialResult:
@@ -130,9 +134,7 @@ def build_results(trials: Sequence[TrialResult], front: Sequence[int]) -> Result
         best=trials[0],
         baseline=trials[0],
         test=TestFigures.from_json(figures),
-        data=DataInfo(
-            source="drawn", synthetic=True, digest="", classes=("a", "b"), num_train=8, num_val=4, num_test=4
-        ),
+        data=INFO,
         machine=Machine(processor="x86_64", num_nodes=1, num_cpus=2, num_gpus=0),
         duration_s=1.0,
     )
@@ -233,7 +235,7 @@ def test_trials_that_fit_a_changed_space_keep_both_values(study: Study, tmp_path
     number, params = strategy.propose() or pytest.fail("nothing is proposed")
     path = RunFolder(tmp_path).trial(number).config
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"config": study.trial_config(params, number).to_json()}))
+    save_config(path, number, study.trial_config(params, number), INFO, params)
     strategy.tell(end(number, 0.5, 1000.0))
     wider = dataclasses.replace(study, space={**study.space, "training.epochs": IntDistribution(2, 20)})
     after = create_strategy(wider, storage, change_space(wider, storage, "small", RunFolder(tmp_path)))

@@ -96,7 +96,11 @@ def test_an_old_file_is_read_and_its_keys_are_written_again(tmp_path: Path, chan
     folder.results.write_text(json.dumps(old))
     results = load_results(folder)
     save_results(folder, results)
-    new = {"schema_version": SCHEMA_VERSION, "test": {**OLD["test"], "baseline_failure": None}}
+    new = {
+        "schema_version": SCHEMA_VERSION,
+        "test": {**OLD["test"], "baseline_failure": None},
+        "data": {**OLD["data"], "notes": []},
+    }
     written = json.loads(folder.results.read_text())
     assert len(written.pop("checksum")) == 16
     assert written == {**old, **new}
