@@ -73,7 +73,7 @@ def test_values_come_under_the_fields_names_in_the_fields_types() -> None:
         "observers": (),
         "num_workers": 1,
         "mode": None,
-        "storage": Path("results").resolve(),
+        "storage": Path("results"),
         "keep_all": False,
         "colour": None,
     }
