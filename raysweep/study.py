@@ -26,6 +26,7 @@ from raysweep.config import (
     TrainingConfig,
     TrialConfig,
     check_config,
+    check_mixing,
 )
 from raysweep.errors import UsageError
 from raysweep.trial_result import Params
@@ -67,6 +68,7 @@ class Study:
 
     def __post_init__(self) -> None:
         self._check_objectives(self.task, "")
+        check_mixing(self.task, self.data)
         known = self.fields()
         for key, distribution in self.all_distributions():
             if key not in known:
@@ -239,7 +241,9 @@ class Study:
         for key, value in params.items():
             part, _, name = key.partition(".")
             parts[part][name] = value
-        return {part: config_fields.replace_fields(getattr(self, part), values) for part, values in parts.items()}
+        changed = {part: config_fields.replace_fields(getattr(self, part), values) for part, values in parts.items()}
+        check_mixing(changed["task"], changed["data"])
+        return changed
 
 
 def _extremes(distribution: BaseDistribution) -> tuple[Any, ...]:
