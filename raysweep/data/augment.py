@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from raysweep.config import AugmentationConfig
-from raysweep.data.sampling import find_inside, move, sample, scale_brightness_, scale_contrast_
+from raysweep.data.sampling import find_inside, move, sample, scale_brightness_, scale_contrast_, scale_map
 from raysweep.data.trivial_augment import draw_operations, operate
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -29,7 +29,7 @@ def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generat
     changed on their device.
     """
     num_images, side = len(images), images.shape[-1]
-    drawn = [draw_changes(num_images, side, config, generator)]
+    drawn = [draw_changes(num_images, side, config, size, generator)]
     steps: list[Step] = [lambda images, changes: change(images, changes, config, size)]
     if config.trivial_augment:
         drawn.append(draw_operations(num_images, config.strength * config.trivial_augment, size, generator))
@@ -46,11 +46,14 @@ def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generat
     return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
 
 
-def draw_changes(num_images: int, side: int, config: AugmentationConfig, generator: torch.Generator) -> torch.Tensor:
-    """Draws what `change` does to each image of side x side pixels: (B, 11) float32 on the CPU.
+def draw_changes(
+    num_images: int, side: int, config: AugmentationConfig, size: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Draws what `change` does to each image of side x side pixels: (B, 11 or 15) float32 on the CPU.
 
-    Columns: first column, first row and side of the window that is shown, in pixels; the affine map that rotates, and
-    mirrors what comes out; the factors of brightness and contrast.
+    Columns: the window that is shown; the affine map that rotates, and mirrors what comes out; the factors of
+    brightness and contrast. Of a window to be made smaller first column, first row and side, in pixels. Of others, in
+    shares of half the image, x and y where it begins, a pixel's width, and x and y of the first and last to be sampled.
     """
     draws = torch.rand(num_images, 7, generator=generator).double()
     cut, top, left, angle, mirror, brightness, contrast = draws.unbind(1)
@@ -59,11 +62,12 @@ def draw_changes(num_images: int, side: int, config: AugmentationConfig, generat
     radians = (2 * angle - 1) * (strength * math.radians(config.rotation_degrees))
     cosine, sine, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
     direction = 1 - 2 * (mirror < strength * config.horizontal_flip).double()
+    first = [(left * (side - window)).round(), (top * (side - window)).round()]
+    begin = [2 * place / side - 1 for place in first]
+    low, high = ([place + inside / side for place in begin] for inside in (1, 2 * window - 1))
     columns = [
-        (left * (side - window)).round(),
-        (top * (side - window)).round(),
-        window,
-        *(cosine * direction, sine * direction, -sine, cosine, zero, zero),
+        *([*first, window] if side > size else [*begin, window * (2 / (side * size)), *low, *high]),
+        *scale_map([cosine * direction, sine * direction, -sine, cosine, zero, zero], size),
         1 + (2 * brightness - 1) * (strength * config.brightness),
         1 + (2 * contrast - 1) * (strength * config.contrast),
     ]
@@ -72,13 +76,13 @@ def draw_changes(num_images: int, side: int, config: AugmentationConfig, generat
 
 def change(images: torch.Tensor, drawn: torch.Tensor, config: AugmentationConfig, size: int) -> torch.Tensor:
     """Crops, rotates, mirrors, brightens and changes the contrast of images as `drawn` on their device says."""
-    first, length, maps = drawn[:, :2, None], drawn[:, 2:3, None], drawn[:, 3:9]
-    brightness, contrast = drawn[:, 9:, None, None, None].unbind(1)
+    windows, maps = drawn[:, :-8, None], drawn[:, -8:-2]
+    brightness, contrast = drawn[:, -2:, None, None, None].unbind(1)
     changed = images.contiguous()  # channel by channel they are sampled twice as fast on CPUs
     if images.shape[-1] > size:
-        changed = _resize_windows(changed, first, length, size)
+        changed = _resize_windows(changed, windows, size)
     elif config.random_crop or images.shape[-1] < size:
-        changed = _sample_windows(changed, first, length, size)
+        changed = _sample_windows(changed, windows, size)
     if config.rotation_degrees:
         changed = move(changed, maps)
     elif config.horizontal_flip:
@@ -92,20 +96,21 @@ def change(images: torch.Tensor, drawn: torch.Tensor, config: AugmentationConfig
     return changed
 
 
-def _sample_windows(images: torch.Tensor, first: torch.Tensor, length: torch.Tensor, size: int) -> torch.Tensor:
-    """Scales windows, of which none is larger than `size`, bilinearly: their first (B, 2, 1) x and y, and length."""
-    middles = torch.arange(0.5, size, device=images.device)
-    inside = (middles * (length / size)).clamp_(min=0.5).minimum(length - 0.5)
-    columns, rows = (inside + first).mul_(2 / images.shape[-1]).sub_(1).unbind(1)
+def _sample_windows(images: torch.Tensor, windows: torch.Tensor, size: int) -> torch.Tensor:
+    """Scales windows (B, 7, 1), of which none is larger than `size`, bilinearly."""
+    begin, width, low, high = torch.split(windows, [2, 1, 2, 2], dim=1)
+    places = torch.addcmul(begin, torch.arange(0.5, size, device=images.device), width)
+    columns, rows = places.maximum(low).minimum(high).unbind(1)
     shape = (len(images), size, size)
     return sample(images, torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=1))
 
 
-def _resize_windows(images: torch.Tensor, first: torch.Tensor, length: torch.Tensor, size: int) -> torch.Tensor:
-    """Scales windows bilinearly with antialiasing, as torchvision's `resized_crop`.
+def _resize_windows(images: torch.Tensor, windows: torch.Tensor, size: int) -> torch.Tensor:
+    """Scales windows (B, 3, 1) bilinearly with antialiasing, as torchvision's `resized_crop`.
 
     A pixel of the result weighs those of its column and of its row by their distance, as wide as the scale.
     """
+    first, length = windows[:, :2], windows[:, 2:]
     scale = (length / size)[:, :, None]
     pixels = torch.arange(0.5, images.shape[-1], device=images.device) - first
     middles = torch.arange(0.5, size, device=images.device)[:, None] * scale

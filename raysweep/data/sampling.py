@@ -1,5 +1,7 @@
 """Samples a batch of images at places that differ from image to image; computes what augmentations share."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -18,12 +20,18 @@ def sample(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 def move(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """Moves the pixels of images (B, C, H, H) bilinearly by each image's affine map (B, 6); zeros move in.
 
-    A pixel in column x and row y, counted from the middle, comes from x * maps[:2] + y * maps[2:4] + maps[4:].
+    A pixel in column x and row y, counted from the middle, comes from x * maps[:2] + y * maps[2:4] + maps[4:], in
+    shares of half the image.
     """
     size = images.shape[-1]
-    line = torch.arange(0.5 - size / 2, size / 2, device=images.device) * (2 / size)
-    per_column, per_row, shift = maps.view(-1, 3, 2, 1, 1).unbind(1)
-    return sample(images, (line * per_column + shift * (2 / size)) + line[:, None] * per_row)
+    line = torch.arange(0.5 - size / 2, size / 2, device=images.device)
+    per_column, per_row, shift = maps.reshape(-1, 3, 2, 1, 1).unbind(1)
+    return sample(images, torch.addcmul(shift, line, per_column) + line[:, None] * per_row)
+
+
+def scale_map(columns: Sequence[torch.Tensor], size: int) -> list[torch.Tensor]:
+    """Scales the columns of affine maps in pixels to what `move` takes."""
+    return [column * (2 / size) for column in columns]
 
 
 def find_inside(windows: torch.Tensor, size: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from raysweep.data.sampling import move, scale_brightness_, scale_contrast_, to_grey
+from raysweep.data.sampling import move, scale_brightness_, scale_contrast_, scale_map, to_grey
 
 OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "colour", "contrast",
@@ -44,9 +44,9 @@ def describe(operation: torch.Tensor, level: torch.Tensor, sign: torch.Tensor, s
     shift = (SHIFT * size * level).floor() * sign
     radians = math.radians(ROTATION_DEGREES) * signed * chosen("rotate")
     shear_x, shear_y = (LARGEST * signed * chosen(f"shear_{axis}") for axis in "xy")
+    moved = (shear_x * (size / 2) - shift * chosen("translate_x"), shear_y * (size / 2) - shift * chosen("translate_y"))
     columns = [
-        *(radians.cos(), shear_y + radians.sin(), shear_x - radians.sin(), radians.cos()),
-        *(shear_x * (size / 2) - shift * chosen("translate_x"), shear_y * (size / 2) - shift * chosen("translate_y")),
+        *scale_map([radians.cos(), shear_y + radians.sin(), shear_x - radians.sin(), radians.cos(), *moved], size),
         *(1 + LARGEST * signed * chosen(name) for name in ("brightness", "colour", "contrast", "sharpness")),
         2 ** (BITS[0] + (BITS[1] - BITS[0]) * level).round() * chosen("posterize"),
         torch.where(chosen("solarize") > 0, 1 - level, math.inf),
