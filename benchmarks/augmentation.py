@@ -4,8 +4,8 @@ Claims: a trial of Fashion CNN at 28x28 trains at least 0.93 times as fast with 
 224x224 is augmented at least 2 times as fast as image by image; and no slower than torchvision v2 does the same in
 a DataLoader's workers, as many as the threads that are given here.
 Peers: the functions of torchvision v2 called for one image after the other, with the same draws and the same results
-to 1e-4 on white noise; `RandomResizedCrop`, `RandomRotation`, `RandomHorizontalFlip` and `ColorJitter` of torchvision v2 on float
-images, batch by batch in a DataLoader. Parts take turns, the order reversed each time; images are noise.
+(on white noise to 1e-4); `RandomResizedCrop`, `RandomRotation`, `RandomHorizontalFlip` and `ColorJitter` of torchvision
+v2 on float images, in a DataLoader. Parts take turns, the order reversed each time; images are noise.
 With one thread the CPU time of this process is taken, where other work beside blurs it less.
 
     .venv/bin/python benchmarks/augmentation.py [--threads N]        # about 3 min
@@ -46,15 +46,20 @@ def draw_images(num_images: int, side: int, channels: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num_images, side, side, channels), dtype=np.uint8)
 
 
-def to_device(pixels: np.ndarray) -> torch.Tensor:
+def convert(pixels: np.ndarray, layout: torch.memory_format) -> torch.Tensor:
     """Images (N, C, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=layout).div_(255)
 
 
-def augment_one_by_one(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """What `augment` does, by torchvision's functions for one image."""
+def augment_batch(pixels: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+    """What a trial does, from decoded pixels on."""
+    return augment(convert(pixels, torch.contiguous_format), AUGMENTATION, pixels.shape[1], generator)
+
+
+def augment_one_by_one(pixels: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+    """The same by torchvision's functions for one image."""
     config = AUGMENTATION
-    size = images.shape[-1]
+    images, size = convert(pixels, torch.preserve_format), pixels.shape[1]
     changed = []
     for image, draws in zip(images, torch.rand(len(images), 7, generator=generator).tolist(), strict=True):
         cut, top, left, angle, mirror, brightness, contrast = draws
@@ -93,8 +98,8 @@ class Noise(Dataset[torch.Tensor]):
         return changed
 
 
-def measure_training(data: PreparedData, strength: float) -> float:
-    """Images/s of a trial of one epoch."""
+def measure_training(data: PreparedData, strength: float, clock: Callable[[], float]) -> float:
+    """Images/s of a trial of one epoch, its start and its evaluation of a batch included."""
     config = TrialConfig(
         task=ClassificationConfig(model="fashion_cnn", dropout=0.5, weight_decay=1e-5),
         data=DataConfig(
@@ -102,8 +107,9 @@ def measure_training(data: PreparedData, strength: float) -> float:
         ),
         training=TrainingConfig(epochs=1, batch_size=BATCH, precision="fp32"),
     )
-    state = fit(config, data, Objective(metric="val/accuracy"), report=lambda report: None)
-    return state.history[0]["train/images_per_s"]
+    began = clock()
+    fit(config, data, Objective(metric="val/accuracy"), report=lambda report: None)
+    return data.info.num_train / (clock() - began)
 
 
 def main() -> None:
@@ -122,31 +128,26 @@ def main() -> None:
         pixels = draw_images(args.images, 28, 1)[:, :, :, 0]
         labels = np.arange(args.images) % 10
         data = save_prepared(Path(temporary), {"train": (pixels, labels), "val": (pixels[:128], labels[:128])})
-        ratios["training_with_over_without"] = measure_trials(data, args.pairs)
+        ratios["training_with_over_without"] = measure_trials(data, clock, args.pairs)
     finish("augmentation", ratios=ratios, n=args.pairs, values={"threads": args.threads})
 
 
 def measure_code(pixels: np.ndarray, clock: Callable[[], float], num_pairs: int) -> Interval:
     """How many times as fast a batch at once is as its images one by one; checks that they come to the same."""
-    images, size = to_device(pixels), pixels.shape[1]
-    parts: dict[str, Callable[[torch.Generator], torch.Tensor]] = {
-        "one by one": lambda generator: augment_one_by_one(images, generator),
-        "batch": lambda generator: augment(images, AUGMENTATION, size, generator),
-    }
+    parts = {"one by one": augment_one_by_one, "batch": augment_batch}
 
-    def take_time(part: Callable[[torch.Generator], torch.Tensor]) -> float:
+    def take_time(part: Callable[[np.ndarray, torch.Generator], torch.Tensor]) -> float:
         began = clock()
-        part(torch.Generator().manual_seed(0))
+        part(pixels, torch.Generator().manual_seed(0))
         return clock() - began
 
     timed = {name: partial(take_time, part) for name, part in parts.items()}
-
-    one_by_one, batch = (part(torch.Generator().manual_seed(0)) for part in parts.values())
+    one_by_one, batch = (part(pixels, torch.Generator().manual_seed(0)) for part in parts.values())
     torch.testing.assert_close(batch, one_by_one, rtol=0, atol=1e-4)
     pairs = [alternate(timed, index) for index in range(num_pairs)]
     for name in parts:
-        seconds = statistics.median(pair[name] for pair in pairs) / len(images)
-        print(f"{size}x{size}, {name}: {seconds * 1e6:,.1f} us an image", flush=True)
+        seconds = statistics.median(pair[name] for pair in pairs) / len(pixels)
+        print(f"{pixels.shape[1]} pixels a side, {name}: {seconds * 1e6:,.1f} us an image", flush=True)
     return bootstrap_median([pair["one by one"] / pair["batch"] for pair in pairs])
 
 
@@ -165,7 +166,7 @@ def measure_loader(pixels: np.ndarray, num_workers: int, num_pairs: int) -> Inte
     def augment_here() -> float:
         began = time.perf_counter()
         for seed in range(4):
-            augment(to_device(pixels), AUGMENTATION, pixels.shape[1], torch.Generator().manual_seed(seed))
+            augment_batch(pixels, torch.Generator().manual_seed(seed))
         return 4 * len(pixels) / (time.perf_counter() - began)
 
     parts: dict[str, Callable[[], Any]] = {"batch": augment_here, "loader": load}
@@ -176,9 +177,10 @@ def measure_loader(pixels: np.ndarray, num_workers: int, num_pairs: int) -> Inte
     return bootstrap_median([pair["batch"] / pair["loader"] for pair in pairs])
 
 
-def measure_trials(data: PreparedData, num_pairs: int) -> Interval:
+def measure_trials(data: PreparedData, clock: Callable[[], float], num_pairs: int) -> Interval:
     """Images/s of a trial with augmentation over those of one without."""
-    parts = {"without": lambda: measure_training(data, 0.0), "with": lambda: measure_training(data, 1.0)}
+    strengths = {"without": 0.0, "with": 1.0}
+    parts = {name: partial(measure_training, data, strength, clock) for name, strength in strengths.items()}
     alternate(parts, 0)
     pairs = [alternate(parts, index) for index in range(num_pairs)]
     for name in parts:

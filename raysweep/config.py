@@ -129,7 +129,7 @@ class TrainingConfig:
     early_stopping_patience: int | None = None
     """Epochs without a better objective before the trial ends; none: never."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast on GPUs and CPUs with bf16 instructions, else fp32. Weights stay fp32."""
+    """auto: bf16 autocast on GPUs and CPUs with bf16 instructions, else fp32 (never TF32). Weights stay fp32."""
     channels_last: bool = True
     """Memory layout (N, H, W, C) for convolutions."""
     eval_batch_size: int = 500

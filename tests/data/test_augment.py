@@ -293,3 +293,14 @@ def test_the_pixels_inside_a_window() -> None:
     inside = find_inside(torch.tensor([[1.0, 0, 2, 3], [0, 0, 0, 0]]), 4)
     assert inside[0, 0].int().tolist() == [[0, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
     assert not inside[1].any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("side", [28, 40])
+def test_a_gpu_makes_the_same_of_a_batch(side: int) -> None:
+    images, config = noise(16, side=side), AugmentationConfig(**ALL)
+    expected, changed = (
+        augment(images.to(device), config, 28, torch.Generator().manual_seed(0)).cpu() for device in ("cpu", "cuda")
+    )
+    different = (changed - expected).abs() > 1e-4  # equalizing and posterizing round
+    assert different.float().mean() < 0.01

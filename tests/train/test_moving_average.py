@@ -68,3 +68,12 @@ def test_every_tensor_is_on_the_modules_device() -> None:
     average.update(module)
     average.update(module)
     assert all(tensor.is_meta for tensor in chain(average.module.parameters(), average.module.buffers()))
+
+
+@pytest.mark.gpu
+def test_every_tensor_is_on_the_gpu_as_nccl_wants() -> None:
+    module = build_module().cuda()
+    average = MovingAverage(module, 0.9)
+    average.update(module)
+    average.update(module)
+    assert all(tensor.is_cuda for tensor in chain(average.module.parameters(), average.module.buffers()))
