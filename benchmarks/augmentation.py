@@ -46,20 +46,16 @@ def draw_images(num_images: int, side: int, channels: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num_images, side, side, channels), dtype=np.uint8)
 
 
-def convert(pixels: np.ndarray, layout: torch.memory_format) -> torch.Tensor:
-    """Images (N, C, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=layout).div_(255)
-
-
 def augment_batch(pixels: np.ndarray, generator: torch.Generator) -> torch.Tensor:
     """What a trial does, from decoded pixels on."""
-    return augment(convert(pixels, torch.contiguous_format), AUGMENTATION, pixels.shape[1], generator)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
+    return augment(images, AUGMENTATION, pixels.shape[1], generator)
 
 
 def augment_one_by_one(pixels: np.ndarray, generator: torch.Generator) -> torch.Tensor:
     """The same by torchvision's functions for one image."""
     config = AUGMENTATION
-    images, size = convert(pixels, torch.preserve_format), pixels.shape[1]
+    images, size = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255), pixels.shape[1]
     changed = []
     for image, draws in zip(images, torch.rand(len(images), 7, generator=generator).tolist(), strict=True):
         cut, top, left, angle, mirror, brightness, contrast = draws

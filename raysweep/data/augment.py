@@ -14,8 +14,8 @@ from raysweep.data.trivial_augment import draw_operations, operate
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Changes images by what was drawn for each."""
-CPU_BLOCK = 2**19
-"""Values that are changed at once on a CPU: what is made of them stays in its cache."""
+CPU_BLOCK = 2**18
+"""Values that each thread of a CPU changes at once: what is made of them stays in its cache."""
 ERASED_AREAS = (0.02, 0.33)
 """Smallest and largest share of an image that is erased."""
 ERASED_ASPECT = 3.3
@@ -38,7 +38,8 @@ def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generat
         drawn.append(draw_windows(num_images, config.strength * config.random_erasing, size, generator))
         steps.append(erase)
     on_cpu = images.device.type == "cpu"
-    length = max(1, CPU_BLOCK // (images.shape[1] * max(side, size) ** 2)) if on_cpu else num_images
+    num_values = images.shape[1] * max(side, size) ** 2
+    length = max(1, CPU_BLOCK * torch.get_num_threads() // num_values) if on_cpu else num_images
     blocks = torch.split(images, length)
     for step, values in zip(steps, drawn, strict=True):
         parts = torch.split(values.to(images.device, non_blocking=True), length)
