@@ -47,16 +47,31 @@ class AugmentationConfig:
     """Largest relative change of brightness; 0 to 1."""
     contrast: float = 0.3
     """Largest relative change of contrast; 0 to 1."""
+    trivial_augment: float = 0.0
+    """Probability of one of TrivialAugment's operations, drawn at random; 0 to 1."""
+    random_erasing: float = 0.0
+    """Probability that a window, 2 to 33 % of the image, is blanked; 0 to 1."""
+    mixup: float = 0.0
+    """Parameter of the Beta distribution by which an image and its label are blended with others; 0 to 10, 0: never."""
+    cutmix: float = 0.0
+    """The same for an image a window of which is replaced by another's; 0 to 10, 0: never."""
 
     def __post_init__(self) -> None:
-        for name in ("strength", "horizontal_flip", "brightness", "contrast"):
+        for name in ("strength", "horizontal_flip", "brightness", "contrast", "trivial_augment", "random_erasing"):
             require(0 <= getattr(self, name) <= 1, f"augmentation.{name} must be in 0..1", getattr(self, name))
+        for name in ("mixup", "cutmix"):
+            require(0 <= getattr(self, name) <= 10, f"augmentation.{name} must be in 0..10", getattr(self, name))
         require(0 <= self.random_crop <= 0.9, "augmentation.random_crop must be in 0..0.9", self.random_crop)
         require(
             0 <= self.rotation_degrees <= 180,
             "augmentation.rotation_degrees must be in 0..180",
             self.rotation_degrees,
         )
+
+    @property
+    def mixes(self) -> bool:
+        """Tells whether images are mixed with others, and so their labels."""
+        return self.strength * max(self.mixup, self.cutmix) > 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +131,7 @@ class TrainingConfig:
     early_stopping_patience: int | None = None
     """Epochs without a better objective before the trial ends; none: never."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast on GPUs and CPUs with bf16 instructions, else fp32. Weights stay fp32."""
+    """auto: bf16 autocast on GPUs and CPUs with bf16 instructions, else fp32 (never TF32). Weights stay fp32."""
     channels_last: bool = True
     """Memory layout (N, H, W, C) for convolutions."""
     eval_batch_size: int = 500
@@ -164,6 +179,8 @@ class TaskConfig:
     evaluation: ClassVar[str]
     """Reference of the function that evaluates its best model on the test images; see FinalRun."""
 
+    takes_mixed_labels: ClassVar[bool] = False
+    """Whether its loss reads `Batch.mixing`: only then may images be mixed."""
     advice_on_divergence: ClassVar[str] = "a lower learning rate may help"
     """Ends the message of a trial whose metrics are no longer finite; the fields that it names exist."""
 
@@ -189,6 +206,14 @@ class TaskConfig:
         """Makes, once in the driver, what all trials share beside their images."""
 
 
+def check_mixing(task: TaskConfig, data: DataConfig) -> None:
+    """Raises ValueError where images are to be mixed for a task that has no use for their mixed labels."""
+    for name in ("mixup", "cutmix"):
+        amount = getattr(data.augmentation, name)
+        rule = f"data.augmentation.{name} must be 0 in a study of {task.kind}, whose loss takes no mixed labels"
+        require(task.takes_mixed_labels or amount == 0, rule, amount)
+
+
 def load_task_config(kind: str, values: Json, *, trusted: bool = False) -> TaskConfig:
     """Builds the configuration of the task `kind` from JSON values; `trusted`: they do not come from a run's folder.
 
@@ -212,6 +237,9 @@ class TrialConfig:
     data: DataConfig
     training: TrainingConfig
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_mixing(self.task, self.data)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels as JSON: the class of a task in a file by path cannot be imported by name in another process."""

@@ -24,6 +24,7 @@ from raysweep.config import (
     TrainingConfig,
     TrialConfig,
     check_config,
+    check_mixing,
     require,
 )
 from raysweep.distributions import clip_epochs, contains, extremes
@@ -69,6 +70,7 @@ class Study:
         self._check_kinds()
         self._with({})
         self._check_objectives(self.task, "")
+        check_mixing(self.task, self.data)
         known = self.fields()
         for key, distribution in self.all_distributions():
             if key not in known:
@@ -280,6 +282,7 @@ class Study:
         changed = {part: config_fields.replace_fields(getattr(self, part), values) for part, values in parts.items()}
         for part, config in changed.items():
             config_fields.check_types(config, f"{part}.")
+        check_mixing(changed["task"], changed["data"])
         return changed
 
 

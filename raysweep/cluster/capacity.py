@@ -31,6 +31,17 @@ class Request:
         require(self.num_workers >= 1, "--workers must be at least 1", self.num_workers)
         require(self.cpus_per_worker > 0, "--cpus-per-worker must be above 0", self.cpus_per_worker)
         require(self.gpus_per_worker >= 0, "--gpus-per-worker must be 0 or more", self.gpus_per_worker)
+        require(
+            self.gpus_per_worker <= 1 or self.gpus_per_worker == int(self.gpus_per_worker),
+            "--gpus-per-worker above 1 must be a whole number: only one GPU is shared",
+            self.gpus_per_worker,
+        )
+        require(
+            self.num_workers == 1 or self.gpus_per_worker == int(self.gpus_per_worker),
+            "--gpus-per-worker with several --workers must be a whole number: two workers of a trial cannot share a "
+            "GPU (NCCL)",
+            self.gpus_per_worker,
+        )
 
 
 def default_request(
@@ -52,11 +63,18 @@ def default_request(
 
 
 def count_workers(node: Node, request: Request) -> int:
-    """Counts the workers of the request that fit on a node."""
+    """Counts the workers of the request that fit on a node, GPU by GPU: a share is of one, not of several."""
     by_cpu = math.floor(node.num_cpus / request.cpus_per_worker + 1e-9)
     if not request.gpus_per_worker:
         return by_cpu
-    return min(by_cpu, math.floor(node.num_gpus / request.gpus_per_worker + 1e-9))
+    if request.gpus_per_worker < 1:
+        return min(by_cpu, math.floor(node.num_gpus) * count_per_gpu(request))
+    return min(by_cpu, math.floor(node.num_gpus / request.gpus_per_worker))
+
+
+def count_per_gpu(request: Request) -> int:
+    """Counts the workers of the request that share a GPU; 1 where each has one or more, or none."""
+    return math.floor(1 / request.gpus_per_worker + 1e-9) if 0 < request.gpus_per_worker < 1 else 1
 
 
 def count_concurrent_trials(nodes: Sequence[Node], request: Request) -> int:

@@ -1,43 +1,139 @@
-"""Augments training images, each with its own draw, with torchvision's functions."""
+"""Augments a batch of training images at once, each with its own draw: a fixed number of tensor operations.
+
+What is drawn is computed on the CPU and moved to the images' device in one copy; nothing waits for the device.
+"""
+
+import math
+from collections.abc import Callable
 
 import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from raysweep.config import AugmentationConfig
+from raysweep.data.sampling import find_inside, move, sample, scale_brightness_, scale_contrast_, scale_map
+from raysweep.data.trivial_augment import draw_operations, operate
+
+Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Changes images by what was drawn for each."""
+CPU_BLOCK = 2**18
+"""Values that each thread of a CPU changes at once: what is made of them stays in its cache."""
+ERASED_AREAS = (0.02, 0.33)
+"""Smallest and largest share of an image that is erased."""
+ERASED_ASPECT = 3.3
+"""Largest ratio of an erased window's sides."""
 
 
 def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Crops, rotates, mirrors, brightens and changes the contrast of images (B, C, H, W) in [0, 1] at random.
+    """Changes square images (B, C, H, H) in [0, 1] at random, as configured, to (B, C, size, size) in [0, 1].
 
     Every image of the batch gets its own parameters, drawn on the CPU from `generator`; the pixels are
-    changed on their device. Returns (B, C, size, size) in [0, 1].
+    changed on their device.
     """
-    draws = torch.rand(len(images), 7, generator=generator).tolist()
-    return torch.stack([_augment_one(image, config, size, draw) for image, draw in zip(images, draws, strict=True)])
+    num_images, side = len(images), images.shape[-1]
+    drawn = [draw_changes(num_images, side, config, size, generator)]
+    steps: list[Step] = [lambda images, changes: change(images, changes, config, size)]
+    if config.trivial_augment:
+        drawn.append(draw_operations(num_images, config.strength * config.trivial_augment, size, generator))
+        steps.append(operate)
+    if config.random_erasing:
+        drawn.append(draw_windows(num_images, config.strength * config.random_erasing, size, generator))
+        steps.append(erase)
+    on_cpu = images.device.type == "cpu"
+    num_values = images.shape[1] * max(side, size) ** 2
+    length = max(1, CPU_BLOCK * torch.get_num_threads() // num_values) if on_cpu else num_images
+    blocks = torch.split(images, length)
+    for step, values in zip(steps, drawn, strict=True):
+        parts = torch.split(values.to(images.device, non_blocking=True), length)
+        blocks = tuple(step(block, part) for block, part in zip(blocks, parts, strict=True))
+    return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
 
 
-def _augment_one(image: torch.Tensor, config: AugmentationConfig, size: int, draw: list[float]) -> torch.Tensor:
-    cut, top, left, angle, mirror, brightness, contrast = draw
+def draw_changes(
+    num_images: int, side: int, config: AugmentationConfig, size: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Draws what `change` does to each image of side x side pixels: (B, 11 or 15) float32 on the CPU.
+
+    Columns: the window that is shown; the affine map that rotates, and mirrors what comes out; the factors of
+    brightness and contrast. Of a window to be made smaller first column, first row and side, in pixels. Of others, in
+    shares of half the image, x and y where it begins, a pixel's width, and x and y of the first and last to be sampled.
+    """
+    draws = torch.rand(num_images, 7, generator=generator).double()
+    cut, top, left, angle, mirror, brightness, contrast = draws.unbind(1)
     strength = config.strength
-    height, width = image.shape[-2:]
-    window_height = round(height * (1 - strength * config.random_crop * cut))
-    window_width = round(width * (1 - strength * config.random_crop * cut))
-    window = [
-        round(top * (height - window_height)),
-        round(left * (width - window_width)),
-        window_height,
-        window_width,
+    window = (side * (1 - strength * config.random_crop * cut)).round()
+    radians = (2 * angle - 1) * (strength * math.radians(config.rotation_degrees))
+    cosine, sine, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
+    direction = 1 - 2 * (mirror < strength * config.horizontal_flip).double()
+    first = [(left * (side - window)).round(), (top * (side - window)).round()]
+    begin = [2 * place / side - 1 for place in first]
+    low, high = ([place + inside / side for place in begin] for inside in (1, 2 * window - 1))
+    columns = [
+        *([*first, window] if side > size else [*begin, window * (2 / (side * size)), *low, *high]),
+        *scale_map([cosine * direction, sine * direction, -sine, cosine, zero, zero], size),
+        1 + (2 * brightness - 1) * (strength * config.brightness),
+        1 + (2 * contrast - 1) * (strength * config.contrast),
     ]
-    if window != [0, 0, height, width] or (height, width) != (size, size):
-        image = transforms.resized_crop(image, *window, size=[size, size], antialias=True)
+    return torch.stack(columns, dim=1).float()
+
+
+def change(images: torch.Tensor, drawn: torch.Tensor, config: AugmentationConfig, size: int) -> torch.Tensor:
+    """Crops, rotates, mirrors, brightens and changes the contrast of images as `drawn` on their device says."""
+    windows, maps = drawn[:, :-8, None], drawn[:, -8:-2]
+    brightness, contrast = drawn[:, -2:, None, None, None].unbind(1)
+    changed = images.contiguous()  # channel by channel they are sampled twice as fast on CPUs
+    if images.shape[-1] > size:
+        changed = _resize_windows(changed, windows, size)
+    elif config.random_crop or images.shape[-1] < size:
+        changed = _sample_windows(changed, windows, size)
     if config.rotation_degrees:
-        degrees = (2 * angle - 1) * strength * config.rotation_degrees
-        image = transforms.rotate(image, degrees, InterpolationMode.BILINEAR)
-    if mirror < strength * config.horizontal_flip:
-        image = transforms.horizontal_flip(image)
+        changed = move(changed, maps)
+    elif config.horizontal_flip:
+        changed = torch.where(maps[:, :1, None, None] < 0, changed.flip(-1), changed)
+    if changed is images:
+        changed = images.clone()
     if config.brightness:
-        image = transforms.adjust_brightness(image, 1 + (2 * brightness - 1) * strength * config.brightness)
+        scale_brightness_(changed, brightness)
     if config.contrast:
-        image = transforms.adjust_contrast(image, 1 + (2 * contrast - 1) * strength * config.contrast)
-    return image
+        scale_contrast_(changed, contrast)
+    return changed
+
+
+def _sample_windows(images: torch.Tensor, windows: torch.Tensor, size: int) -> torch.Tensor:
+    """Scales windows (B, 7, 1), of which none is larger than `size`, bilinearly."""
+    begin, width, low, high = torch.split(windows, [2, 1, 2, 2], dim=1)
+    places = torch.addcmul(begin, torch.arange(0.5, size, device=images.device), width)
+    columns, rows = places.maximum(low).minimum(high).unbind(1)
+    shape = (len(images), size, size)
+    return sample(images, torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=1))
+
+
+def _resize_windows(images: torch.Tensor, windows: torch.Tensor, size: int) -> torch.Tensor:
+    """Scales windows (B, 3, 1) bilinearly with antialiasing, as torchvision's `resized_crop`.
+
+    A pixel of the result weighs those of its column and of its row by their distance, as wide as the scale.
+    """
+    first, length = windows[:, :2], windows[:, 2:]
+    scale = (length / size)[:, :, None]
+    pixels = torch.arange(0.5, images.shape[-1], device=images.device) - first
+    middles = torch.arange(0.5, size, device=images.device)[:, None] * scale
+    weights = (1 - (pixels[:, :, None] - middles).abs() / scale.clamp(min=1)).clamp_(min=0)
+    weights = weights * ((pixels > 0) & (pixels < length))[:, :, None]
+    columns, rows = (weights / weights.sum(dim=-1, keepdim=True))[:, :, None].unbind(1)
+    return rows @ images @ columns.mT
+
+
+def draw_windows(num_images: int, probability: float, size: int, generator: torch.Generator) -> torch.Tensor:
+    """Draws the window of each image to erase, empty where none is (Zhong et al. 2020): (B, 4) float32 on the CPU."""
+    draws = torch.rand(num_images, 5, generator=generator).double()
+    erased, area, aspect, top, left = draws.unbind(1)
+    smallest, largest = ERASED_AREAS
+    side = (smallest + (largest - smallest) * area).sqrt() * size
+    stretch = ERASED_ASPECT ** (aspect - 0.5)
+    height = (side * stretch).round().clamp(1, size)
+    width = (side / stretch).round().clamp(1, size) * (erased < probability)
+    columns = [(top * (size - height + 1)).floor(), (left * (size - width + 1)).floor(), height, width]
+    return torch.stack(columns, dim=1).float()
+
+
+def erase(images: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
+    """Blanks each image's window."""
+    return images.masked_fill(find_inside(windows, images.shape[-1]), 0.0)

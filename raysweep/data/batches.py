@@ -1,5 +1,6 @@
 """Batches on the device: shuffled by seed for training, every image exactly once for evaluation. No Ray."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from raysweep.config import DataConfig
+from raysweep.data.augment import augment
 from raysweep.data.images import ImageSet
+from raysweep.data.mixing import Mixing, mix
 
 STATISTICS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -36,6 +39,8 @@ class Batch:
     labels: torch.Tensor
     indices: npt.NDArray[np.int64]
     weight: float = 1.0
+    mixing: Mixing | None = None
+    """What the images are mixed with; none: each is of its own class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +71,17 @@ def iterate_training(
     for step in range(count_steps(len(images), batch_size, worker.num_workers)):
         whole = order[step * batch_size : (step + 1) * batch_size]
         share = whole[worker.rank :: worker.num_workers]
-        pixels = _to_device(images.gather(share), worker.device)
-        if config.augmentation.strength > 0:
-            from raysweep.data.augment import augment  # slow: imports torchvision
-
+        changed = config.augmentation.strength > 0
+        pixels = _to_device(images.gather(share), worker.device, by_channel=changed)
+        labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
+        mixing = None
+        if changed:
             generator = torch.Generator().manual_seed(derive_seed(seed, epoch, step, worker.rank, 1))
             pixels = augment(pixels, config.augmentation, config.image_size, generator)
-        labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
-        yield Batch(_normalise(pixels, config), labels, share, weight=len(share) * worker.num_workers / len(whole))
+            if config.augmentation.mixes:
+                pixels, mixing = mix(pixels, labels, config.augmentation, generator)
+        weight = len(share) * worker.num_workers / len(whole)
+        yield Batch(_normalise(pixels, config), labels, share, weight, mixing)
 
 
 def iterate_evaluation(
@@ -104,9 +112,12 @@ def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _to_device(pixels: npt.NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """Moves pixels (B, H, W, C) uint8 to the device: (B, C, H, W) float32 in [0, 1], strided channels last."""
-    return torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+def _to_device(pixels: npt.NDArray[np.uint8], device: torch.device, *, by_channel: bool = False) -> torch.Tensor:
+    """Moves pixels (B, H, W, C) uint8 to the device: (B, C, H, W) float32 in [0, 1], strided channels last or not."""
+    images = torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2)
+    if by_channel:
+        images = images.contiguous()  # as bytes: a quarter of what floats would have to be moved
+    return images.float().div_(255)
 
 
 def _normalise(pixels: torch.Tensor, config: DataConfig) -> torch.Tensor:
@@ -114,11 +125,12 @@ def _normalise(pixels: torch.Tensor, config: DataConfig) -> torch.Tensor:
         pixels = F.interpolate(pixels, [config.image_size, config.image_size], mode="bilinear", antialias=True)
     if config.normalization == "unit":
         return pixels
-    mean, deviation = STATISTICS[config.normalization]
-    if len(mean) != pixels.shape[1]:
-        mean, deviation = mean * pixels.shape[1], deviation * pixels.shape[1]
-    return pixels.sub_(_per_channel(mean, pixels)).div_(_per_channel(deviation, pixels))
+    mean, deviation = _statistics(config.normalization, pixels.device)
+    return pixels.sub_(mean).div_(deviation)
 
 
-def _per_channel(values: tuple[float, ...], pixels: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(values, dtype=pixels.dtype, device=pixels.device).view(-1, 1, 1)
+@functools.cache
+def _statistics(normalization: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Builds mean and deviation, (1 or C, 1, 1) each, on a device once: each copy there would have to be waited for."""
+    mean, deviation = (torch.tensor(values, device=device).view(-1, 1, 1) for values in STATISTICS[normalization])
+    return mean, deviation

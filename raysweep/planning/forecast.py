@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from raysweep import config_fields
 from raysweep.atomic_files import Json
-from raysweep.cluster.capacity import Node, Request, count_workers
+from raysweep.cluster.capacity import Node, Request, count_per_gpu, count_workers
 from raysweep.errors import UsageError
 from raysweep.planning.estimate import (
     LOW_TRAINED_SHARE,
@@ -125,7 +125,7 @@ def _check_memory(forecast: Forecast) -> list[str]:
 
 
 def _check_gpu_memory(forecast: Forecast) -> list[str]:
-    num = int(1 / forecast.request.gpus_per_worker + 1e-9) if 0 < forecast.request.gpus_per_worker < 1 else 1
+    num = count_per_gpu(forecast.request)
     point = max(forecast.probe.points, key=lambda point: point.gpu_memory_bytes)
     if num * point.gpu_memory_bytes <= point.gpu_total_bytes:
         return []

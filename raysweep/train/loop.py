@@ -201,7 +201,7 @@ def _evaluate(task: Task, state: TrainState, config: TrialConfig, images: ImageS
 
 def _share_buffers(state: TrainState) -> None:
     """Gives every worker rank 0's batch-norm statistics, so that all evaluate the same model."""
-    for module in (*state.modules.values(), *state.averages.values()):
+    for module in (*state.modules.values(), *(average.module for average in state.averages.values())):
         for buffer in module.buffers():
             torch.distributed.broadcast(buffer, 0)
 

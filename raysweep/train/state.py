@@ -1,5 +1,7 @@
 """The state of a training loop, and how it becomes tensors and JSON for one file."""
 
+import copy
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,12 +9,52 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raysweep.train.optim import Schedule, StateDict
 
 Prepare = Callable[[nn.Module], nn.Module]
 """Wraps a module for training on several workers (DDP), or returns it as it is."""
+
+
+class MovingAverage:
+    """Keeps an exponential moving average of a module's parameters and buffers, on their devices.
+
+    The first update copies them; buffers that are no floating-point numbers are always copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).requires_grad_(False)
+        self.decay = decay
+        self.num_updates = 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Moves the average towards the module by 1 - decay."""
+        pairs = list(zip(_list_tensors(self.module), _list_tensors(module), strict=True))
+        averaged = [pair for pair in pairs if self.num_updates and pair[0].is_floating_point()]
+        copied = [pair for pair in pairs if not (self.num_updates and pair[0].is_floating_point())]
+        if averaged:
+            own, new = map(list, zip(*averaged, strict=True))
+            torch._foreach_lerp_(own, new, 1 - self.decay)
+        if copied:
+            own, new = map(list, zip(*copied, strict=True))
+            torch._foreach_copy_(own, new)
+        self.num_updates += 1
+
+    def state_dict(self) -> StateDict:
+        """Returns the number of updates and the averaged tensors."""
+        tensors = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        return {"n_averaged": torch.tensor(self.num_updates), **tensors}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Goes on where the average that gave `state` stood."""
+        tensors = {name.removeprefix("module."): value for name, value in state.items() if name != "n_averaged"}
+        self.module.load_state_dict(tensors)
+        self.num_updates = int(state["n_averaged"])
+
+
+def _list_tensors(module: nn.Module) -> list[torch.Tensor]:
+    return list(itertools.chain(module.parameters(), module.buffers()))
 
 
 @dataclass(kw_only=True)
@@ -25,7 +67,7 @@ class TrainState:
     """The same modules as `prepare` returned them: called in training."""
     optimizers: dict[str, Optimizer]
     schedules: dict[str, Schedule] = field(default_factory=dict)
-    averages: dict[str, AveragedModel] = field(default_factory=dict)
+    averages: dict[str, MovingAverage] = field(default_factory=dict)
     """Exponential moving averages of modules, evaluated and stored in their place."""
     epoch: int = 0
     """Epochs finished."""
@@ -66,12 +108,6 @@ class TrainState:
 
 
 COUNTERS = ("epoch", "step", "best_value", "best_epoch", "epochs_since_best", "cause", "history")
-
-
-def build_average(module: nn.Module, decay: float) -> AveragedModel:
-    """Builds an exponential moving average of a module's parameters and buffers."""
-    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
-    return average.requires_grad_(False)
 
 
 def to_tensors(value: Any, tensors: dict[str, torch.Tensor], prefix: str = "") -> Any:

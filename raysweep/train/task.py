@@ -18,7 +18,7 @@ from raysweep.registry import load_object
 from raysweep.train.metrics import Sums, add_up, gather_sums, get_mean
 from raysweep.train.optim import Schedule, average_gradients, clip_gradients
 from raysweep.train.precision import arrange, autocast
-from raysweep.train.state import Prepare, TrainState, build_average
+from raysweep.train.state import MovingAverage, Prepare, TrainState
 
 
 class Task(ABC):
@@ -91,7 +91,7 @@ class Task(ABC):
         optimizers = self.build_optimizers(modules)
         schedules = self.build_schedules(optimizers)
         main = self.main_module
-        averages = {main: build_average(modules[main], self.ema_decay)} if self.ema_decay else {}
+        averages = {main: MovingAverage(modules[main], self.ema_decay)} if self.ema_decay else {}
         return TrainState(
             modules=modules,
             prepared={name: prepare(module) for name, module in modules.items()} if self.is_wrapped else modules,
@@ -124,7 +124,7 @@ class Task(ABC):
         if name in state.schedules:
             state.schedules[name].end_step()
         if name in state.averages:
-            state.averages[name].update_parameters(module)
+            state.averages[name].update(module)
 
     def evaluate(self, state: TrainState, batches: Iterable[Batch]) -> dict[str, float]:
         """Computes the metrics, `val/NAME`, of all batches of all workers, without gradients."""

@@ -21,6 +21,13 @@ GPU_NODES = [Node(num_cpus=8), Node(num_cpus=16, num_gpus=4), Node(num_cpus=8, n
         (GPU_NODES, Request(cpus_per_worker=4, gpus_per_worker=1), 5),
         (GPU_NODES, Request(cpus_per_worker=1, gpus_per_worker=0.5), 10),
         (GPU_NODES, Request(num_workers=4, cpus_per_worker=4, gpus_per_worker=1), 1),
+        ([Node(num_cpus=8, num_gpus=2)], Request(gpus_per_worker=0.4), 4),  # not 2 / 0.4 = 5
+        ([Node(num_cpus=64, num_gpus=8)], Request(gpus_per_worker=0.34), 16),
+        ([Node(num_cpus=64, num_gpus=3)], Request(gpus_per_worker=0.7), 3),
+        ([Node(num_cpus=64, num_gpus=3)], Request(gpus_per_worker=0.1), 30),
+        ([Node(num_cpus=64, num_gpus=1)], Request(gpus_per_worker=1 / 3), 3),
+        ([Node(num_cpus=64, num_gpus=7)], Request(gpus_per_worker=2), 3),
+        ([Node(num_cpus=3, num_gpus=2)], Request(gpus_per_worker=0.25), 3),
         ([Node(num_cpus=3)] * 3, Request(num_workers=2, cpus_per_worker=2), 1),
     ],
 )
@@ -56,6 +63,8 @@ def test_defaults_follow_the_cluster() -> None:
         ({"num_workers": 0}, "--workers"),
         ({"cpus_per_worker": 0}, "--cpus-per-worker"),
         ({"gpus_per_worker": -1}, "--gpus"),
+        ({"gpus_per_worker": 1.5}, "--gpus-per-worker above 1 must be a whole number.*got 1.5"),
+        ({"num_workers": 2, "gpus_per_worker": 0.5}, "several --workers must be a whole number.*got 0.5"),
     ],
 )
 def test_a_request_is_checked(values: dict[str, Any], message: str) -> None:

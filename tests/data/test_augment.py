@@ -1,4 +1,7 @@
-"""Augmentation: each image has its own draw, decided by the generator; sizes and the range of pixels hold."""
+"""Augmentation: each image has its own draw, decided by the generator; sizes and the range of pixels hold.
+
+A batch at once is what torchvision's functions make of its images one by one, in as many operations as for two.
+"""
 
 from typing import Any
 
@@ -6,9 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
 
 from raysweep.config import AugmentationConfig
-from raysweep.data.augment import augment
+from raysweep.data.augment import ERASED_AREAS, augment, draw_windows
+from raysweep.data.sampling import find_inside
 
 NONE: dict[str, Any] = {
     "random_crop": 0.0,
@@ -33,20 +40,112 @@ def same_picture(count: int) -> torch.Tensor:
     return noise(1, side=64).expand(count, -1, -1, -1).contiguous()
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    strength=st.floats(2**-20, 1, width=32),
-    random_crop=st.floats(0, 0.875, width=32),
-    rotation_degrees=st.floats(0, 180, width=32),
-    horizontal_flip=SHARE,
-    brightness=SHARE,
-    contrast=SHARE,
-    side=st.integers(8, 24),
-    size=st.integers(8, 24),
-    channels=st.sampled_from([1, 3]),
-    seed=st.integers(0, 2**32),
-    black_and_white=st.booleans(),
+def augment_one(image: torch.Tensor, config: AugmentationConfig, size: int, draw: list[float]) -> torch.Tensor:
+    """What is done to one image (C, H, W), by torchvision."""
+    cut, top, left, angle, mirror, brightness, contrast = draw
+    strength = config.strength
+    height, width = image.shape[-2:]
+    window_height = round(height * (1 - strength * config.random_crop * cut))
+    window_width = round(width * (1 - strength * config.random_crop * cut))
+    window = [
+        round(top * (height - window_height)),
+        round(left * (width - window_width)),
+        window_height,
+        window_width,
+    ]
+    if window != [0, 0, height, width] or (height, width) != (size, size):
+        image = transforms.resized_crop(image, *window, size=[size, size], antialias=True)
+    if config.rotation_degrees:
+        degrees = (2 * angle - 1) * strength * config.rotation_degrees
+        image = transforms.rotate(image, degrees, InterpolationMode.BILINEAR)
+    if mirror < strength * config.horizontal_flip:
+        image = transforms.horizontal_flip(image)
+    if config.brightness:
+        image = transforms.adjust_brightness(image, 1 + (2 * brightness - 1) * strength * config.brightness)
+    if config.contrast:
+        image = transforms.adjust_contrast(image, 1 + (2 * contrast - 1) * strength * config.contrast)
+    return image
+
+
+def augment_one_by_one(images: torch.Tensor, config: AugmentationConfig, size: int, seed: int) -> torch.Tensor:
+    draws = torch.rand(len(images), 7, generator=torch.Generator().manual_seed(seed)).tolist()
+    return torch.stack([augment_one(image, config, size, draw) for image, draw in zip(images, draws, strict=True)])
+
+
+class Counter(TorchDispatchMode):
+    """Counts the operations that make a tensor on a device, views of one left out."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device, self.count = device, 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **kwargs or {})
+        if isinstance(result, torch.Tensor) and result.device.type == self.device and not function.is_view:
+            self.count += 1
+        return result
+
+
+SETTINGS = {
+    "strength": st.floats(2**-20, 1, width=32),
+    "random_crop": st.floats(0, 0.875, width=32),
+    "rotation_degrees": st.floats(0, 180, width=32),
+    "horizontal_flip": SHARE,
+    "brightness": SHARE,
+    "contrast": SHARE,
+}
+IMAGES = {
+    "side": st.integers(8, 40),
+    "size": st.integers(8, 40),
+    "channels": st.sampled_from([1, 3]),
+    "seed": st.integers(0, 2**32),
+}
+
+
+@settings(deadline=None, max_examples=200)
+@given(**SETTINGS, **IMAGES, interleaved=st.booleans())
+def test_a_batch_at_once_is_its_images_one_by_one(
+    side: int, size: int, channels: int, seed: int, interleaved: bool, **options: float
+) -> None:
+    images = noise(6, channels, side, seed=seed % 7)
+    if interleaved:  # as decoded ones are
+        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    config = AugmentationConfig(**options)
+    changed = augment(images, config, size, torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(changed, augment_one_by_one(images, config, size, seed), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("side", "size"), [(28, 28), (224, 224), (256, 224), (300, 128)])
+def test_large_images_at_once_are_theirs_one_by_one(side: int, size: int) -> None:
+    images, config = noise(4, side=side), AugmentationConfig(strength=1.0, rotation_degrees=90)
+    changed = augment(images, config, size, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(changed, augment_one_by_one(images, config, size, 0), rtol=0, atol=5e-5)
+
+
+ALL = {"strength": 1.0, "trivial_augment": 1.0, "random_erasing": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("side", "options", "most"),
+    [
+        pytest.param(28, {"strength": 1.0}, 34, id="as large as asked for"),
+        pytest.param(32, {"strength": 1.0}, 48, id="larger"),
+        pytest.param(28, ALL, 134, id="everything"),
+    ],
 )
+def test_a_batch_takes_as_many_operations_as_two_images(side: int, options: dict[str, float], most: int) -> None:
+    counts = []
+    for num_images in (2, 128):
+        images = torch.empty(num_images, 3, side, side, device="meta")  # has no values: none is asked for
+        with Counter("meta") as counter:
+            changed = augment(images, AugmentationConfig(**options), 28, torch.Generator().manual_seed(0))
+        assert changed.shape == (num_images, 3, 28, 28)
+        counts.append(counter.count)
+    assert counts[0] == counts[1] <= most
+
+
+@settings(deadline=None, max_examples=60)
+@given(**SETTINGS, **IMAGES, trivial_augment=SHARE, random_erasing=SHARE, black_and_white=st.booleans())
 def test_any_setting_keeps_the_size_asked_for_and_the_range(
     side: int, size: int, channels: int, seed: int, black_and_white: bool, **options: float
 ) -> None:
@@ -58,14 +157,23 @@ def test_any_setting_keeps_the_size_asked_for_and_the_range(
     assert changed.max() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize("change", NONE)
-def test_each_change_alone_differs_from_image_to_image(change: str) -> None:
-    amount = {"random_crop": 0.5, "rotation_degrees": 45.0, "horizontal_flip": 0.5, "brightness": 0.5, "contrast": 0.5}
+@pytest.mark.parametrize(
+    ("change", "amount", "fewest"),
+    [
+        ("random_crop", 0.5, 16),
+        ("rotation_degrees", 45.0, 16),
+        ("horizontal_flip", 0.5, 2),
+        ("brightness", 0.5, 16),
+        ("contrast", 0.5, 16),
+        ("trivial_augment", 1.0, 8),
+        ("random_erasing", 1.0, 16),
+    ],
+)
+def test_each_change_alone_differs_from_image_to_image(change: str, amount: float, fewest: int) -> None:
     images = same_picture(16)
-    changed = run(images, **(NONE | {change: amount[change]}))
+    changed = run(images, **(NONE | {change: amount}))
     assert not torch.equal(changed, images)
-    kinds = len({image.numpy().tobytes() for image in changed})
-    assert kinds == (2 if change == "horizontal_flip" else 16)
+    assert len({image.numpy().tobytes() for image in changed}) >= fewest
 
 
 def test_images_of_a_batch_have_their_own_draws() -> None:
@@ -151,3 +259,48 @@ def test_no_global_randomness_is_used() -> None:
     before = torch.get_rng_state()
     run(noise(8))
     assert torch.equal(before, torch.get_rng_state())
+
+
+# Random erasing
+
+
+@pytest.mark.parametrize("size", [8, 28, 100])
+def test_erased_windows_have_their_share_and_lie_inside(size: int) -> None:
+    windows = draw_windows(2000, 1.0, size, torch.Generator().manual_seed(0))
+    top, left, height, width = windows.unbind(1)
+    assert (windows[:, :2] >= 0).all()
+    assert (windows[:, 2:] >= 1).all()
+    assert (top + height <= size).all()
+    assert (left + width <= size).all()
+    shares = height * width / size**2
+    rounding = 2 / size
+    assert shares.min() >= ERASED_AREAS[0] - rounding
+    assert shares.max() <= ERASED_AREAS[1] + rounding
+    assert shares.mean().item() == pytest.approx(sum(ERASED_AREAS) / 2, abs=0.02)
+    assert top.min() == left.min() == 0
+    assert (top + height).max() == (left + width).max() == size
+
+
+def test_erasing_has_its_probability_and_blanks_a_window_alone() -> None:
+    images = noise(1000) / 2 + 0.5
+    changed = run(images, **(NONE | {"random_erasing": 0.5}), strength=0.5)
+    erased = changed == 0
+    assert erased.flatten(1).any(1).float().mean().item() == pytest.approx(0.25, abs=0.04)
+    assert torch.equal(changed[~erased], images[~erased])
+
+
+def test_the_pixels_inside_a_window() -> None:
+    inside = find_inside(torch.tensor([[1.0, 0, 2, 3], [0, 0, 0, 0]]), 4)
+    assert inside[0, 0].int().tolist() == [[0, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+    assert not inside[1].any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("side", [28, 40])
+def test_a_gpu_makes_the_same_of_a_batch(side: int) -> None:
+    images, config = noise(16, side=side), AugmentationConfig(**ALL)
+    expected, changed = (
+        augment(images.to(device), config, 28, torch.Generator().manual_seed(0)).cpu() for device in ("cpu", "cuda")
+    )
+    different = (changed - expected).abs() > 1e-4  # equalizing and posterizing round
+    assert different.float().mean() < 0.01

@@ -1,5 +1,6 @@
 """Number formats, and what the process that trains sets."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from raysweep.train.precision import Precision, autocast, prepare_process, resolve_precision
+from raysweep.train.precision import Precision, autocast, forbid_tf32, ieee_fp32, prepare_process, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -73,3 +74,40 @@ def test_prepare_process(asked: int, expected: int) -> None:
     assert denormals == 0
     assert normal == pytest.approx(5e-31)
     assert (torch.full((4,), 1e-39) * 0.5).count_nonzero() == 4  # this thread is as it was
+
+
+@pytest.fixture
+def tf32_as_it_was() -> Iterator[None]:
+    allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
+
+
+def test_fp32_is_ieee(tf32_as_it_was: None) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    with ieee_fp32(CPU):
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    forbid_tf32()
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_ieee_fp32_ends_autocast_inside_it() -> None:
+    layer = nn.Linear(4, 2)
+    with autocast("bf16", CPU):
+        with ieee_fp32(CPU):
+            assert layer(torch.ones(3, 4)).dtype == torch.float32
+        assert layer(torch.ones(3, 4)).dtype == torch.bfloat16
+
+
+@pytest.mark.gpu
+def test_fp32_on_a_gpu_is_that_of_the_cpu(tf32_as_it_was: None) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.manual_seed(0)
+    layer, images = nn.Conv2d(64, 64, 3), torch.randn(8, 64, 32, 32)
+    expected = layer(images)
+    with ieee_fp32(torch.device("cuda")):
+        torch.testing.assert_close(layer.cuda()(images.cuda()).cpu(), expected, rtol=1e-5, atol=1e-5)

@@ -8,7 +8,7 @@ from typing import Any
 
 from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import FROM_BACKUP, Json
-from raysweep.config import DataConfig, require
+from raysweep.config import DataConfig, TrainingConfig, require
 from raysweep.errors import DataError, UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
@@ -32,6 +32,8 @@ WHAT = "the study of a run"
 REMEDY = f"{FROM_BACKUP}, or start a new run with another --name"
 MAX_SHOWN = 200
 """Letters of a value that a message about a difference shows."""
+COMPLETED: Mapping[str, type[Any]] = {"data": DataConfig, "training": TrainingConfig}
+"""Parts whose fields of later versions change nothing where they are at their defaults."""
 MOVABLE = "data.source"
 """Images may move: their digest says whether they are the same."""
 
@@ -197,12 +199,21 @@ def check_digest(stored: StudyRecord, source: str, digest: str) -> None:
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Lists `key: before -> now` for all that makes two studies, as study.json has them, search differently."""
+    before = {**before, **{name: _complete(kind, before[name]) for name, kind in COMPLETED.items() if name in before}}
     old, new = _flatten({key: before.get(key) for key in COMPARED}), _flatten({key: now[key] for key in COMPARED})
     return [
         f"{key}: {old.get(key, 'not there')[:MAX_SHOWN]} -> {new.get(key, 'not there')[:MAX_SHOWN]}"
         for key in sorted(old.keys() | new.keys())
         if key != MOVABLE and (key not in old or key not in new or old[key] != new[key])
     ]
+
+
+def _complete(kind: type[Any], stored: Json) -> Json:
+    """Adds the fields that an earlier version had not, with their defaults; leaves what is no such configuration."""
+    try:
+        return config_fields.to_json(config_fields.from_json(kind, stored))
+    except UsageError:
+        return stored
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

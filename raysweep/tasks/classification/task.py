@@ -70,12 +70,19 @@ class ClassificationTask(Task):
         return {"model": self.build_schedule(self.config.schedule, optimizers["model"], self.config.warmup_epochs)}
 
     def compute_loss(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
-        """Computes the mean smoothed cross entropy over the batch."""
+        """Computes the mean smoothed cross entropy over the batch; of mixed images that of their shares of classes."""
         model = state.prepared["model"]
         if self.config.freeze_batch_norm:
             set_batch_norm_frozen(model)
         logits = self.forward(model, batch.images).float()
-        return {"loss": F.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
+        smoothing = self.config.label_smoothing
+        if batch.mixing is None:
+            return {"loss": F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)}
+        own, others = (
+            F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+            for labels in (batch.labels, batch.mixing.labels)
+        )
+        return {"loss": torch.lerp(others, own, batch.mixing.shares).mean()}
 
     def eval_step(self, state: TrainState, batch: Batch) -> Sums:
         """Computes cross entropy without smoothing and confusions of a batch."""

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm as normalise_spectrum
 
 from raysweep.config import require
 from raysweep.tasks.gan.config import NetworkName
+from raysweep.train.precision import ieee_fp32
 
 LABEL_SIZE = 32
 """Values of a class embedding beside the generator's noise."""
@@ -96,7 +98,18 @@ class Discriminator(nn.Module):
             self.embedding = normalise(embedding)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Computes logits (B, 1) of images (B, C, H, H) and, for a conditional one, labels (B,) int64."""
+        """Computes logits (B, 1) of images (B, C, H, H) and, for a conditional one, labels (B,) int64.
+
+        Spectral normalisation is computed in fp32, whatever the layers are computed in.
+        """
+        with parametrize.cached():
+            with ieee_fp32(images.device):
+                for module in self.modules():
+                    if parametrize.is_parametrized(module):
+                        module.weight  # noqa: B018 - computed here, and kept for the layers
+            return self._score(images, labels)
+
+    def _score(self, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         features = self.features(images)
         logits: torch.Tensor = self.score(features)
         if self.embedding is not None:

@@ -105,7 +105,7 @@ class GanTask(Task):
         means = self._train_discriminator(state, batch, fake.detach())
         if trains_generator:
             means["loss_generator"] = self._train_generator(state, batch, fake)
-        return {**means, "noise_std": torch.tensor(self.noise_std(state), device=device)}
+        return {**means, "noise_std": torch.full((), self.noise_std(state), device=device)}
 
     def _train_discriminator(self, state: TrainState, batch: Batch, fake: torch.Tensor) -> dict[str, torch.Tensor]:
         """Updates the discriminator; `fake` has as many images as the batch, without a graph."""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from raysweep.tasks.gan.config import NetworkName
 from raysweep.tasks.gan.networks import Discriminator, Generator
@@ -145,3 +146,25 @@ def test_spectral_normalisation_bounds_every_weight_matrix(network: NetworkName)
     for layer in layers:
         largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2).item()
         assert largest == pytest.approx(1, abs=0.05)
+
+
+class Probe(nn.Module):
+    """Leaves a weight as it is, and notes whether it is computed under autocast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bool] = []
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        self.seen.append(torch.is_autocast_enabled("cpu"))
+        return weight
+
+
+def test_spectral_norm_is_computed_once_and_in_fp32_under_autocast() -> None:
+    shape: dict[str, Any] = {"channels": 1, "image_size": 28, "dropout": 0.0, "num_classes": 4}
+    network, probe = Discriminator("dcgan", spectral_norm=True, **shape), Probe()
+    parametrize.register_parametrization(network.score, "weight", probe)
+    probe.seen.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(8, 1, 28, 28), torch.arange(8) % 4)
+    assert probe.seen == [False]

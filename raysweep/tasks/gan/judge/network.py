@@ -1,5 +1,6 @@
 """The judge: a small convolutional classifier whose penultimate layer gives features, and its file."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 from raysweep import atomic_files
 from raysweep.atomic_files import Json
 from raysweep.train import checkpoint
+from raysweep.train.precision import ieee_fp32
 
 NUM_FEATURES = 64
 MAX_IMAGE_SIZE = 64
@@ -45,8 +47,13 @@ class Judge(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Computes features (B, NUM_FEATURES), 0 or more, and logits (B, num_classes) of images (B, C, H, W) in [0, 1].
 
-        Images of another side than those it was trained on are resized to that.
+        Images of another side than those it was trained on are resized to that. In evaluation mode in IEEE fp32, so
+        that scores compare from machine to machine.
         """
+        with contextlib.nullcontext() if self.training else ieee_fp32(images.device):
+            return self._judge(images)
+
+    def _judge(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if images.shape[-2:] != (self.image_size, self.image_size):
             side = [self.image_size, self.image_size]
             images = F.interpolate(images, side, mode="bilinear", antialias=True)
