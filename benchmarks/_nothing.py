@@ -61,8 +61,10 @@ class NothingTask(Task):
 
 
 def evaluate(run: FinalRun) -> dict[str, Any]:
-    """Reports nothing."""
-    return {"num_images": len(run.test), "report": "", "headline": "nothing", "lift": {"text": "not compared"}}
+    """Reports that there is nothing to report."""
+    report = run.folder / "report.txt"
+    report.write_text("nothing\n", encoding="utf-8")
+    return {"num_images": len(run.test), "report": report.name, "headline": "nothing", "lift": {"text": "not compared"}}
 
 
 STUDY = Study(
