@@ -61,10 +61,14 @@ class NothingTask(Task):
 
 
 def evaluate(run: FinalRun) -> dict[str, Any]:
-    """Reports that there is nothing to report."""
-    report = run.folder / "report.txt"
-    report.write_text("nothing\n", encoding="utf-8")
-    return {"num_images": len(run.test), "report": report.name, "headline": "nothing", "lift": {"text": "not compared"}}
+    """Reports nothing."""
+    (run.folder / "nothing.txt").write_text("nothing\n")
+    return {
+        "num_images": len(run.test),
+        "report": "nothing.txt",
+        "headline": "nothing",
+        "lift": {"text": "not compared"},
+    }
 
 
 STUDY = Study(
