@@ -15,16 +15,17 @@ from raysweep.cluster.code import package_folders
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = """
-AugmentationConfig(strength=, random_crop=, rotation_degrees=, horizontal_flip=, brightness=, contrast=)
+AugmentationConfig(strength=, random_crop=, rotation_degrees=, horizontal_flip=, brightness=, contrast=,
+    trivial_augment=, random_erasing=, mixup=, cutmix=): mixes
 AutoencoderConfig(variant=, bottleneck=, latent_size=, width=, dropout=, batch_norm=, loss=, noise_std=, beta=,
     kl_warmup_epochs=, optimizer=, learning_rate=, weight_decay=, schedule=): advice_on_divergence, check_available,
-    comparison_group, evaluation, kind, metrics, prepare, reported_metrics, task
-Batch(images, labels, indices, weight=)
+    comparison_group, evaluation, kind, metrics, prepare, reported_metrics, takes_mixed_labels, task
+Batch(images, labels, indices, weight=, mixing=)
 Budget(trials=, time_s=, target=)
 ClassificationConfig(model=, pretrained=, head=, dropout=, batch_norm=, label_smoothing=, optimizer=,
     learning_rate=, backbone_factor=, momentum=, weight_decay=, schedule=, warmup_epochs=, gradient_clip_norm=,
     ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, comparison_group, evaluation, kind,
-    metrics, prepare, reported_metrics, task
+    metrics, prepare, reported_metrics, takes_mixed_labels, task
 DataConfig(source=, image_size=, cache_size=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
@@ -34,7 +35,7 @@ GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dro
     weight_clip=, gradient_penalty=, discriminator_steps=, generator_learning_rate=, discriminator_learning_rate=,
     beta1=, noise=, augmentation=, ema_decay=, num_eval_images=, grace_epochs=, failing_epochs=, min_coverage=,
     max_accuracy=): advice_on_divergence, check_available, comparison_group, evaluation, kind, metrics, prepare,
-    reported_metrics, task
+    reported_metrics, takes_mixed_labels, task
 Metric(name, direction, meaning, live=)
 NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
@@ -53,7 +54,8 @@ Sums = dict[str, torch.Tensor | list[torch.Tensor]]
 Task(): build_optimizers, build_schedule, build_schedules, compute_loss, compute_metrics, count, ema_decay,
     end_epoch, eval_step, evaluate, find_failure, forward, gradient_clip_norm, infer, init_modules, init_state,
     is_wrapped, load_modules, main_module, num_eval_images, optimize, sample, train_step
-TaskConfig(): advice_on_divergence, check_available, comparison_group, metrics, prepare, reported_metrics
+TaskConfig(): advice_on_divergence, check_available, comparison_group, metrics, prepare, reported_metrics,
+    takes_mixed_labels
 TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
     epochs_since_best=, cause=, history=): best_modules, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, eval_batch_size=)
