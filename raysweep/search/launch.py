@@ -18,8 +18,9 @@ from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
 from raysweep.search.disk_watch import DiskWatch
+from raysweep.search.driver import SearchDriver
 from raysweep.search.observer import Observer
-from raysweep.search.ray_tune import SearchDriver, run_trials
+from raysweep.search.ray_tune import run_trials
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.storage_faults import guard_writing, patiently
 from raysweep.study import Study

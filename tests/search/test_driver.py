@@ -19,8 +19,8 @@ from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
 from raysweep.search import disk_watch
 from raysweep.search.disk_watch import FLOOR_BYTES, DiskWatch
+from raysweep.search.driver import SearchDriver
 from raysweep.search.observer import Observer
-from raysweep.search.ray_tune import SearchDriver
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import MAX_RETRIES, create_strategy
 from raysweep.study import Study

@@ -1,0 +1,213 @@
+"""Keeps the books of a search: what the strategy proposes, what trials report, how they end; knows no Ray Tune."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from raysweep import atomic_files
+from raysweep.cluster.lost_nodes import Addresses, NodeWatch
+from raysweep.errors import StorageError
+from raysweep.search.disk_watch import DiskWatch
+from raysweep.search.observer import Observer
+from raysweep.search.session.storage import guard_optuna
+from raysweep.search.strategy.strategy import MAX_RETRIES, Strategy
+from raysweep.storage_faults import guard_work, say
+from raysweep.train.report import EpochReport, TrialFailure, TrialReport
+from raysweep.train.trial import TrialSpec
+from raysweep.trial_result import Params, TrialResult
+
+
+@dataclass(kw_only=True, slots=True)
+class _Attempt:
+    """Tracks a trial as one Ray Tune trial runs it: from its start, or from the checkpoint of an earlier attempt."""
+
+    number: int
+    params: Params
+    spec: TrialSpec
+    nodes: Addresses
+    """Of the cluster as it began."""
+    result: TrialResult | None = None
+    """How the trial ended, once the strategy knows it; none: it has not, or its process died."""
+    is_left: bool = False
+    """Whether it stays as it is, for a session to come: the storage is at fault."""
+    death: str = "the trial's process ended without a report"
+
+
+class SearchDriver:
+    """Keeps the books between the strategy, Ray Tune's trials and the observers.
+
+    Where the storage is at fault, no trial is told to have failed: it stays under way in the Optuna study, as when a
+    driver is killed, and `fault` is what ends the search once no trial runs any more.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        make_spec: Callable[[int, Params, int], TrialSpec],
+        observers: Sequence[Observer],
+        deadline: float | None,
+        watch: NodeWatch,
+        disk: DiskWatch,
+    ) -> None:
+        self.strategy = strategy
+        self.make_spec = make_spec
+        self.observers = observers
+        self.deadline = deadline
+        self.watch = watch
+        self.disk = disk
+        self.fault: StorageError | None = None
+        self._attempts: dict[str, _Attempt] = {}
+        self._began: dict[int, float] = {}
+        self._last: dict[int, EpochReport] = {}
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Pickles an empty object: Ray Tune pickles its searcher for a restore of its own, which is never used."""
+        return object, ()
+
+    @property
+    def is_idle(self) -> bool:
+        """Tells whether no trial is under way that might have to be tried again."""
+        return not self._attempts
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tells whether a trial is to start as soon as the disk has room for it."""
+        return self.fault is None and self.disk.lack is not None and self.strategy.has_work()
+
+    def start(self, trial_id: str) -> TrialSpec | None:
+        """Starts the next trial; none when there is none to start, or no storage for it."""
+        self.look_at_disk()
+        with self._guard():
+            if self.fault is None and not self.is_waiting:
+                return self._start(trial_id)
+            self.disk.tell()
+        return None
+
+    def _start(self, trial_id: str) -> TrialSpec | None:
+        late = self.deadline is not None and self._began and time.monotonic() > self.deadline
+        proposal = self.strategy.propose(only_resumed=bool(late))
+        if proposal is None:
+            return None
+        number, params = proposal
+        spec = self.make_spec(number, params, self.strategy.num_reported(number))
+        self._attempts[trial_id] = _Attempt(number=number, params=params, spec=spec, nodes=self.watch.list_living())
+        if number not in self._began:
+            self._began[number] = time.monotonic()
+            for observer in self.observers:
+                observer.trial_started(number, spec.config.to_json(), params)
+        return spec
+
+    def look_at_disk(self) -> None:
+        """Looks whether the disk has room for the trials that run, and waits for it no longer than is patient."""
+        with self._guard():
+            if self.fault is None:
+                self.disk.look([attempt.spec.folder for attempt in self._attempts.values()])
+            if self.is_idle and self.is_waiting:
+                self.disk.check_patience()
+
+    @contextlib.contextmanager
+    def _guard(self, attempt: _Attempt | None = None) -> Iterator[None]:
+        """Takes note of a storage that does not take or give what the books need, and leaves the attempt as it is."""
+        try:
+            with guard_optuna(), guard_work(self.disk.folder):
+                yield
+        except StorageError as fault:
+            self._take_fault(fault, attempt)
+
+    def _take_fault(self, fault: StorageError, attempt: _Attempt | None) -> None:
+        if attempt is not None:
+            attempt.is_left = True
+            with contextlib.suppress(OSError):
+                attempt.spec.folder.stop_file.touch()
+        if self.fault is None:
+            full = self.disk.lack if self.disk.is_full else None  # says how much is needed in all
+            self.fault = StorageError(full) if full else fault
+            cause = "" if full else f"{fault}; "  # the disk has said it
+            say(f"{cause}no trial starts any more, those that run go on as far as they can")
+
+    def on_report(self, trial_id: str, report: TrialReport) -> bool:
+        """Takes a report; returns whether Ray Tune is to stop the trial now.
+
+        A DDP trial is never stopped from outside, which would leave its workers and their placement group
+        behind: it ends by itself, on a word in its folder where it is weak.
+        """
+        attempt = self._attempts.get(trial_id)
+        if attempt is None or attempt.result is not None or attempt.is_left:
+            return False
+        if isinstance(report, TrialFailure):
+            self._on_failure(attempt, report)
+            return True
+        stop = True
+        with self._guard(attempt):
+            stop = self._on_epoch(attempt, report)
+        return stop and attempt.spec.request.num_workers == 1
+
+    def _on_failure(self, attempt: _Attempt, failure: TrialFailure) -> None:
+        if failure.of_storage:
+            self._take_fault(StorageError(failure.error), attempt)
+        elif failure.died:
+            attempt.death = failure.error
+        else:
+            with self._guard(attempt):
+                self._end(attempt, "FAIL", failure.error)
+
+    def _on_epoch(self, attempt: _Attempt, report: EpochReport) -> bool:
+        """Takes the report of an epoch; returns whether the trial is to stop."""
+        if report.notice is not None:
+            say(f"trial {attempt.number}: {report.notice}")
+        self._last[attempt.number] = report
+        epoch = int(report.metrics["epoch"])
+        is_new = epoch > self.strategy.num_reported(attempt.number)
+        stop = self.strategy.report(attempt.number, epoch, report.value)
+        for observer in self.observers if is_new else ():
+            observer.epoch_ended(attempt.number, report.metrics)
+        if report.finished:
+            self._end(attempt, "COMPLETE", report.cause)
+        elif stop:
+            atomic_files.touch(attempt.spec.folder.stop_file)
+            self._end(attempt, "PRUNED")
+        return report.finished or stop
+
+    def on_death(self, trial_id: str, error: str) -> None:
+        """Takes note that a trial's process died."""
+        self._attempts[trial_id].death = error
+
+    def on_end(self, trial_id: str) -> None:
+        """Ends a trial that Ray Tune is done with, or tries it again: nothing writes to its folder any more.
+
+        Where the storage is at fault, a process may have died of that.
+        """
+        attempt = self._attempts.pop(trial_id)
+        with self._guard(attempt):
+            if attempt.result is None and self.fault is None and not attempt.is_left:
+                self._on_death(attempt)
+            if attempt.result is not None:
+                for observer in self.observers:
+                    observer.trial_ended(attempt.result)
+
+    def _on_death(self, attempt: _Attempt) -> None:
+        """Tries a trial again whose process died without a last word, or ends it where that is often."""
+        lost = self.watch.find_lost(attempt.nodes)
+        if self.strategy.retry(attempt.number, node_lost=bool(lost)):
+            cause = f"node {', '.join(lost)} was lost" if lost else f"its process died ({attempt.death})"
+            say(f"trial {attempt.number}: {cause}; it goes on from its last epoch")
+        else:
+            self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {attempt.death}")
+
+    def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
+        last = self._last.get(attempt.number)
+        result = TrialResult(
+            number=attempt.number,
+            state=state,
+            value=last.best_value if last else None,
+            best_epoch=last.best_epoch if last else None,
+            second_value=last.second_value if last else None,
+            params=attempt.params,
+            duration_s=time.monotonic() - self._began[attempt.number],
+            error=error,
+        )
+        self.strategy.tell(result)
+        attempt.result = result
+        self._last.pop(attempt.number, None)
