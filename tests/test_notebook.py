@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from raysweep.atomic_files import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 NUM_EPOCHS = 60
 STUDY = """
 from optuna.distributions import FloatDistribution
