@@ -64,6 +64,16 @@ class RunOptions:
         """
         return RunFolder(self.storage / check_name(self.name))
 
+    def check_folder(self) -> None:
+        """Fails where the run's folder is there and is not to be gone on with.
+
+        Raises:
+            UsageError: it is so.
+        """
+        path = self.run_folder.path
+        if path.exists() and not self.resume:
+            raise UsageError(f"{path} exists; go on with it with --resume, or give another --name or --storage")
+
 
 def check_name(name: str) -> str:
     """Returns the name of a run, which becomes a folder's.

@@ -31,8 +31,7 @@ def check_start(study: Study, options: RunOptions) -> "Source | None":
         DataError: the images cannot be had.
     """
     folder = options.run_folder
-    if folder.path.exists() and not options.resume:
-        raise UsageError(f"{folder.path} exists; go on with it with --resume, or give another --name or --storage")
+    options.check_folder()
     load_observers(options.observers)
     if options.optuna_storage is not None:
         open_storage(folder, options.optuna_storage)

@@ -45,9 +45,8 @@ def enter_run(study: Study, options: RunOptions, stack: contextlib.ExitStack) ->
     if options.optuna_storage is not None:
         open_storage(folder, options.optuna_storage)
     stored = None
+    options.check_folder()
     if folder.path.exists():
-        if not options.resume:
-            raise UsageError(f"{folder.path} exists; go on with it with --resume, or give another --name or --storage")
         stack.enter_context(hold_lock(folder))
         stored = load_record(folder)
     if stored is not None:
