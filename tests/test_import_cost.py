@@ -47,6 +47,13 @@ def test_studies_and_configurations_of_tasks_import_nothing_heavy() -> None:
     assert not imported & {"torch", *OF_TESTS, *OF_EVALUATION, *OF_SOME_TRIALS, *OF_THE_DRIVER}
 
 
+def test_looking_for_a_model_imports_nothing_heavy() -> None:
+    config = "from raysweep.tasks.classification.config import ClassificationConfig"
+    imported = list_imported(f"{config}; ClassificationConfig(model='resnet18.a1_in1k').check_available()")
+    assert "raysweep" in imported
+    assert not imported & {"torch", "ray", *OF_SOME_TRIALS}
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_training_imports_only_what_every_trial_uses(config: str) -> None:
     imported = list_imported(f"import raysweep.train.loop, {config.replace('.config', '.task')}")

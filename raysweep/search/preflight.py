@@ -86,11 +86,11 @@ def check_study(study: Study, num_workers: int) -> None:
     space = dict(study.all_distributions())
     models = space.get("task.model")
     describe_reference(TASKS, type(study.task), study.task.kind)
-    for reference in (study.task.task, study.task.evaluation):
-        load_object(reference)
     study.task.check_available()
     for model in models.choices if isinstance(models, CategoricalDistribution) else ():
         study.trial_config({"task.model": model}, 0).task.check_available()
+    for reference in (study.task.task, study.task.evaluation):
+        load_object(reference)
 
 
 def check_batches(study: Study, num_workers: int) -> None:

@@ -95,6 +95,10 @@ class ClassificationConfig(TaskConfig):
         Raises:
             UsageError: an unknown model, or weights that cannot be had.
         """
-        from raysweep.tasks.classification.networks import check_model  # slow: imports timm
+        from raysweep.tasks.classification.timm_models import check_name  # here: it needs this module
 
-        check_model(self.model, pretrained=self.pretrained)
+        check_name(self.model)
+        if self.pretrained:
+            from raysweep.tasks.classification.networks import check_pretrained  # slow: imports torch and timm
+
+            check_pretrained(self.model)

@@ -4,14 +4,13 @@ timm, and torchvision with it, is imported where a timm model is built or looked
 """
 
 import contextlib
-import difflib
 
 import torch
 from torch import nn
 
-from raysweep.config_fields import unknown_name
 from raysweep.errors import UsageError
 from raysweep.tasks.classification.config import FASHION_CNN, HeadName
+from raysweep.tasks.classification.timm_models import check_name
 
 IMAGENET_CLASSES = 1000
 
@@ -87,19 +86,15 @@ def build_fashion_cnn(
     return Classifier(backbone, head)
 
 
-def check_model(model: str, *, pretrained: bool) -> None:
-    """Fails early on what would fail every trial: an unknown model, or weights that cannot be had.
+def check_pretrained(model: str) -> None:
+    """Fails early, as every trial would, where a model has no pretrained weights or they cannot be had.
 
     Raises:
-        UsageError: timm knows no such model, or its pretrained weights cannot be had.
+        UsageError: one of these, or timm knows no such model.
     """
     if model == FASHION_CNN:
-        if pretrained:
-            raise UsageError("fashion_cnn has no pretrained weights: use --set task.pretrained=false")
-    elif pretrained:
-        _build_backbone(model, True, 3, num_classes=0)
-    else:
-        _check_name(model)
+        raise UsageError("fashion_cnn has no pretrained weights: use --set task.pretrained=false")
+    _build_backbone(model, True, 3, num_classes=0)
 
 
 def set_batch_norm_frozen(model: nn.Module) -> None:
@@ -115,20 +110,6 @@ def _count_features(backbone: nn.Module) -> int:
     """Finds how many features a timm model without its classifier gives: some have a dense layer after the pooling."""
     features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
     return features
-
-
-def _check_name(model: str) -> None:
-    """Raises UsageError, with the names that are most like it, where timm knows no such model."""
-    import timm
-
-    if timm.is_model(model):
-        return
-    names = [FASHION_CNN, *timm.list_models()]
-    close = difflib.get_close_matches(model.lower(), names, n=10)
-    raise UsageError(
-        f"{unknown_name('model', model, {FASHION_CNN, *close})} "
-        f"These are the closest of {len(names)}: fashion_cnn and all models of timm {timm.__version__}."
-    )
 
 
 def _check_connection(model: str) -> None:
@@ -155,7 +136,7 @@ def _check_connection(model: str) -> None:
 def _build_backbone(model: str, pretrained: bool, channels: int, num_classes: int) -> nn.Module:
     import timm
 
-    _check_name(model)
+    check_name(model)
     try:
         if pretrained:
             _check_connection(model)

@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raysweep.errors import UsageError
-from raysweep.tasks.classification.networks import Classifier, build_classifier, check_model, set_batch_norm_frozen
+from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.tasks.classification.networks import Classifier, build_classifier, set_batch_norm_frozen
+from raysweep.tasks.classification.timm_models import list_timm_models
 
 
 def build(model: str, **values: Any) -> Classifier:
@@ -102,6 +104,17 @@ def test_frozen_batch_norm_in_training_mode() -> None:
     assert all(module.training and module.weight.requires_grad for module in others)
 
 
+def check_available(model: str, *, pretrained: bool) -> None:
+    ClassificationConfig(model=model, pretrained=pretrained).check_available()
+
+
+def test_the_names_are_those_of_timm() -> None:
+    names, old_names = list_timm_models()
+    assert names == set(timm.list_models())
+    assert all(timm.is_model(name) for name in old_names)
+    assert names | old_names >= set(timm.models._registry._model_entrypoints)
+
+
 @pytest.mark.parametrize(
     ("name", "close"),
     [
@@ -113,7 +126,7 @@ def test_frozen_batch_norm_in_training_mode() -> None:
     ],
 )
 def test_an_unknown_model_names_close_ones(name: str, close: str) -> None:
-    for fail in (lambda: check_model(name, pretrained=False), lambda: check_model(name, pretrained=True)):
+    for fail in (lambda: check_available(name, pretrained=False), lambda: check_available(name, pretrained=True)):
         with pytest.raises(UsageError, match=f"unknown model '{name}'; did you mean '{close}'.*fashion_cnn"):
             fail()
     with pytest.raises(UsageError, match=f"unknown model '{name}'"):
@@ -122,17 +135,17 @@ def test_an_unknown_model_names_close_ones(name: str, close: str) -> None:
 
 def test_nothing_close_is_not_an_error_of_its_own() -> None:
     with pytest.raises(UsageError, match=r"unknown model 'xyz'\. Known: fashion_cnn"):
-        check_model("xyz", pretrained=False)
+        check_available("xyz", pretrained=False)
 
 
 def test_known_models_pass() -> None:
-    check_model("fashion_cnn", pretrained=False)
-    check_model("resnet18", pretrained=False)
+    check_available("fashion_cnn", pretrained=False)
+    check_available("resnet18", pretrained=False)
 
 
 def test_fashion_cnn_has_no_pretrained_weights() -> None:
     with pytest.raises(UsageError, match=r"task\.pretrained=false"):
-        check_model("fashion_cnn", pretrained=True)
+        check_available("fashion_cnn", pretrained=True)
 
 
 @pytest.fixture
@@ -161,7 +174,7 @@ def store_weights(hub: Path, model: str) -> dict[str, torch.Tensor]:
 
 def test_pretrained_weights_come_from_the_cache(hub: Path) -> None:
     weights = store_weights(hub, "test_resnet")
-    check_model("test_resnet", pretrained=True)
+    check_available("test_resnet", pretrained=True)
     torch.manual_seed(0)
     model = build("test_resnet", pretrained=True)
     backbone = model.backbone.state_dict()
@@ -181,7 +194,7 @@ def test_pretrained_weights_of_the_report_head_and_one_channel(hub: Path) -> Non
 @pytest.mark.usefixtures("hub")
 def test_weights_that_cannot_be_had() -> None:
     for fail in (
-        lambda: check_model("resnet10t", pretrained=True),
+        lambda: check_available("resnet10t", pretrained=True),
         lambda: build("resnet10t", pretrained=True),
     ):
         with pytest.raises(
@@ -195,7 +208,7 @@ def test_a_model_that_was_never_pretrained() -> None:
     with pytest.raises(
         UsageError, match="pretrained weights of cspresnet50d cannot be had: No pretrained weights exist"
     ):
-        check_model("cspresnet50d", pretrained=True)
+        check_available("cspresnet50d", pretrained=True)
 
 
 def test_without_a_connection_the_answer_comes_in_seconds(tmp_path: Path) -> None:
@@ -203,10 +216,10 @@ def test_without_a_connection_the_answer_comes_in_seconds(tmp_path: Path) -> Non
     code = """
 import time
 from raysweep.errors import UsageError
-from raysweep.tasks.classification.networks import check_model
+from raysweep.tasks.classification.config import ClassificationConfig
 began = time.perf_counter()
 try:
-    check_model("resnet10t", pretrained=True)
+    ClassificationConfig(model="resnet10t", pretrained=True).check_available()
 except UsageError as error:
     print("UsageError" if "resnet10t cannot be had" in str(error) else error, time.perf_counter() - began)
 """
