@@ -18,6 +18,7 @@ from raysweep.cluster.local_ray import find_interface, keep_local
 from raysweep.cluster.lost_nodes import answers
 from raysweep.cluster.lost_ray import AGAIN, LOCAL_CONFIG, run_on_ray, watch_cluster, watch_local
 from raysweep.cluster.ray_internals import canonicalize_bootstrap_address, find_bootstrap_address, silence_ray
+from raysweep.cluster.ray_start import watch_start
 from raysweep.errors import RayLostError, RaysweepError, UsageError
 
 ENVIRONMENT = {
@@ -70,7 +71,7 @@ def _start(found: str | None) -> None:
     try:
         if found is None:
             leftovers.clear()
-            with announce("a local Ray to start"), keep_local() as local:
+            with announce("a local Ray to start"), keep_local() as local, watch_start():
                 ray.init("local", _system_config=LOCAL_CONFIG, **local, **options)
         else:
             with announce(f"Ray at {found}"):

@@ -19,9 +19,15 @@ from raysweep.errors import RayLostError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = """
-import os, signal, sys, time
+import os, signal, sys, threading, time
 import click
+import psutil
 from raysweep.cli import run_command
+
+def kill_as_it_starts(kind):
+    while not (found := [child for child in psutil.Process().children() if child.name() == kind]):
+        time.sleep(0.02)
+    found[0].kill()
 
 @click.command()
 @click.argument("kind")
@@ -31,6 +37,8 @@ def work(kind, resume):
     from raysweep.cluster import lost_ray
     from raysweep.cluster.connection import connect
 
+    if not resume and os.environ.get("KILLS") == "at the start":
+        threading.Thread(target=kill_as_it_starts, args=[kind], daemon=True).start()
     connect("local")
     print("process", os.getpid(), "resume", resume, flush=True)
     if not resume or "always" in os.environ.get("KILLS", ""):
@@ -128,6 +136,14 @@ def test_a_command_whose_local_ray_dies_begins_again_under_its_process_number(tm
     assert process.stderr.splitlines() == [f"{kind} of the local Ray has died: it is started again (1 of 3)"]
     assert [line.split()[2:] for line in lines] == [["resume", "False"], ["resume", "True"]]
     assert len({line.split()[1] for line in lines}) == 1
+
+
+@pytest.mark.ray
+def test_a_ray_that_loses_a_process_as_it_starts_is_started_again(tmp_path: Path) -> None:
+    process = run_command(tmp_path, "raylet", KILLS="at the start")
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.splitlines() == ["raylet of the local Ray has died: it is started again (1 of 3)"]
+    assert [line.split()[2:] for line in process.stdout.splitlines()] == [["resume", "True"]]
 
 
 @pytest.mark.ray
