@@ -17,7 +17,10 @@ from raysweep.errors import RaysweepError
 from raysweep.run_folder import RunFolder, TrialFolder
 
 LOCAL = "local"
-PROGRAM = "from raysweep.cli import main; main()"
+PROGRAM = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from raysweep.cli import main; main()"
+)
+"""What a shell starts in the background ignores Ctrl-C, and passes that on."""
 PATIENCE_S = 300.0
 """How long a search may take to reach an epoch, or to end."""
 GRACE_S = 10.0
