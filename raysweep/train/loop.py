@@ -22,6 +22,7 @@ from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import is_full, patiently
 from raysweep.train import checkpoint
+from raysweep.train.accumulation import describe_parts, recall_num_parts
 from raysweep.train.cost import find_costs
 from raysweep.train.metrics import compare_with_declared
 from raysweep.train.report import EpochReport
@@ -44,6 +45,7 @@ def fit(
     prepare: Prepare = lambda module: module,
     resume: bool = False,
     num_reported: int | None = None,
+    num_parts: int = 1,
 ) -> TrainState:
     """Trains one trial and calls `report` after each epoch, on every worker.
 
@@ -52,6 +54,8 @@ def fit(
     have ended before its last epochs arrived: with `num_reported` those after so many are reported again from the
     history, and the last one in any case, which says whether the trial is finished. A storage that takes nothing for
     a while is waited for, with the state in memory.
+
+    `num_parts`: in how many parts, at least, the images of a step are shown to the networks; see accumulation.
 
     A `second_objective` that is a cost of the model is among the metrics of each epoch. It decides nothing here.
 
@@ -69,10 +73,11 @@ def fit(
             _save_history(folder, state)
         if num_reported is not None:
             _report_again(state, config, objective, second_objective, min(num_reported, state.epoch - 1), report)
+    task.num_parts = recall_num_parts(state.history, num_parts)
     costs = find_costs(task, state, config, worker, second_objective)
     while not is_finished(state, config):
         metrics = _train_epoch(task, state, config, data.train, worker)
-        metrics |= _evaluate(task, state, config, data.val, worker) | costs
+        metrics |= _evaluate(task, state, config, data.val, worker) | costs | describe_parts(task.num_parts)
         _check_declared(task, metrics)
         _check_finite(metrics, config.task.advice_on_divergence)
         state.cause = task.end_epoch(state, metrics)
@@ -192,7 +197,7 @@ def _evaluate(task: Task, state: TrainState, config: TrialConfig, images: ImageS
     batches = iterate_evaluation(
         images,
         config.data,
-        batch_size=config.training.eval_batch_size,
+        batch_size=max(1, config.training.eval_batch_size // task.num_parts),
         worker=worker,
         indices=space_evenly(len(images), task.num_eval_images),
     )

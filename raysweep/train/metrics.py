@@ -11,7 +11,7 @@ import torch.distributed
 Sums = dict[str, torch.Tensor | list[torch.Tensor]]
 """What is added up with `+`: tensors of one shape as sums, lists of tensors (B, D) by keeping all of them."""
 
-OF_THE_LOOP = frozenset({"train/images_per_s"})
+OF_THE_LOOP = frozenset({"train/images_per_s", "train/parts_per_step"})
 """What the loop itself reports of any task."""
 
 

@@ -15,6 +15,7 @@ from raysweep.config import ScheduleName, TaskConfig, TrialConfig
 from raysweep.data.batches import Batch, Worker, count_steps
 from raysweep.data.images import DataInfo
 from raysweep.registry import load_object
+from raysweep.train.accumulation import accumulate
 from raysweep.train.metrics import Sums, add_up, gather_sums, get_mean
 from raysweep.train.optim import Schedule, average_gradients, clip_gradients
 from raysweep.train.precision import arrange, autocast
@@ -40,6 +41,8 @@ class Task(ABC):
     """Decay, per step, of the moving average of the main module, which is then evaluated; none: no average."""
     gradient_clip_norm: float | None = None
     """Largest L2 norm of the gradient; none: no limit."""
+    num_parts: int = 1
+    """In how many parts `train_step` shows a batch to the networks, whose gradients it adds up: see accumulation."""
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
         """Keeps the configuration; `folder` has the decoded images and what `TaskConfig.prepare` made beside them."""
@@ -104,6 +107,8 @@ class Task(ABC):
         """Trains on a batch; returns means over it, such as `loss`, detached."""
         for module in state.prepared.values():
             module.train()
+        if self.num_parts > 1:
+            return accumulate(self, state, batch)
         means = self.compute_loss(state, batch)
         self.optimize(state, self.main_module, means["loss"], batch.weight)
         return {name: value.detach() for name, value in means.items()}
@@ -114,13 +119,17 @@ class Task(ABC):
 
     def optimize(self, state: TrainState, name: str, loss: torch.Tensor, weight: float) -> None:
         """Takes a step down the gradient of `loss * weight`, averaged over workers: optimizer, schedule and average."""
-        module, optimizer = state.modules[name], state.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
+        state.optimizers[name].zero_grad(set_to_none=True)
         (loss * weight if weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
+        self.apply_gradients(state, name)
+
+    def apply_gradients(self, state: TrainState, name: str) -> None:
+        """Takes a step down the gradients that a module has, averaged over workers: optimizer, schedule and average."""
+        module = state.modules[name]
         if self.num_workers > 1 and not self.is_wrapped:
             average_gradients(module, self.num_workers)
         clip_gradients(module.parameters(), self.gradient_clip_norm)
-        optimizer.step()
+        state.optimizers[name].step()
         if name in state.schedules:
             state.schedules[name].end_step()
         if name in state.averages:
