@@ -71,7 +71,7 @@ class TrialSpec:
         """Returns the same trial with the images of a step in so many parts, and a notice of it."""
         batch = -(-self.config.training.batch_size // self.request.num_workers)
         notice = (
-            f"out of memory: {-(-batch // num_parts)} of a step's {batch} images are shown at once; their gradients add "
+            f"out of memory: {-(-batch // num_parts)} of a step's {batch} images are shown at once; gradients add "
             "up to those of the whole batch; batch norm sees each part alone"
         )
         return dataclasses.replace(self, num_parts=num_parts, notice=notice)
