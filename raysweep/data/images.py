@@ -56,9 +56,7 @@ class ImageSet:
         """Returns the number of images, their height, width and channels."""
         return (len(self), *self._images.shape[1:])
 
-    def gather(
-        self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8] | None = None
-    ) -> npt.NDArray[np.uint8]:
+    def gather(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
         """Copies some images, (len(indices), H, W, C) uint8, into `out` where that is given."""
         if out is None:
             return np.asarray(self._images[self.rows[indices]])

@@ -73,4 +73,4 @@ def fetch(images: ImageSet, places: npt.NDArray[np.int64], device: torch.device)
 @functools.cache
 def _copy_stream(device: torch.device) -> torch.cuda.Stream:
     """Returns the stream beside that of the training on which batches are copied to a device."""
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
