@@ -22,7 +22,7 @@ from ray.exceptions import RayActorError
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from raysweep import atomic_files
-from raysweep.cluster.capacity import Request
+from raysweep.cluster.capacity import Request, count_per_gpu
 from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
@@ -102,7 +102,8 @@ def _train_within_memory(spec: TrialSpec) -> TrialFailure | None:
     while True:
         try:
             if spec.request.num_workers == 1:
-                worker = Worker(device=choose_device(spec.request.gpus_per_worker))
+                device = choose_device(spec.request.gpus_per_worker)
+                worker = Worker(device=device, num_sharing=count_per_gpu(spec.request))
                 _train(spec, worker, lambda report: tune.report(pack_report(report)))
             else:
                 _train_distributed(spec)

@@ -68,6 +68,8 @@ def test_gradients_add_up_to_those_of_the_whole_batch(
     (task, whole), (other, parted) = (start(config, make_data(), parts) for parts in (1, num_parts))
     for _ in range(3):
         expected, found = task.train_step(whole, batch), other.train_step(parted, batch)
+        whole.end_step()
+        parted.end_step()
         assert found["loss"].item() == pytest.approx(expected["loss"].item(), abs=1e-6)
         for one, two in zip(whole.modules["model"].parameters(), parted.modules["model"].parameters(), strict=True):
             assert one.grad is not None
