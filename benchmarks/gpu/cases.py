@@ -6,6 +6,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,9 +43,7 @@ UNSEEN = "from raysweep.train.device import choose_device; choose_device(1.0)"
 def check_all(device: torch.device, size: Size, folder: Path) -> int:
     """Checks every case; returns how many are wrong."""
     cases: dict[str, Callable[[], str]] = {
-        f"{name} {form}": lambda name=name, settings=settings, form=form: _check_study(  # type: ignore[misc]
-            name, settings, device, size, folder / f"{name} {form}"
-        )
+        f"{name} {form}": partial(_check_study, name, settings, device, size, folder / f"{name} {form}")
         for name, heavy in HEAVY.items()
         for form, settings in (("baseline", ()), ("heavy", heavy))
     }

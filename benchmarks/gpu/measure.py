@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,11 @@ def visit(args: argparse.Namespace, device: torch.device, size: Size, folder: Pa
     quick = size == QUICK
     about.run("cases", "cases", 0, lambda: cases.check_all(device, size, folder))
     for name in HEAVY:
-        needs = 0 if quick else (40 if name == "car_resnet" else 15)
-        about.run("speed", f"speed of {name}", needs, lambda name=name: speed.measure_study(name, device, size, folder))  # type: ignore[misc]
+        needs_s = 0 if quick else (40 if name == "car_resnet" else 15)
+        about.run("speed", f"speed of {name}", needs_s, partial(speed.measure_study, name, device, size, folder))
     for name in HEAVY:
-        about.run("calls", f"calls of {name}", 0 if quick else 15, lambda name=name: speed.count_calls(name, device, size, folder))  # type: ignore[misc]  # fmt: skip
+        needs_s = 0 if quick else 15
+        about.run("calls", f"calls of {name}", needs_s, partial(speed.count_calls, name, device, size, folder))
     about.run("together", "side by side", 0 if quick else 60, lambda: side_by_side.measure(device, size, folder))
     about.run("search", "a search on Ray", SEARCH_S, lambda: search(device, folder, about.left_s - 10))
     print(json.dumps({"name": "gpu", "machine": machine, "found": about.found}))

@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOOP = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "optuna", "colorlog")
 """What training and the studies import beside torch, torchvision, timm and scikit-learn, which are there."""
 SEARCH = (
-    "ray", "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "sqlalchemy", "cmaes", "alembic", "mako",
-    "wandb",
+    "ray", "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "sqlalchemy", "cmaes", "alembic",
+    "mako", "wandb",
 )  # fmt: skip
 """What a search on Ray needs beside that."""
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")

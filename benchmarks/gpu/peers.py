@@ -1,8 +1,8 @@
 """Bare loops beside which a trial is measured. They import torch and timm only, and know nothing of raysweep.
 
 In the style of airbench (`airbench94_muon.py`): images on the device, permuted there, fused optimizers, nothing that
-waits. `graphs`: a step is captured as a CUDA graph, as a hand would do it. skresnet34 as timm's `benchmark.py` trains: one
-batch on the device again and again.
+waits. `graphs`: a step is captured as a CUDA graph, as one would by hand. skresnet34 is trained as by timm's
+`benchmark.py`: on one batch on the device, again and again.
 """
 
 import contextlib
