@@ -30,7 +30,7 @@ from raysweep.run_folder import SearchFolder
 from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.options import RunOptions
 from raysweep.search.preflight import batch_sizes, check_inputs
-from raysweep.search.run import prepare_data, size_trials
+from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
 from raysweep.storage_faults import format_bytes, guard_work, say
