@@ -2,10 +2,13 @@
 # Makes a machine a node of the cluster: shared storage, Python, and raysweep with the versions of requirements.lock.
 # `ray up` runs it on every node, and again each time: what is done already is left as it is.
 #
-#   setup_node.sh STORAGE    an NFS export, server:/path, or the absolute path of a folder that all nodes share already
+#   setup_node.sh STORAGE        an NFS export, server:/path, or the absolute path of a folder that all nodes share already
+#   setup_node.sh STORAGE mps    also starts NVIDIA MPS, for several trials on each GPU (tune --trials-per-gpu)
 set -euo pipefail
 
 storage=${1:?"setup_node.sh STORAGE: an NFS export (server:/path) or a shared folder (/path)"}
+mps=${2:-}
+[[ -z $mps || $mps == mps ]] || { echo "setup_node.sh: the second word must be mps or left out, got $mps" >&2; exit 1; }
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python_version=3.11
 uv_version=0.13.9 # with it the patch version of Python and the resolver are fixed too
@@ -51,3 +54,10 @@ export PATH="$project/.venv/bin:\$PATH"
 export KAGGLEHUB_CACHE="$storage/cache/kagglehub" HF_HOME="$storage/cache/huggingface"
 END
 grep -qs raysweep_node "$HOME/.bashrc" || echo ". ~/.raysweep_node" >>"$HOME/.bashrc"
+
+# 4. MPS, where it is asked for and the driver brings it: trials on one GPU then compute at once. It serves the processes
+# of the account that has started it, and is found by them in CUDA's own place; no setting of the GPU changes.
+if [[ $mps == mps ]] && command -v nvidia-cuda-mps-control >/dev/null; then
+    echo get_server_list | nvidia-cuda-mps-control >/dev/null 2>&1 ||
+        CUDA_MPS_LOG_DIRECTORY=$HOME/.nvidia-mps nvidia-cuda-mps-control -d
+fi

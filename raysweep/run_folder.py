@@ -97,6 +97,11 @@ class TrialFolder:
         return self.path / "error.txt"
 
     @property
+    def notices(self) -> Path:
+        """Locates what a person should know of how the trial was trained, a sentence a line; there where it is."""
+        return self.path / "notices.txt"
+
+    @property
     def stop_file(self) -> Path:
         """Locates the file after whose appearance a DDP trial ends with its epoch."""
         return self.path / "stop"

@@ -2,10 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from raysweep.config import require
 from raysweep.errors import UsageError
+
+CUDA_CONTEXT_BYTES = 600 * 2**20
+"""Memory of a GPU that each process on it takes before its first tensor: CUDA's context and the kernels that torch
+loads. Estimated; benchmarks/gpu prints what it is on a card."""
+MAX_PER_GPU = 16
+"""Trials on a GPU at most, where their number is chosen: beyond, the driver of a search is what they would wait for."""
+GPU_SHARE = 0.9
+"""Part of a GPU's memory that is dealt out to trials: points of the space take more than the baseline."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +83,31 @@ def count_workers(node: Node, request: Request) -> int:
 def count_per_gpu(request: Request) -> int:
     """Counts the workers of the request that share a GPU; 1 where each has one or more, or none."""
     return math.floor(1 / request.gpus_per_worker + 1e-9) if 0 < request.gpus_per_worker < 1 else 1
+
+
+def choose_per_gpu(nodes: Sequence[Node], *, gpu_bytes: int, gpu_total_bytes: int, memory_bytes: int) -> int:
+    """Chooses how many trials share a GPU: as many as its memory, the cores and the memory beside it hold; at least 1.
+
+    gpu_bytes, memory_bytes: what a trial takes of a GPU, CUDA's own apart, and of its node, as a probe has measured.
+    """
+    by_gpu = math.floor(GPU_SHARE * gpu_total_bytes / (gpu_bytes + CUDA_CONTEXT_BYTES))
+    gpu_nodes = [node for node in nodes if node.num_gpus >= 1]
+    by_node = [
+        node_share
+        for node in gpu_nodes
+        for node_share in (
+            math.floor(node.num_cpus / node.num_gpus),
+            *([math.floor(node.memory_bytes / memory_bytes / node.num_gpus)] if node.memory_bytes else []),
+        )
+    ]
+    return max(1, min(by_gpu, MAX_PER_GPU, *by_node))
+
+
+def share_gpu(request: Request, nodes: Sequence[Node], per_gpu: int, cpus_per_worker: float | None) -> Request:
+    """Returns the request of one of so many trials that share a GPU and, unless they are given, the CPUs beside it."""
+    cpus = min(node.num_cpus / node.num_gpus for node in nodes if node.num_gpus >= 1)
+    own_cpus = cpus_per_worker or max(1.0, math.floor(cpus / per_gpu))
+    return replace(request, gpus_per_worker=1 / per_gpu, cpus_per_worker=own_cpus)
 
 
 def count_concurrent_trials(nodes: Sequence[Node], request: Request) -> int:

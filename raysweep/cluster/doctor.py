@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raysweep import atomic_files
 from raysweep.announcement import announce
 from raysweep.cluster import findings as checks
+from raysweep.cluster import mps
 from raysweep.cluster.capacity import default_request
 from raysweep.cluster.code import code_digest
 from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
@@ -102,6 +103,7 @@ def _diagnose(question: Question) -> list[Finding]:
         checks.check_dashboard(get_dashboard_url() or "", in_pod=POD_ACCOUNT.is_dir()),  # type: ignore[no-untyped-call]
         checks.check_storage(str(question.storage), facts, unseen),
         checks.check_gpus(facts, {node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in alive}),
+        checks.check_mps(facts, request),
         checks.check_resources(planned, request),
         checks.check_placement_groups(list_leaked()),
     ]
@@ -162,6 +164,7 @@ def _examine(node_id: str, address: str, folder: str, paths: Sequence[str]) -> N
         code=code_digest(),
         authenticated=is_authenticated(),
         visible_gpus=_count_visible_gpus(),
+        has_mps=mps.serves(),
         write_error=error,
         unreadable=[path for path in paths if not os.access(path, os.R_OK)],
     )

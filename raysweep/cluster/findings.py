@@ -24,6 +24,8 @@ class NodeFacts:
     """Whether Ray takes commands only with the token there."""
     visible_gpus: int
     """Number of GPUs that torch sees."""
+    has_mps: bool = False
+    """Whether NVIDIA MPS serves it."""
     write_error: str = ""
     """Why the node could not write to the storage; "" when it could."""
     unreadable: Sequence[str] = ()
@@ -156,6 +158,21 @@ def check_gpus(facts: Sequence[NodeFacts], counted: Mapping[str, float]) -> Find
         return Finding(check="GPUs", ok=False, text="; ".join(wrong), mend=mend)
     total = sum(counted[node.node_id] for node in facts)
     return Finding(check="GPUs", ok=True, text=f"torch sees all {total:g}" if total else "none")
+
+
+def check_mps(facts: Sequence[NodeFacts], request: Request) -> Finding:
+    """Checks that MPS serves every node with GPUs, where trials are to share them."""
+    with_gpus = [node for node in facts if node.visible_gpus]
+    without = [node.address for node in with_gpus if not node.has_mps]
+    if 0 < request.gpus_per_worker < 1 and without:
+        return Finding(
+            check="MPS",
+            ok=False,
+            text=f"trials are to share GPUs, and would take turns on {', '.join(without)}",
+            mend="bash clusters/setup_node.sh STORAGE mps   # on these nodes, before `ray start`",
+        )
+    served = len(with_gpus) - len(without)
+    return Finding(check="MPS", ok=True, text=f"on {served} of {_count(with_gpus, 'node')} with GPUs")
 
 
 def find_leaked(groups: Mapping[str, str], living_jobs: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from raysweep.search.overrides import Overrides
 @click.command(context_settings=CONTEXT)
 @click.argument("study")
 @with_flags(Overrides, "data", "trials", "max_epochs", "settings", "seed")
-@with_flags(RunOptions, "storage", "address", "num_workers", "cpus_per_worker", "gpus_per_worker")
+@with_flags(RunOptions, "storage", "address", "num_workers", "cpus_per_worker", "gpus_per_worker", "trials_per_gpu")
 @click.option(
     "--cluster",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -4,12 +4,12 @@ What is drawn is computed on the CPU and moved to the images' device in one copy
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from raysweep.config import AugmentationConfig
-from raysweep.data.sampling import find_inside, move, sample, scale_brightness_, scale_contrast_, scale_map
+from raysweep.data.sampling import find_inside, move, move_to, sample, scale_brightness_, scale_contrast_, scale_map
 from raysweep.data.trivial_augment import draw_operations, operate
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -28,21 +28,38 @@ def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generat
     Every image of the batch gets its own parameters, drawn on the CPU from `generator`; the pixels are
     changed on their device.
     """
-    num_images, side = len(images), images.shape[-1]
+    drawn = draw_augmentation(len(images), images.shape[-1], config, size, generator)
+    return apply_augmentation(images, [move_to(values, images.device) for values in drawn], config, size)
+
+
+def draw_augmentation(
+    num_images: int, side: int, config: AugmentationConfig, size: int, generator: torch.Generator
+) -> list[torch.Tensor]:
+    """Draws what `apply_augmentation` does to each image of side x side pixels, on the CPU: a tensor for each step."""
     drawn = [draw_changes(num_images, side, config, size, generator)]
-    steps: list[Step] = [lambda images, changes: change(images, changes, config, size)]
     if config.trivial_augment:
         drawn.append(draw_operations(num_images, config.strength * config.trivial_augment, size, generator))
-        steps.append(operate)
     if config.random_erasing:
         drawn.append(draw_windows(num_images, config.strength * config.random_erasing, size, generator))
+    return drawn
+
+
+def apply_augmentation(
+    images: torch.Tensor, drawn: Sequence[torch.Tensor], config: AugmentationConfig, size: int
+) -> torch.Tensor:
+    """Changes images (B, C, H, H) in [0, 1] as `draw_augmentation` says, moved to their device."""
+    steps: list[Step] = [lambda images, changes: change(images, changes, config, size)]
+    if config.trivial_augment:
+        steps.append(operate)
+    if config.random_erasing:
         steps.append(erase)
+    num_images, side = len(images), images.shape[-1]
     on_cpu = images.device.type == "cpu"
     num_values = images.shape[1] * max(side, size) ** 2
     length = max(1, CPU_BLOCK * torch.get_num_threads() // num_values) if on_cpu else num_images
     blocks = torch.split(images, length)
     for step, values in zip(steps, drawn, strict=True):
-        parts = torch.split(values.to(images.device, non_blocking=True), length)
+        parts = torch.split(values, length)
         blocks = tuple(step(block, part) for block, part in zip(blocks, parts, strict=True))
     return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
 

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from raysweep.config import DataConfig
-from raysweep.data.augment import augment
-from raysweep.data.images import ImageSet
-from raysweep.data.mixing import Mixing, mix
+from raysweep.data.augment import apply_augmentation, draw_augmentation
+from raysweep.data.mixing import Mixing, apply_mixing, draw_mixing
+from raysweep.data.placement import DeviceImages, Images, fetch
+from raysweep.data.sampling import move_to
 
 STATISTICS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -22,6 +23,8 @@ STATISTICS = {
 
 
 CPU = torch.device("cpu")
+AUGMENTATION = "augmentation"
+"""Begins the names of what `draw_augmentation` drew, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,26 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What a batch is built from on the device: `places` of images there, or `pixels` and `labels`, and what was drawn.
+
+    Their names and shapes are the same for all whole batches of a trial.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    indices: npt.NDArray[np.int64]
+    """See Batch; so is `weight`."""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
-    """This worker's rank, the number of workers, and its device."""
+    """This worker's rank, the number of workers, its device, and how many trials share that."""
 
     rank: int = 0
     num_workers: int = 1
     device: torch.device = CPU
+    num_sharing: int = 1
 
 
 def derive_seed(seed: int, *parts: int) -> int:
@@ -64,28 +81,66 @@ def count_steps(num_images: int, batch_size: int, num_workers: int) -> int:
 
 
 def iterate_training(
-    images: ImageSet, config: DataConfig, *, batch_size: int, seed: int, epoch: int, worker: Worker
+    images: Images, config: DataConfig, *, batch_size: int, seed: int, epoch: int, worker: Worker
 ) -> Iterator[Batch]:
     """Yields an epoch's batches, permuted by (seed, epoch); each step's batch is dealt out to the workers."""
+    for ingredients in iterate_ingredients(
+        images, config, batch_size=batch_size, seed=seed, epoch=epoch, worker=worker
+    ):
+        yield build_batch(ingredients, images, config)
+
+
+def iterate_ingredients(
+    images: Images, config: DataConfig, *, batch_size: int, seed: int, epoch: int, worker: Worker
+) -> Iterator[Ingredients]:
+    """Yields what the batches of an epoch are built from: all that is decided, drawn or read on the CPU."""
     order = np.random.default_rng([seed, epoch]).permutation(len(images))
+    places = move_to(torch.from_numpy(order), worker.device) if isinstance(images, DeviceImages) else None
     for step in range(count_steps(len(images), batch_size, worker.num_workers)):
-        whole = order[step * batch_size : (step + 1) * batch_size]
-        share = whole[worker.rank :: worker.num_workers]
-        changed = config.augmentation.strength > 0
-        pixels = _to_device(images.gather(share), worker.device, by_channel=changed)
-        labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
-        mixing = None
-        if changed:
+        whole = slice(step * batch_size, (step + 1) * batch_size)
+        mine = slice(worker.rank, None, worker.num_workers)
+        share = order[whole][mine]
+        if isinstance(images, DeviceImages):
+            assert places is not None
+            tensors = {"places": places[whole][mine]}
+        else:
+            tensors = fetch(images, share, worker.device)
+        if config.augmentation.strength > 0:
             generator = torch.Generator().manual_seed(derive_seed(seed, epoch, step, worker.rank, 1))
-            pixels = augment(pixels, config.augmentation, config.image_size, generator)
-            if config.augmentation.mixes:
-                pixels, mixing = mix(pixels, labels, config.augmentation, generator)
-        weight = len(share) * worker.num_workers / len(whole)
-        yield Batch(_normalise(pixels, config), labels, share, weight, mixing)
+            drawn = _draw(len(share), images.shape[1], config, generator)
+            tensors |= {name: move_to(values, worker.device) for name, values in drawn.items()}
+        yield Ingredients(tensors, share, len(share) * worker.num_workers / len(order[whole]))
+
+
+def _draw(num_images: int, side: int, config: DataConfig, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Draws on the CPU how each decoded image of a batch is changed, by the names that `build_batch` knows."""
+    size, augmentation = config.image_size, config.augmentation
+    steps = draw_augmentation(num_images, side, augmentation, size, generator)
+    drawn = {f"{AUGMENTATION}{number}": values for number, values in enumerate(steps)}
+    if augmentation.mixes:
+        drawn["mixing"] = draw_mixing(num_images, size, augmentation, generator)
+    return drawn
+
+
+def build_batch(ingredients: Ingredients, images: Images, config: DataConfig) -> Batch:
+    """Gathers, augments and normalises a batch, all on the device: a number of operations that never changes."""
+    tensors = ingredients.tensors
+    if isinstance(images, DeviceImages):
+        pixels, labels = images.pixels[tensors["places"]], images.labels[tensors["places"]]
+    else:
+        pixels, labels = tensors["pixels"], tensors["labels"]
+    drawn = [values for name, values in tensors.items() if name.startswith(AUGMENTATION)]
+    floats = _to_floats(pixels, by_channel=bool(drawn))
+    if drawn:
+        floats = apply_augmentation(floats, drawn, config.augmentation, config.image_size)
+    mixing = None
+    if "mixing" in tensors:
+        floats, mixing = apply_mixing(floats, labels, tensors["mixing"], config.augmentation)
+    return Batch(_normalise(floats, config), labels, ingredients.indices, ingredients.weight, mixing)
 
 
 def iterate_evaluation(
-    images: ImageSet,
+    images: Images,
     config: DataConfig,
     *,
     batch_size: int,
@@ -96,14 +151,16 @@ def iterate_evaluation(
     mine = (np.arange(len(images)) if indices is None else indices)[worker.rank :: worker.num_workers]
     for start in range(0, len(mine), batch_size):
         share = mine[start : start + batch_size]
-        pixels = _to_device(images.gather(share), worker.device)
-        labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
-        yield Batch(_normalise(pixels, config), labels, share)
+        if isinstance(images, DeviceImages):
+            tensors = {"places": move_to(torch.from_numpy(share), worker.device)}
+        else:
+            tensors = fetch(images, share, worker.device)
+        yield build_batch(Ingredients(tensors, share), images, config)
 
 
 def normalise_images(pixels: npt.NDArray[np.uint8], config: DataConfig, device: torch.device) -> torch.Tensor:
     """Normalises decoded images (B, H, W, C) uint8 as evaluation does: (B, C, H, W) float32."""
-    return _normalise(_to_device(pixels, device), config)
+    return _normalise(_to_floats(torch.from_numpy(pixels).to(device)), config)
 
 
 def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
@@ -112,9 +169,9 @@ def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _to_device(pixels: npt.NDArray[np.uint8], device: torch.device, *, by_channel: bool = False) -> torch.Tensor:
-    """Moves pixels (B, H, W, C) uint8 to the device: (B, C, H, W) float32 in [0, 1], strided channels last or not."""
-    images = torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2)
+def _to_floats(pixels: torch.Tensor, *, by_channel: bool = False) -> torch.Tensor:
+    """Converts pixels (B, H, W, C) uint8 to (B, C, H, W) float32 in [0, 1], strided channels last or not."""
+    images = pixels.permute(0, 3, 1, 2)
     if by_channel:
         images = images.contiguous()  # as bytes: a quarter of what floats would have to be moved
     return images.float().div_(255)

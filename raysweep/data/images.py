@@ -51,9 +51,16 @@ class ImageSet:
         """Returns each image's origin: a path, with `#index` for a member of an idx file; length N."""
         return atomic_files.read_names(self.folder / "names.json", WHAT, REMEDY)
 
-    def gather(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Copies some images, (len(indices), H, W, C) uint8."""
-        return np.asarray(self._images[self.rows[indices]])
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns the number of images, their height, width and channels."""
+        return (len(self), *self._images.shape[1:])
+
+    def gather(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+        """Copies some images, (len(indices), H, W, C) uint8, into `out` where that is given."""
+        if out is None:
+            return np.asarray(self._images[self.rows[indices]])
+        return np.take(self._images, self.rows[indices], axis=0, out=out, mode="clip")  # else by way of a buffer
 
     def seal(self) -> None:
         """Writes the digests of the small files. That of all pixels would be computed as long as they are decoded."""

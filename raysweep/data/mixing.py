@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from raysweep.config import AugmentationConfig
-from raysweep.data.sampling import find_inside
+from raysweep.data.sampling import find_inside, move_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,14 @@ def mix(
 
     The configured strength is the probability of either; where both are asked for, an image has each as often.
     """
-    drawn = draw_mixing(len(images), images.shape[-1], config, generator).to(images.device, non_blocking=True)
+    drawn = draw_mixing(len(images), images.shape[-1], config, generator)
+    return apply_mixing(images, labels, move_to(drawn, images.device), config)
+
+
+def apply_mixing(
+    images: torch.Tensor, labels: torch.Tensor, drawn: torch.Tensor, config: AugmentationConfig
+) -> tuple[torch.Tensor, Mixing]:
+    """Mixes images (B, C, H, H) as `draw_mixing` says, moved to their device; returns also how."""
     others = images.roll(1, dims=0)
     if config.mixup:
         images = torch.lerp(others, images, drawn[:, 1, None, None, None])

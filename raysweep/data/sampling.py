@@ -9,6 +9,13 @@ GREY = (0.2989, 0.587, 0.114)
 """Shares of red, green and blue in a grey value (ITU-R 601-2)."""
 
 
+def move_to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Moves what was made on the CPU to a device; a GPU is not waited for."""
+    if device.type == "cuda":
+        values = values.pin_memory()  # a copy from other memory is waited for
+    return values.to(device, non_blocking=True)
+
+
 def sample(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Samples images bilinearly at `places` (B, 2, H, W), x and y in [-1, 1] from edge to edge; zeros lie outside.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from raysweep import config_fields
 from raysweep.atomic_files import Json
-from raysweep.cluster.capacity import Node, Request, count_per_gpu, count_workers
+from raysweep.cluster.capacity import CUDA_CONTEXT_BYTES, Node, Request, count_per_gpu, count_workers
 from raysweep.errors import UsageError
 from raysweep.planning.estimate import (
     LOW_TRAINED_SHARE,
@@ -127,12 +127,13 @@ def _check_memory(forecast: Forecast) -> list[str]:
 def _check_gpu_memory(forecast: Forecast) -> list[str]:
     num = count_per_gpu(forecast.request)
     point = max(forecast.probe.points, key=lambda point: point.gpu_memory_bytes)
-    if num * point.gpu_memory_bytes <= point.gpu_total_bytes:
+    process_bytes = point.gpu_memory_bytes + CUDA_CONTEXT_BYTES
+    if not point.gpu_total_bytes or num * process_bytes <= point.gpu_total_bytes:
         return []
     return [
-        f"GPU memory: {num} processes x {format_bytes(point.gpu_memory_bytes)} = "
-        f"{format_bytes(num * point.gpu_memory_bytes)} on a GPU of {format_bytes(point.gpu_total_bytes)}; "
-        "raise --gpus-per-worker"
+        f"GPU memory: {num} processes x ({format_bytes(point.gpu_memory_bytes)} + {format_bytes(CUDA_CONTEXT_BYTES)} "
+        f"of CUDA's own) = {format_bytes(num * process_bytes)} on a GPU of {format_bytes(point.gpu_total_bytes)}; "
+        "raise --gpus-per-worker or lower --trials-per-gpu"
     ]
 
 
@@ -194,7 +195,7 @@ def _describe_memory(forecast: Forecast) -> str:
     on_gpu = max(point.gpu_memory_bytes for point in forecast.probe.points)
     return (
         f"{num} x {format_bytes(forecast.memory_bytes)} = {format_bytes(num * forecast.memory_bytes)} {has} on a node"
-        + f"; {format_bytes(on_gpu)} of the GPU each" * bool(on_gpu)
+        + f"; {format_bytes(on_gpu + CUDA_CONTEXT_BYTES)} of the GPU each, CUDA's own included" * bool(on_gpu)
     )
 
 

@@ -11,7 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from raysweep import atomic_files, config_fields
-from raysweep.cluster.capacity import Request, count_workers
+from raysweep.cluster.capacity import (
+    Request,
+    choose_per_gpu,
+    count_concurrent_trials,
+    count_workers,
+    share_gpu,
+)
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
 from raysweep.config import Budget, TrialConfig
 from raysweep.data.images import PreparedData
@@ -24,10 +30,10 @@ from raysweep.run_folder import SearchFolder
 from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.options import RunOptions
 from raysweep.search.preflight import batch_sizes, check_inputs
-from raysweep.search.run import prepare_data, size_trials
+from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
-from raysweep.storage_faults import guard_work
+from raysweep.storage_faults import format_bytes, guard_work, say
 from raysweep.study import Study
 from raysweep.train.history import load_history
 from raysweep.train.task import build_task
@@ -146,6 +152,33 @@ def _count_val(config: TrialConfig, data: PreparedData) -> int:
     return min(data.info.num_val, most or data.info.num_val)
 
 
+def share_gpus(
+    study: Study, data: PreparedData, request: Request, concurrency: int, options: RunOptions
+) -> tuple[Request, int]:
+    """Returns what a trial takes and how many run side by side, where `--trials-per-gpu auto` leaves that to a probe.
+
+    It trains some points, each alone on a GPU, and says what it has found.
+
+    Raises:
+        UsageError: the probe cannot train the baseline.
+    """
+    if options.trials_per_gpu != "auto":
+        return request, concurrency
+    nodes = list_potential_nodes()
+    living = sum(count_workers(node, request) for node in list_nodes())
+    points = run_probe(study, data, request, min(max(living, 1), concurrency), options.storage).points
+    gpu_bytes = max(point.gpu_memory_bytes for point in points)
+    per_gpu = choose_per_gpu(
+        nodes,
+        gpu_bytes=gpu_bytes,
+        gpu_total_bytes=min(point.gpu_total_bytes for point in points),
+        memory_bytes=max(point.memory_bytes for point in points),
+    )
+    say(f"--trials-per-gpu auto: {per_gpu}; a trial takes up to {format_bytes(gpu_bytes)} of a GPU beside CUDA's own")
+    request = share_gpu(request, nodes, per_gpu, options.cpus_per_worker)
+    return request, min(count_concurrent_trials(nodes, request), study.budget.trials)
+
+
 def forecast_study(study: Study, options: RunOptions, cluster: Path | None, source: Source | None = None) -> Forecast:
     """Forecasts a study's search after a probe of it. Images are decoded, and stay so for the search.
 
@@ -159,9 +192,10 @@ def forecast_study(study: Study, options: RunOptions, cluster: Path | None, sour
         source = check_inputs(study, options)
     config = load_cluster(cluster) if cluster else {}
     request, concurrency = size_trials(study, options)
-    nodes = nodes_in_use(list_potential_nodes(), request, concurrency)
-    prices = price_nodes(config, nodes)
+    price_nodes(config, nodes_in_use(list_potential_nodes(), request, concurrency))
     data, test_folder = prepare_data(study, options, source)
+    request, concurrency = share_gpus(study, data, request, concurrency, options)
+    nodes = nodes_in_use(list_potential_nodes(), request, concurrency)
     living = sum(count_workers(node, request) for node in list_nodes()) // request.num_workers
     return build_forecast(
         study,
@@ -171,7 +205,7 @@ def forecast_study(study: Study, options: RunOptions, cluster: Path | None, sour
         probe=run_probe(study, data, request, min(max(living, 1), concurrency), options.storage),
         cache_bytes=sum(path.stat().st_size for place in (data.folder, test_folder) for path in place.rglob("*.npy")),
         free_bytes=shutil.disk_usage(options.storage).free,
-        prices=prices,
+        prices=price_nodes(config, nodes),
     )
 
 

@@ -32,7 +32,8 @@ class _Attempt:
     """How the trial ended, once the strategy knows it; none: it has not, or its process died."""
     is_left: bool = False
     """Whether it stays as it is, for a session to come: the storage is at fault."""
-    death: str = "the trial's process ended without a report"
+    death: str | None = None
+    """What its process, or else Ray, said as it died."""
 
 
 class SearchDriver:
@@ -138,7 +139,7 @@ class SearchDriver:
             return False
         if isinstance(report, TrialFailure):
             self._on_failure(attempt, report)
-            return True
+            return not (report.died and attempt.spec.request.num_workers == 1)  # such a process ends by itself
         stop = True
         with self._guard(attempt):
             stop = self._on_epoch(attempt, report)
@@ -171,8 +172,9 @@ class SearchDriver:
         return report.finished or stop
 
     def on_death(self, trial_id: str, error: str) -> None:
-        """Takes note that a trial's process died."""
-        self._attempts[trial_id].death = error
+        """Takes note that a trial's process died, and of Ray's words for it where it had no own."""
+        attempt = self._attempts[trial_id]
+        attempt.death = attempt.death or error
 
     def on_end(self, trial_id: str) -> None:
         """Ends a trial that Ray Tune is done with, or tries it again: nothing writes to its folder any more.
@@ -189,12 +191,13 @@ class SearchDriver:
 
     def _on_death(self, attempt: _Attempt) -> None:
         """Tries a trial again whose process died without a last word, or ends it where that is often."""
+        death = attempt.death or "the trial's process ended without a report"
         lost = self.watch.find_lost(attempt.nodes)
         if self.strategy.retry(attempt.number, node_lost=bool(lost)):
-            cause = f"node {', '.join(lost)} was lost" if lost else f"its process died ({attempt.death})"
+            cause = f"node {', '.join(lost)} was lost" if lost else f"its process died ({death})"
             say(f"trial {attempt.number}: {cause}; it goes on from its last epoch")
         else:
-            self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {attempt.death}")
+            self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {death}")
 
     def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
         last = self._last.get(attempt.number)

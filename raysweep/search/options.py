@@ -36,6 +36,8 @@ class RunOptions:
     """Default: 1, or the share of a GPU."""
     gpus_per_worker: float | None = None
     """Default: 1 where there are any."""
+    trials_per_gpu: str | None = field(default=None, metadata=flag(metavar="auto|N"))
+    """Trials that share each GPU: so many, or as many as fit by a short probe; never yet run on a GPU; default: 1."""
     keep_checkpoints: PositiveInt = field(default=KEEP_LEADING, metadata=flag(metavar="K"))
     """Models of so many leading trials stay, beside the baseline's."""
     wandb: WandbMode | None = None
@@ -54,6 +56,13 @@ class RunOptions:
         cpus, gpus = self.cpus_per_worker, self.gpus_per_worker
         require(cpus is None or 0 < cpus < math.inf, "--cpus-per-worker must be a number above 0", cpus)
         require(gpus is None or 0 <= gpus < math.inf, "--gpus-per-worker must be a number, 0 or more", gpus)
+        shared = self.trials_per_gpu
+        is_number = shared is not None and re.fullmatch(r"[1-9][0-9]{0,2}", shared) is not None
+        require(
+            shared in (None, "auto") or is_number, "--trials-per-gpu must be auto or a number from 1 to 999", shared
+        )
+        rule = "--trials-per-gpu says what --gpus-per-worker says, and is for trials of one worker: leave one out"
+        require(shared is None or (gpus is None and self.num_workers == 1), rule, (shared, gpus, self.num_workers))
 
     @property
     def run_folder(self) -> RunFolder:

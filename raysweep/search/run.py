@@ -17,16 +17,14 @@ import torch
 
 from raysweep import __version__
 from raysweep.announcement import announce
-from raysweep.cluster.capacity import Request, count_concurrent_trials, default_request
-from raysweep.cluster.connection import connect, list_nodes, list_potential_nodes
+from raysweep.cluster.connection import list_nodes
 from raysweep.cluster.lost_ray import run_on_ray
-from raysweep.config import TrialConfig, check_config
-from raysweep.data import pipeline
-from raysweep.data.images import PreparedData
+from raysweep.config import TrialConfig
 from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
+from raysweep.planning.probe import share_gpus
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best, keep_winner
 from raysweep.search.finalists.retraining import open_retraining
@@ -41,7 +39,8 @@ from raysweep.search.live_table import LiveTable
 from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
 from raysweep.search.pareto import announce_two_objectives, draw_front
-from raysweep.search.preflight import check_models, check_start, find_images, print_notes
+from raysweep.search.preflight import check_start, find_images
+from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.ranking import find_front
 from raysweep.search.results import Machine, Results, save_results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
@@ -137,35 +136,11 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     return Outcome(results=results, sync_command=tracker.sync_command)
 
 
-def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
-    """Connects to Ray and returns what a trial takes and how many run side by side."""
-    connect(options.address)
-    request: Request = check_config(
-        lambda: default_request(
-            list_potential_nodes(),
-            num_workers=options.num_workers,
-            cpus_per_worker=options.cpus_per_worker,
-            gpus_per_worker=options.gpus_per_worker,
-        ),
-        "a trial's size",
-    )
-    return request, min(count_concurrent_trials(list_potential_nodes(), request), study.budget.trials)
-
-
-def prepare_data(study: Study, options: RunOptions, source: Source) -> tuple[PreparedData, Path]:
-    """Decodes the images unless they are, and returns them and the folder of the test split."""
-    with guard_work(options.storage):
-        data, test_folder = pipeline.prepare(source, study.data, options.run_folder.cache)
-    print_notes(data.info.notes)
-    study.task.prepare(data)
-    check_models(study, data)
-    return data, test_folder
-
-
 def _prepare(study: Study, options: RunOptions, source: Source) -> tuple[SearchContext, Path]:
     """Prepares what all trials need, and returns it and the folder of the test split."""
     request, concurrency = size_trials(study, options)
     data, test_folder = prepare_data(study, options, source)
+    request, concurrency = share_gpus(study, data, request, concurrency, options)
     context = SearchContext(study=study, data=data, request=request, concurrency=concurrency, folder=options.run_folder)
     return context, test_folder
 

@@ -16,17 +16,20 @@ from PIL import Image
 
 from raysweep import atomic_files
 from raysweep.config import Objective, TrialConfig
-from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_training
-from raysweep.data.images import ImageSet, PreparedData, space_evenly
+from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_ingredients
+from raysweep.data.images import PreparedData, space_evenly
+from raysweep.data.placement import Images, place
 from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import is_full, patiently
 from raysweep.train import checkpoint
+from raysweep.train.accumulation import describe_parts, recall_num_parts
 from raysweep.train.cost import find_costs
 from raysweep.train.metrics import compare_with_declared
 from raysweep.train.report import EpochReport
 from raysweep.train.restoring import restore
 from raysweep.train.state import Prepare, TrainState
+from raysweep.train.step import StepRunner, build_runner
 from raysweep.train.task import Task, build_task
 
 Report = Callable[[EpochReport], None]
@@ -44,6 +47,7 @@ def fit(
     prepare: Prepare = lambda module: module,
     resume: bool = False,
     num_reported: int | None = None,
+    num_parts: int = 1,
 ) -> TrainState:
     """Trains one trial and calls `report` after each epoch, on every worker.
 
@@ -52,6 +56,8 @@ def fit(
     have ended before its last epochs arrived: with `num_reported` those after so many are reported again from the
     history, and the last one in any case, which says whether the trial is finished. A storage that takes nothing for
     a while is waited for, with the state in memory.
+
+    `num_parts`: in how many parts, at least, the images of a step are shown to the networks; see accumulation.
 
     A `second_objective` that is a cost of the model is among the metrics of each epoch. It decides nothing here.
 
@@ -62,17 +68,24 @@ def fit(
     torch.manual_seed(derive_seed(config.seed))
     task = build_task(config, data.info, worker.num_workers, data.folder)
     state = task.init_state(worker, prepare)
+    notices: list[str] = []
+    report = _add_notices(report, notices)
     if resume and folder is not None:
-        report = _add_notice(report, restore(folder, state, worker))
+        notices.extend(filter(None, [restore(folder, state, worker)]))
     if resume and folder is not None and state.epoch:
         if worker.rank == 0:  # the process may have ended between the two files
             _save_history(folder, state)
         if num_reported is not None:
             _report_again(state, config, objective, second_objective, min(num_reported, state.epoch - 1), report)
+    task.num_parts = recall_num_parts(state.history, num_parts)
     costs = find_costs(task, state, config, worker, second_objective)
+    if is_finished(state, config):
+        return state
+    train, val = place((data.train, data.val), worker.device, worker.num_sharing)
+    runner = build_runner(task, state, train, config, worker, lambda notice: _note(notice, notices, folder))
     while not is_finished(state, config):
-        metrics = _train_epoch(task, state, config, data.train, worker)
-        metrics |= _evaluate(task, state, config, data.val, worker) | costs
+        metrics = _train_epoch(runner, state, config, train, worker)
+        metrics |= _evaluate(task, state, config, val, worker) | costs | describe_parts(task.num_parts)
         _check_declared(task, metrics)
         _check_finite(metrics, config.task.advice_on_divergence)
         state.cause = task.end_epoch(state, metrics)
@@ -102,10 +115,23 @@ def fit(
     return state
 
 
-def _add_notice(report: Report, notice: str | None) -> Report:
-    """Returns a report whose first call carries the notice."""
-    notices = [] if notice is None else [notice]
-    return lambda epoch: report(dataclasses.replace(epoch, notice=notices.pop() if notices else None))
+def _note(notice: str, notices: list[str], folder: TrialFolder | None) -> None:
+    """Adds a notice to those that are reported, and to the trial's folder."""
+    notices.append(notice)
+    if folder is not None:
+        patiently(lambda: atomic_files.make_folder(folder.path))
+        patiently(lambda: atomic_files.write_text(folder.notices, f"{notice}\n"))
+
+
+def _add_notices(report: Report, notices: list[str]) -> Report:
+    """Returns a report whose next call carries the notices there are."""
+
+    def report_all(epoch: EpochReport) -> None:
+        notice = "; ".join(notices) or None
+        notices.clear()
+        report(dataclasses.replace(epoch, notice=notice))
+
+    return report_all
 
 
 def _second_value(state: TrainState, second_objective: Objective | None, best_epoch: int) -> float | None:
@@ -150,14 +176,12 @@ def is_finished(state: TrainState, config: TrialConfig) -> bool:
 
 
 def _train_epoch(
-    task: Task, state: TrainState, config: TrialConfig, images: ImageSet, worker: Worker
+    runner: StepRunner, state: TrainState, config: TrialConfig, images: Images, worker: Worker
 ) -> dict[str, float]:
     """Passes once over the training images; returns means over all images of all workers."""
     began = time.perf_counter()
-    sums: dict[str, torch.Tensor] = {}
-    count = torch.zeros((), device=worker.device)
     learning_rate = next(iter(state.optimizers.values())).param_groups[-1]["lr"]
-    batches = iterate_training(
+    batches = iterate_ingredients(
         images,
         config.data,
         batch_size=config.training.batch_size,
@@ -165,34 +189,25 @@ def _train_epoch(
         epoch=state.epoch,
         worker=worker,
     )
-    for step, batch in enumerate(batches):
-        torch.manual_seed(derive_seed(config.seed, state.epoch, step, worker.rank))
-        for name, value in task.train_step(state, batch).items():
-            sums[name] = sums.get(name, 0) + value * len(batch.labels)
-        count += len(batch.labels)
-        state.step += 1
-    names = sorted(sums)
-    totals = torch.stack([count, *(sums[name] for name in names)]).double()
-    if worker.num_workers > 1:
-        torch.distributed.all_reduce(totals)
-    seen, *values = totals.tolist()
-    metrics = {f"train/{name}": value / seen for name, value in zip(names, values, strict=True)}
+    for step, ingredients in enumerate(batches):
+        runner.run(ingredients, derive_seed(config.seed, state.epoch, step, worker.rank))
+    means, seen = runner.read_means()
     return {
         "epoch": float(state.epoch + 1),
-        **metrics,
+        **{f"train/{name}": mean for name, mean in means.items()},
         "learning_rate": float(learning_rate),
         "train/images_per_s": seen / (time.perf_counter() - began),
     }
 
 
-def _evaluate(task: Task, state: TrainState, config: TrialConfig, images: ImageSet, worker: Worker) -> dict[str, float]:
+def _evaluate(task: Task, state: TrainState, config: TrialConfig, images: Images, worker: Worker) -> dict[str, float]:
     """Computes the task's metrics on the validation images of all workers."""
     if worker.num_workers > 1:
         _share_buffers(state)
     batches = iterate_evaluation(
         images,
         config.data,
-        batch_size=config.training.eval_batch_size,
+        batch_size=max(1, config.training.eval_batch_size // task.num_parts),
         worker=worker,
         indices=space_evenly(len(images), task.num_eval_images),
     )

@@ -11,7 +11,7 @@ import torch.distributed
 Sums = dict[str, torch.Tensor | list[torch.Tensor]]
 """What is added up with `+`: tensors of one shape as sums, lists of tensors (B, D) by keeping all of them."""
 
-OF_THE_LOOP = frozenset({"train/images_per_s"})
+OF_THE_LOOP = frozenset({"train/images_per_s", "train/parts_per_step"})
 """What the loop itself reports of any task."""
 
 
@@ -50,6 +50,16 @@ def get_mean(sums: Sums, name: str) -> torch.Tensor:
     return get_sum(sums, name) / get_sum(sums, "num_images")
 
 
+def read_values(values: Mapping[str, torch.Tensor | float]) -> dict[str, float]:
+    """Reads single values, those on a device with one wait."""
+    tensors = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+    read = torch.stack([value.double() for value in tensors.values()]).tolist() if tensors else []
+    return {
+        **{name: float(value) for name, value in values.items() if name not in tensors},
+        **dict(zip(tensors, read, strict=True)),
+    }
+
+
 def get_batches(sums: Sums, name: str) -> list[torch.Tensor]:
     """Returns what was kept under a name."""
     value = sums[name]
@@ -59,7 +69,13 @@ def get_batches(sums: Sums, name: str) -> list[torch.Tensor]:
 
 def count_confusions(labels: torch.Tensor, predicted: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Counts the images of each class (row) by predicted class (column): (B,) and (B,) int64 to (C, C) int64."""
-    return torch.bincount(labels * num_classes + predicted, minlength=num_classes**2).view(num_classes, num_classes)
+    return count_values(labels * num_classes + predicted, num_classes**2).view(num_classes, num_classes)
+
+
+def count_values(values: torch.Tensor, num_values: int) -> torch.Tensor:
+    """Counts how often each of 0..num_values - 1 occurs, (N,) int64 to (num_values,) int64; bincount would wait."""
+    counts = torch.zeros(num_values, dtype=torch.int64, device=values.device)
+    return counts.scatter_add_(0, values, torch.ones_like(values))
 
 
 def score_confusions(counts: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -22,6 +22,10 @@ StateDict = dict[str, Any]
 """State as PyTorch has it: nested dicts, lists, numbers and tensors, named as their owner likes."""
 PLATEAU_FACTOR = 0.5
 PLATEAU_PATIENCE = 2
+FUSED = ("cpu", "cuda")
+"""Devices on which torch has a fused form of all optimizers."""
+IMPLEMENTATION = ("foreach", "fused", "capturable")
+"""Values of an optimizer's groups that say how it computes, not what."""
 
 
 def build_optimizer(
@@ -29,12 +33,21 @@ def build_optimizer(
 ) -> Optimizer:
     """Builds Adam (L2 as weight decay), AdamW (decoupled) or SGD with Nesterov momentum; each group has its `lr`.
 
-    `momentum` is SGD's momentum and Adam's beta1.
+    `momentum` is SGD's momentum and Adam's beta1. All weights are changed in one operation where torch has it.
     """
+    groups = [{**group, "params": list(group["params"])} for group in groups]
+    fused = all(weight.device.type in FUSED for group in groups for weight in group["params"]) or None
     if name == "sgd":
-        return SGD(groups, weight_decay=weight_decay, momentum=momentum, nesterov=momentum > 0)
+        return SGD(groups, weight_decay=weight_decay, momentum=momentum, nesterov=momentum > 0, fused=fused)
     kind = Adam if name == "adam" else AdamW
-    return kind(groups, weight_decay=weight_decay, betas=(momentum, 0.999))
+    return kind(groups, weight_decay=weight_decay, betas=(momentum, 0.999), fused=fused)
+
+
+def load_optimizer(optimizer: Optimizer, saved: StateDict) -> None:
+    """Takes up the state of an optimizer, which may have been on another device: how it is computed stays as it is."""
+    own = [{name: group[name] for name in IMPLEMENTATION if name in group} for group in optimizer.param_groups]
+    groups = [group | kept for group, kept in zip(saved["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
 
 
 class Schedule:

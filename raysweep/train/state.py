@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.train.optim import Schedule, StateDict
+from raysweep.train.optim import Schedule, StateDict, load_optimizer
 
 Prepare = Callable[[nn.Module], nn.Module]
 """Wraps a module for training on several workers (DDP), or returns it as it is."""
@@ -29,7 +29,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Moves the average towards the module by 1 - decay."""
+        """Moves the average towards the module by 1 - decay; who calls it counts `num_updates`."""
         pairs = list(zip(_list_tensors(self.module), _list_tensors(module), strict=True))
         averaged = [pair for pair in pairs if self.num_updates and pair[0].is_floating_point()]
         copied = [pair for pair in pairs if not (self.num_updates and pair[0].is_floating_point())]
@@ -39,7 +39,6 @@ class MovingAverage:
         if copied:
             own, new = map(list, zip(*copied, strict=True))
             torch._foreach_copy_(own, new)
-        self.num_updates += 1
 
     def state_dict(self) -> StateDict:
         """Returns the number of updates and the averaged tensors."""
@@ -80,6 +79,20 @@ class TrainState:
     """Why the task ended the trial before its last epoch; none: it did not."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The metrics of each finished epoch."""
+    optimized: list[str] = field(default_factory=list)
+    """The modules that the step under way has optimized."""
+    values: dict[str, torch.Tensor] = field(default_factory=dict)
+    """The task's `step_values` on the device, while a step is recorded; else they are put there by each."""
+
+    def end_step(self) -> None:
+        """Counts a step and the averages that it moved, and sets the learning rates of the next one."""
+        for name in self.optimized:
+            if name in self.schedules:
+                self.schedules[name].end_step()
+            if name in self.averages:
+                self.averages[name].num_updates += 1
+        self.optimized.clear()
+        self.step += 1
 
     def best_modules(self) -> dict[str, nn.Module]:
         """Returns the modules to evaluate and to keep: the averages where there are any."""
@@ -100,9 +113,11 @@ class TrainState:
 
     def load_state_dict(self, state: StateDict) -> None:
         """Takes up what `state_dict` gave, so that the next steps are the ones that would have followed."""
-        for part in ("modules", "averages", "optimizers", "schedules"):
+        for part in ("modules", "averages", "schedules"):
             for name, owner in getattr(self, part).items():
                 owner.load_state_dict(state[part][name])
+        for name, optimizer in self.optimizers.items():
+            load_optimizer(optimizer, state["optimizers"][name])
         for name in COUNTERS:
             setattr(self, name, state["counters"][name])
 

@@ -1,7 +1,7 @@
 """The base of tasks: what the training loop asks of one, and what all of them share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,8 @@ from raysweep.config import ScheduleName, TaskConfig, TrialConfig
 from raysweep.data.batches import Batch, Worker, count_steps
 from raysweep.data.images import DataInfo
 from raysweep.registry import load_object
-from raysweep.train.metrics import Sums, add_up, gather_sums, get_mean
+from raysweep.train.accumulation import accumulate
+from raysweep.train.metrics import Sums, add_up, gather_sums, get_mean, read_values
 from raysweep.train.optim import Schedule, average_gradients, clip_gradients
 from raysweep.train.precision import arrange, autocast
 from raysweep.train.state import MovingAverage, Prepare, TrainState
@@ -40,6 +41,11 @@ class Task(ABC):
     """Decay, per step, of the moving average of the main module, which is then evaluated; none: no average."""
     gradient_clip_norm: float | None = None
     """Largest L2 norm of the gradient; none: no limit."""
+    num_parts: int = 1
+    """In how many parts `train_step` shows a batch to the networks, whose gradients it adds up: see accumulation."""
+    is_capturable: ClassVar[bool] = False
+    """Whether a training step never waits for the device, and takes all that changes from `step_values` and
+    `step_form`: only then may it be recorded as a CUDA graph."""
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
         """Keeps the configuration; `folder` has the decoded images and what `TaskConfig.prepare` made beside them."""
@@ -104,6 +110,8 @@ class Task(ABC):
         """Trains on a batch; returns means over it, such as `loss`, detached."""
         for module in state.prepared.values():
             module.train()
+        if self.num_parts > 1:
+            return accumulate(self, state, batch)
         means = self.compute_loss(state, batch)
         self.optimize(state, self.main_module, means["loss"], batch.weight)
         return {name: value.detach() for name, value in means.items()}
@@ -113,23 +121,42 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} must have compute_loss or train_step")
 
     def optimize(self, state: TrainState, name: str, loss: torch.Tensor, weight: float) -> None:
-        """Takes a step down the gradient of `loss * weight`, averaged over workers: optimizer, schedule and average."""
-        module, optimizer = state.modules[name], state.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
+        """Takes a step down the gradient of `loss * weight`, averaged over workers; moves the average.
+
+        The schedule follows when the whole training step is done.
+        """
+        state.optimizers[name].zero_grad(set_to_none=True)
         (loss * weight if weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
+        self.apply_gradients(state, name)
+
+    def apply_gradients(self, state: TrainState, name: str) -> None:
+        """Takes a step down the gradients that a module has, averaged over workers; moves the average."""
+        module = state.modules[name]
         if self.num_workers > 1 and not self.is_wrapped:
             average_gradients(module, self.num_workers)
         clip_gradients(module.parameters(), self.gradient_clip_norm)
-        optimizer.step()
-        if name in state.schedules:
-            state.schedules[name].end_step()
+        state.optimizers[name].step()
         if name in state.averages:
             state.averages[name].update(module)
+        state.optimized.append(name)
+
+    def step_form(self, state: TrainState) -> Hashable:
+        """Names the operations of the step that follows: steps of one form differ in values only."""
+        return None
+
+    def step_values(self, state: TrainState) -> dict[str, float]:
+        """Computes the numbers in the step that follows that change from step to step, but for learning rates."""
+        return {}
+
+    def get_step_value(self, state: TrainState, name: str, device: torch.device) -> torch.Tensor:
+        """Returns one of `step_values` on the device, without a wait."""
+        value = state.values.get(name)
+        return torch.full((), self.step_values(state)[name], device=device) if value is None else value
 
     def evaluate(self, state: TrainState, batches: Iterable[Batch]) -> dict[str, float]:
         """Computes the metrics, `val/NAME`, of all batches of all workers, without gradients."""
         sums = gather_sums(add_up(self.count(state, batch) for batch in batches), self.num_workers)
-        return {f"val/{name}": float(value) for name, value in self.compute_metrics(sums).items()}
+        return {f"val/{name}": value for name, value in read_values(self.compute_metrics(sums)).items()}
 
     @torch.inference_mode()
     def count(self, state: TrainState, batch: Batch) -> Sums:

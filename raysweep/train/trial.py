@@ -1,7 +1,8 @@
 """Runs one trial on Ray: in the trial's own process, or as DDP through Ray Train. The loop is the same."""
 
 import contextlib
-import gc
+import dataclasses
+import os
 import pickle
 import traceback
 import uuid
@@ -21,7 +22,7 @@ from ray.exceptions import RayActorError
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from raysweep import atomic_files
-from raysweep.cluster.capacity import Request
+from raysweep.cluster.capacity import Request, count_per_gpu
 from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
@@ -29,6 +30,8 @@ from raysweep.data.images import PreparedData
 from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import find_fault
+from raysweep.train.accumulation import choose_num_parts
+from raysweep.train.device import choose_device, forget_frames, is_out_of_memory, is_poisoned, release_memory
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
 from raysweep.train.report import EpochReport, Message, TrialFailure, pack_report
@@ -59,26 +62,61 @@ class TrialSpec:
     """Whether it leaves in its folder what it takes, for a plan."""
     second_objective: Objective | None = None
     """None: there is but one."""
+    num_parts: int = 1
+    """In how many parts, at least, the images of a step are shown: more than one where memory has run out."""
+    notice: str | None = None
+    """What its first report is to say of it."""
+
+    def split(self, num_parts: int) -> "TrialSpec":
+        """Returns the same trial with the images of a step in so many parts, and a notice of it."""
+        batch = -(-self.config.training.batch_size // self.request.num_workers)
+        notice = (
+            f"out of memory: {-(-batch // num_parts)} of a step's {batch} images are shown at once; gradients add "
+            "up to those of the whole batch; batch norm sees each part alone"
+        )
+        return dataclasses.replace(self, num_parts=num_parts, notice=notice)
 
 
 def run_trial(config: dict[str, Any]) -> None:
     """Trains `config["spec"]`, as Ray Tune's trainable, and reports each epoch, or the cause of its failure.
 
-    It goes on from the checkpoint that an earlier process of the trial left in its folder.
+    It goes on from the checkpoint that an earlier process of the trial left in its folder. A process whose CUDA context
+    an error has poisoned ends once the driver knows: Ray Tune would use it for the next trial.
     """
     spec: TrialSpec = config["spec"]
     try:
-        if spec.request.num_workers == 1:
-            device = torch.device("cuda" if spec.request.gpus_per_worker and torch.cuda.is_available() else "cpu")
-            _train(spec, Worker(device=device), lambda report: tune.report(pack_report(report)))
-        else:
-            _train_distributed(spec)
-    except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
-        tune.report(pack_report(record_failure(spec, error)))
+        failure = _train_within_memory(spec)
+    except SystemExit as stop:  # raised by Ray in a trial that is to stop
+        forget_frames(stop)
+        raise
     finally:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
+    if failure is not None:
+        tune.report(pack_report(failure))
+        if failure.died and spec.request.num_workers == 1:
+            os._exit(1)
+
+
+def _train_within_memory(spec: TrialSpec) -> TrialFailure | None:
+    """Trains; whenever the memory runs out, again from the last checkpoint with half as many images at once."""
+    while True:
+        try:
+            if spec.request.num_workers == 1:
+                device = choose_device(spec.request.gpus_per_worker)
+                worker = Worker(device=device, num_sharing=count_per_gpu(spec.request))
+                _train(spec, worker, lambda report: tune.report(pack_report(report)))
+            else:
+                _train_distributed(spec)
+            return None
+        except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
+            num_parts = choose_num_parts(spec.config, spec.num_parts, spec.request.num_workers)
+            failure = None if num_parts and is_out_of_memory(error) else record_failure(spec, error)
+            forget_frames(error)
+        if failure is not None:
+            return failure
+        assert num_parts is not None
+        spec = spec.split(num_parts)
+        release_memory()
 
 
 def record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
@@ -97,10 +135,13 @@ def record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
 
 
 def is_death(error: BaseException) -> bool:
-    """Tells whether a process of a DDP trial died, rather than raised an exception.
+    """Tells whether a process died or has to, rather than raised an exception.
 
     When one dies, the others fail too, as their connections to it break; gloo's errors are plain RuntimeErrors.
+    An error that has poisoned the CUDA context is one: the process cannot go on.
     """
+    if is_poisoned(error):
+        return True
     if not isinstance(error, WorkerGroupError):
         return isinstance(error, TrainingFailedError | RayActorError)  # of Ray Train's controller
     return any(
@@ -125,10 +166,13 @@ def describe_error(error: BaseException) -> str:
 def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None], **options: Any) -> None:
     prepare_process(int(spec.request.cpus_per_worker))
     recorder = UsageRecorder(spec.folder.usage, worker.device) if spec.measured and worker.rank == 0 else None
+    notices = [spec.notice] if spec.notice else []
 
     def send(epoch: EpochReport) -> None:
         if recorder is not None:
             recorder.epoch_ended()
+        if notices:
+            epoch = dataclasses.replace(epoch, notice="; ".join(filter(None, (notices.pop(), epoch.notice))))
         report(epoch)
 
     fit(
@@ -141,12 +185,13 @@ def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None
         worker=worker,
         resume=True,
         num_reported=spec.num_reported,
+        num_parts=spec.num_parts,
         **options,
     )
 
 
 def _train_distributed(spec: TrialSpec) -> None:
-    """Runs the loop in a TorchTrainer; workers are spread over nodes where that costs nothing.
+    """Runs the loop in a TorchTrainer; workers on CPUs are spread over nodes, those on GPUs are on as few as hold them.
 
     The specification travels pickled, like the reports: Ray Train's controller only hands it on.
     """
@@ -163,7 +208,7 @@ def _train_distributed(spec: TrialSpec) -> None:
                 num_workers=request.num_workers,
                 use_gpu=request.gpus_per_worker > 0,
                 resources_per_worker=resources,
-                placement_strategy="SPREAD",
+                placement_strategy=choose_placement(request),
             ),
             run_config=ray.train.RunConfig(
                 name=f"trial-{spec.number:04d}-{uuid.uuid4().hex[:8]}",  # else Ray Train restores an earlier process
@@ -176,6 +221,11 @@ def _train_distributed(spec: TrialSpec) -> None:
         while (message := _receive(listener)) is not None:
             tune.report(message)
         training.result()
+
+
+def choose_placement(request: Request) -> str:
+    """Chooses where Ray puts the workers of a trial: GPUs of one node exchange gradients many times as fast."""
+    return "PACK" if request.gpus_per_worker else "SPREAD"
 
 
 class _PassOn(ray.train.UserCallback):
@@ -208,6 +258,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     """Trains as one of the DDP workers."""
     spec: TrialSpec = pickle.loads(config["pickled"])
     context = ray.train.get_context()
+    choose_device(spec.request.gpus_per_worker)
     worker = Worker(
         rank=context.get_world_rank(),
         num_workers=context.get_world_size(),

@@ -35,6 +35,8 @@ class UsageRecorder:
         self._device = device
         self._began = time.perf_counter()
         self._ends: list[float] = []
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # else that of an earlier trial of this process
 
     def epoch_ended(self) -> None:
         """Takes the time, and writes what is known."""

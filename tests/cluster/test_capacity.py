@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from raysweep.cluster.capacity import Node, Request, count_concurrent_trials, default_request
+from raysweep.cluster.capacity import (
+    CUDA_CONTEXT_BYTES,
+    MAX_PER_GPU,
+    Node,
+    Request,
+    choose_per_gpu,
+    count_concurrent_trials,
+    default_request,
+    share_gpu,
+)
 from raysweep.errors import UsageError
 
 LAPTOP = [Node(num_cpus=2)]
@@ -70,3 +79,31 @@ def test_defaults_follow_the_cluster() -> None:
 def test_a_request_is_checked(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Request(**values)
+
+
+GB = 10**9
+OWN = 2 * GB - CUDA_CONTEXT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("node", "gpu_total_bytes", "per_gpu"),
+    [
+        (Node(num_cpus=64, num_gpus=1), 10 * GB, 4),  # 0.9 x 10 / 2
+        (Node(num_cpus=64, num_gpus=1), 80 * GB, MAX_PER_GPU),
+        (Node(num_cpus=12, num_gpus=2), 80 * GB, 6),
+        (Node(num_cpus=64, num_gpus=2, memory_bytes=30 * GB), 80 * GB, 5),  # 3 GB a process
+        (Node(num_cpus=64, num_gpus=1), 1 * GB, 1),
+    ],
+)
+def test_a_gpu_is_shared_by_as_many_as_memory_and_cores_hold(node: Node, gpu_total_bytes: int, per_gpu: int) -> None:
+    found = choose_per_gpu(
+        [Node(num_cpus=1), node], gpu_bytes=OWN, gpu_total_bytes=gpu_total_bytes, memory_bytes=3 * GB
+    )
+    assert found == per_gpu
+
+
+def test_trials_that_share_a_gpu_share_the_cpus_beside_it() -> None:
+    whole = Request(cpus_per_worker=4, gpus_per_worker=1)
+    assert share_gpu(whole, GPU_NODES, 3, None) == Request(cpus_per_worker=1, gpus_per_worker=1 / 3)
+    assert count_concurrent_trials(GPU_NODES, share_gpu(whole, GPU_NODES, 3, None)) == 15
+    assert share_gpu(whole, GPU_NODES, 2, 0.5).cpus_per_worker == 0.5

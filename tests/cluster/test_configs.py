@@ -151,10 +151,9 @@ def test_setup_links_results_to_a_folder_that_is_shared_already(tmp_path: Path) 
     ).stdout
     (project / ".venv").mkdir()
     (project / f".venv/.installed-{digest[:16]}").touch()
-    for _ in range(2):
-        subprocess.run(
-            ["bash", project / "clusters/setup_node.sh", storage], env={**os.environ, "HOME": str(home)}, check=True
-        )
+    for words in ([storage], [storage, "mps"]):  # the second one on a machine that may have no MPS
+        environment = {**os.environ, "HOME": str(home), "PATH": "/usr/bin:/bin"}
+        subprocess.run(["bash", project / "clusters/setup_node.sh", *words], env=environment, check=True)
         assert (project / "results").resolve() == storage / "results"
         assert (home / ".bashrc").read_text().count("raysweep_node") == 1
         assert "RAY_AUTH_MODE=token" in (home / ".raysweep_node").read_text()
@@ -166,6 +165,18 @@ def test_setup_refuses_storage_that_is_not_there(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "must be a folder" in done.stderr
+
+
+def test_setup_starts_mps_once_and_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    """The last part of the script, with a program of that name that notes what it is called with."""
+    program, calls = tmp_path / "nvidia-cuda-mps-control", tmp_path / "calls"
+    program.write_text(f'#!/bin/sh\n[ "$1" = -d ] && echo started >> {calls} && exit 0\n[ -s {calls} ]\n')
+    program.chmod(0o755)
+    script = "mps=$1\n" + (ROOT / "clusters/setup_node.sh").read_text().partition("# 4. MPS")[2].partition("\n")[2]
+    for word, starts in (("", []), ("mps", ["started"]), ("mps", ["started"])):
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+        subprocess.run(["bash", "-euc", script, "-", word], env=environment, check=True)
+        assert (calls.read_text().split() if calls.exists() else []) == starts
 
 
 # AWS

@@ -29,6 +29,9 @@ GOOD = [
     checks.check_storage("/shared", [HEAD, WORKER], []),
     checks.check_gpus(changed(visible_gpus=2), {"a": 0, "b": 2}),
     checks.check_gpus([HEAD, WORKER], {"a": 0, "b": 0}),
+    checks.check_mps([HEAD, WORKER], Request()),
+    checks.check_mps(changed(visible_gpus=1), Request(gpus_per_worker=1)),
+    checks.check_mps(changed(visible_gpus=1, has_mps=True), Request(gpus_per_worker=0.25)),
     checks.check_resources([Node(num_cpus=2), Node(num_cpus=2)], Request(num_workers=2)),
     checks.check_placement_groups([]),
     checks.check_data("mnist", 4, [HEAD, WORKER]),
@@ -66,6 +69,11 @@ BAD = [
         "--storage DIR",
     ),
     (checks.check_gpus(changed(visible_gpus=1), {"a": 0, "b": 2}), "Ray counts 2, torch sees 1", "nvidia-smi"),
+    (
+        checks.check_mps(changed(visible_gpus=1), Request(gpus_per_worker=0.25)),
+        "trials are to share GPUs, and would take turns on 10.0.0.2",
+        "setup_node.sh STORAGE mps",
+    ),
     (
         checks.check_resources([Node(num_cpus=2)], Request(num_workers=4)),
         "the cluster's 1 node(s) hold 2",

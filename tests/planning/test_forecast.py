@@ -171,7 +171,7 @@ def test_what_fits_is_described(study: Study) -> None:
                 "nodes": [GPU],
                 "probe": make_probe(dataclasses.replace(POINT, gpu_memory_bytes=9 * GB, gpu_total_bytes=16 * GB)),
             },
-            r"GPU memory: 2 processes x 9 GB = 18 GB on a GPU of 16 GB; raise --gpus-per-worker",
+            r"GPU memory: 2 processes x \(9 GB \+ 629 MB of CUDA's own\) = 19\.3 GB on a GPU of 16 GB",
         ),
     ],
 )

@@ -137,7 +137,9 @@ def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver
     driver, events = make_driver()
     for attempt in range(MAX_RETRIES + 1):
         assert driver.start(f"a{attempt}").number == 0
-        assert driver.on_report(f"a{attempt}", TrialFailure(error="ActorDiedError: killed", died=True))
+        says = TrialFailure(error="AcceleratorError: CUDA error", died=True)
+        assert not driver.on_report(f"a{attempt}", says), "Ray Tune would keep the process: it ends by itself"
+        driver.on_death(f"a{attempt}", "ActorDiedError: Ray's words for it")
         driver.on_end(f"a{attempt}")
     assert driver.start("b").number == 1
     driver.on_report("b", TrialFailure(error="train/loss is nan", died=False))
@@ -145,7 +147,7 @@ def test_it_fails_when_it_dies_too_often_and_at_once_by_an_exception(make_driver
     assert driver.start("c") is None
     assert events == [("started", 0), ("FAIL", 0), ("started", 1), ("FAIL", 1)]
     assert [result.error for result in driver.strategy.results()] == [
-        f"its process died {MAX_RETRIES + 1} times, at last: ActorDiedError: killed",
+        f"its process died {MAX_RETRIES + 1} times, at last: AcceleratorError: CUDA error",
         "train/loss is nan",
     ]
 

@@ -134,3 +134,18 @@ def test_a_search_is_resolved_from_values_by_field(tmp_path: Path) -> None:
 def test_keywords_that_are_wrong_say_what_is_right(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         resolve_search("fashion_cnn", values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"trials_per_gpu": "0"}, "--trials-per-gpu must be auto or a number from 1 to 999, got '0'"),
+        ({"trials_per_gpu": "many"}, "--trials-per-gpu must be auto or a number"),
+        ({"trials_per_gpu": "2", "gpus_per_worker": 0.5}, "leave one out"),
+        ({"trials_per_gpu": "auto", "num_workers": 2}, "for trials of one worker"),
+    ],
+)
+def test_gpus_are_shared_in_one_way(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunOptions(name="x", **values)
+    assert RunOptions(name="x", trials_per_gpu="auto").trials_per_gpu == "auto"

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from raysweep.config import TrialConfig, require
 from raysweep.data.batches import Batch, to_pixels
 from raysweep.data.images import DataInfo
+from raysweep.data.sampling import move_to
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.networks import Autoencoder, kl_to_standard_normal
 from raysweep.train.metrics import Sums, get_mean
@@ -29,6 +30,7 @@ class AutoencoderTask(Task):
     """Trains an autoencoder; on validation images it has neither dropout nor disturbance."""
 
     config: AutoencoderConfig
+    is_capturable = True
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
         """Raises: ValueError: images that are not in [0, 1]."""
@@ -78,7 +80,7 @@ class AutoencoderTask(Task):
         if log_variance is None:
             return {"loss": loss}
         kl = kl_to_standard_normal(mean.float(), log_variance.float()).mean()
-        return {"loss": loss + self._beta(state.step) * kl / self.num_pixels, "kl": kl}
+        return {"loss": loss + self.get_step_value(state, "beta", kl.device) * kl / self.num_pixels, "kl": kl}
 
     def _reconstruction_loss(self, logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Computes the loss of each pixel, (B, C, H, H)."""
@@ -86,10 +88,10 @@ class AutoencoderTask(Task):
             return F.binary_cross_entropy_with_logits(logits, images, reduction="none")
         return F.mse_loss(logits.sigmoid(), images, reduction="none")
 
-    def _beta(self, step: int) -> float:
-        """Computes the weight of the KL term in a step."""
+    def step_values(self, state: TrainState) -> dict[str, float]:
+        """Computes the weight of the KL term, `beta`, in the step that follows."""
         rise = self.config.kl_warmup_epochs * self.steps_per_epoch
-        return self.config.beta * (min(1.0, step / rise) if rise > 0 else 1.0)
+        return {"beta": self.config.beta * (min(1.0, state.step / rise) if rise > 0 else 1.0)}
 
     def eval_step(self, state: TrainState, batch: Batch) -> Sums:
         """Computes the errors of a batch and, of a VAE, the sums and squares of its codes' means."""
@@ -106,7 +108,7 @@ class AutoencoderTask(Task):
         }
         if log_variance is not None:
             kl = kl_to_standard_normal(mean, log_variance.float())
-            noise = draw_fixed_noise(batch.indices, self.code_size).to(images.device)
+            noise = move_to(draw_fixed_noise(batch.indices, self.code_size), images.device)
             sampled = self.forward(model, images, noise)[0].float()
             cross_entropy = F.binary_cross_entropy_with_logits(sampled, images, reduction="none").flatten(1).sum(dim=1)
             values["loss"] = self._reconstruction_loss(sampled, images).flatten(1).mean(dim=1)

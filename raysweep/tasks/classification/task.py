@@ -22,6 +22,7 @@ class ClassificationTask(Task):
     """Trains a classifier."""
 
     config: ClassificationConfig
+    is_capturable = True
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
         super().__init__(config, info, num_workers, folder)

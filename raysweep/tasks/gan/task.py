@@ -1,17 +1,18 @@
 """Generative adversarial networks: DCGAN and dense, several losses, instance noise, conditional or not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from raysweep.config import TrialConfig, require
 from raysweep.data.batches import Batch, Worker, to_pixels
 from raysweep.data.images import DataInfo
+from raysweep.data.sampling import move_to
 from raysweep.tasks.gan.augment import diff_augment
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.tasks.gan.failures import find_failure
@@ -27,7 +28,8 @@ from raysweep.tasks.gan.losses import (
 )
 from raysweep.tasks.gan.networks import Discriminator, Generator
 from raysweep.tasks.gan.noise import time_of
-from raysweep.train.metrics import Sums, get_batches, get_sum
+from raysweep.train.metrics import Sums, count_values, get_batches, get_sum
+from raysweep.train.optim import build_optimizer
 from raysweep.train.precision import arrange, autocast
 from raysweep.train.state import Prepare, TrainState
 from raysweep.train.task import Task, draw_fixed_noise
@@ -48,6 +50,7 @@ class GanTask(Task):
     config: GanConfig
     main_module = "generator"
     is_wrapped = False  # DDP allows no second derivatives
+    is_capturable = True
 
     def __init__(self, config: TrialConfig, info: DataInfo, num_workers: int = 1, folder: Path | None = None) -> None:
         """Raises: ValueError: images that are not in [-1, 1]."""
@@ -85,8 +88,15 @@ class GanTask(Task):
             "generator": self.config.generator_learning_rate,
             "discriminator": self.config.discriminator_learning_rate,
         }
-        betas = (self.config.beta1, 0.999)
-        return {name: Adam(modules[name].parameters(), rate, betas) for name, rate in rates.items()}
+        return {
+            name: build_optimizer(
+                "adam",
+                [{"params": modules[name].parameters(), "lr": rate}],
+                weight_decay=0.0,
+                momentum=self.config.beta1,
+            )
+            for name, rate in rates.items()
+        }
 
     def init_state(self, worker: Worker, prepare: Prepare) -> TrainState:
         """Builds both networks, their optimizers and the generator's average; the judge goes to the same device."""
@@ -98,14 +108,25 @@ class GanTask(Task):
         """Trains the discriminator and, in every `discriminator_steps`-th step, the generator."""
         generator, device = state.modules["generator"].train(), batch.images.device
         state.modules["discriminator"].train()
-        trains_generator = (state.step + 1) % self.config.discriminator_steps == 0
+        trains_generator = self._trains_generator(state)
         noise = torch.randn(len(batch.images), self.config.latent_size, device=device)
         with torch.set_grad_enabled(trains_generator), autocast(self.training.precision, device):
             fake = generator(noise, batch.labels).float()
         means = self._train_discriminator(state, batch, fake.detach())
         if trains_generator:
             means["loss_generator"] = self._train_generator(state, batch, fake)
-        return {**means, "noise_std": torch.full((), self.noise_std(state), device=device)}
+        return {**means, "noise_std": self.get_step_value(state, "noise_std", device)}
+
+    def _trains_generator(self, state: TrainState) -> bool:
+        return (state.step + 1) % self.config.discriminator_steps == 0
+
+    def step_form(self, state: TrainState) -> Hashable:
+        """Tells apart steps that train the generator, and that add noise."""
+        return self._trains_generator(state), self.noise_std(state) > 0
+
+    def step_values(self, state: TrainState) -> dict[str, float]:
+        """Computes the deviation of the instance noise, `noise_std`."""
+        return {"noise_std": self.noise_std(state)}
 
     def _train_discriminator(self, state: TrainState, batch: Batch, fake: torch.Tensor) -> dict[str, torch.Tensor]:
         """Updates the discriminator; `fake` has as many images as the batch, without a graph."""
@@ -135,9 +156,11 @@ class GanTask(Task):
     def _train_generator(self, state: TrainState, batch: Batch, fake: torch.Tensor) -> torch.Tensor:
         """Updates the generator, whose graph `fake` has, and its average; returns its loss."""
         discriminator = state.modules["discriminator"].requires_grad_(False)  # spares half of the backward pass
-        loss = generator_loss(self.config.loss, self._discriminate(state, fake, batch.labels)[1])
-        self.optimize(state, "generator", loss, batch.weight)
-        discriminator.requires_grad_(True)
+        try:
+            loss = generator_loss(self.config.loss, self._discriminate(state, fake, batch.labels)[1])
+            self.optimize(state, "generator", loss, batch.weight)
+        finally:
+            discriminator.requires_grad_(True)
         return loss.detach()
 
     def _discriminate(
@@ -145,9 +168,9 @@ class GanTask(Task):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Shows the discriminator augmented images with noise drawn afresh; returns these and its logits (B, 1)."""
         seen = diff_augment(images, self.config.augmentation)
-        noise_std = self.noise_std(state)
-        if noise_std:
-            seen = seen.add(torch.randn_like(seen), alpha=noise_std)
+        if self.noise_std(state):
+            noise_std = self.get_step_value(state, "noise_std", seen.device)
+            seen = torch.addcmul(seen, torch.randn_like(seen), noise_std)
         with autocast(self.training.precision, images.device):
             logits = state.modules["discriminator"](seen, labels)
         return seen, logits.float()
@@ -167,11 +190,11 @@ class GanTask(Task):
     def eval_step(self, state: TrainState, batch: Batch) -> Sums:
         """Shows the judge the batch and as many generated images: features of both, classes seen in the latter."""
         assert self.judge is not None, "evaluation needs the folder of the judge"
-        noise = draw_fixed_noise(batch.indices, self.config.latent_size).to(batch.images.device)
+        noise = move_to(draw_fixed_noise(batch.indices, self.config.latent_size), batch.images.device)
         fake = self.generate(state.best_modules()["generator"], noise, batch.labels)
         real_features, _ = self.judge(unit_range(batch.images))
         fake_features, fake_logits = self.judge(fake)
-        class_counts = torch.bincount(fake_logits.argmax(dim=1), minlength=self.num_classes)
+        class_counts = count_values(fake_logits.argmax(dim=1), self.num_classes)
         return {"real": [real_features], "fake": [fake_features], "class_counts": class_counts}
 
     def compute_metrics(self, sums: Sums) -> dict[str, torch.Tensor | float]:
