@@ -48,8 +48,7 @@ def draw_images(num_images: int, side: int, channels: int) -> np.ndarray:
 
 def augment_batch(pixels: np.ndarray, generator: torch.Generator) -> torch.Tensor:
     """What a trial does, from decoded pixels on."""
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
-    return augment(images, AUGMENTATION, pixels.shape[1], generator)
+    return augment(torch.from_numpy(pixels).permute(0, 3, 1, 2), AUGMENTATION, pixels.shape[1], generator)
 
 
 def augment_one_by_one(pixels: np.ndarray, generator: torch.Generator) -> torch.Tensor:

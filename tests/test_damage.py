@@ -328,6 +328,16 @@ def test_a_run_from_before_there_were_checksums_is_read(folder: RunFolder, study
         assert read(folder, study) == answers[name]
 
 
+def test_a_run_from_before_a_field_of_its_task_goes_on(folder: RunFolder, study: Study, answers: Answers) -> None:
+    for path in (folder.study, folder.trial(0).config, folder.trial(1).config):
+        change(path, lambda values: values.get("config", values)["task"].pop("freeze_batch_norm"))
+    for name, read in READERS.items():
+        assert read(folder, study) == answers[name]
+    for path in (folder.results, folder.best.weights):
+        path.unlink()
+    assert [trial.number for trial in resume(folder, study)] == [0, 1]
+
+
 def test_a_later_study_json_is_not_taken(folder: RunFolder, study: Study) -> None:
     change(folder.study, lambda values: values.update(schema_version=2))
     with pytest.raises(UsageError, match="a later raysweep wrote it"):

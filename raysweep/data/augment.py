@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import torch
 
 from raysweep.config import AugmentationConfig
-from raysweep.data.sampling import find_inside, move, move_to, sample, scale_brightness_, scale_contrast_, scale_map
-from raysweep.data.trivial_augment import draw_operations, operate
+from raysweep.data.sampling import find_inside, move, move_to, sample, scale_contrast_, scale_map, spread_maps
+from raysweep.data.trivial_augment import draw_operations, operate_
 
-Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Changes images by what was drawn for each."""
-CPU_BLOCK = 2**18
+Step = Callable[[torch.Tensor, torch.Tensor], None]
+"""Changes images, in place, by what was drawn for each."""
+CPU_BLOCK = 2**19
 """Values that each thread of a CPU changes at once: what is made of them stays in its cache."""
 ERASED_AREAS = (0.02, 0.33)
 """Smallest and largest share of an image that is erased."""
@@ -23,10 +23,10 @@ ERASED_ASPECT = 3.3
 
 
 def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Changes square images (B, C, H, H) in [0, 1] at random, as configured, to (B, C, size, size) in [0, 1].
+    """Changes square images (B, C, H, H), uint8 or float32 in [0, 1], at random, as configured.
 
     Every image of the batch gets its own parameters, drawn on the CPU from `generator`; the pixels are
-    changed on their device.
+    changed on their device. Returns (B, C, size, size) float32 in [0, 1].
     """
     drawn = draw_augmentation(len(images), images.shape[-1], config, size, generator)
     return apply_augmentation(images, [move_to(values, images.device) for values in drawn], config, size)
@@ -47,21 +47,24 @@ def draw_augmentation(
 def apply_augmentation(
     images: torch.Tensor, drawn: Sequence[torch.Tensor], config: AugmentationConfig, size: int
 ) -> torch.Tensor:
-    """Changes images (B, C, H, H) in [0, 1] as `draw_augmentation` says, moved to their device."""
-    steps: list[Step] = [lambda images, changes: change(images, changes, config, size)]
+    """Changes images (B, C, H, H), uint8 or float32 in [0, 1], as `draw_augmentation` says, moved to their device."""
+    steps: list[Step] = []
     if config.trivial_augment:
-        steps.append(operate)
+        steps.append(operate_)
     if config.random_erasing:
-        steps.append(erase)
-    num_images, side = len(images), images.shape[-1]
-    on_cpu = images.device.type == "cpu"
-    num_values = images.shape[1] * max(side, size) ** 2
-    length = max(1, CPU_BLOCK * torch.get_num_threads() // num_values) if on_cpu else num_images
-    blocks = torch.split(images, length)
-    for step, values in zip(steps, drawn, strict=True):
-        parts = torch.split(values, length)
-        blocks = tuple(step(block, part) for block, part in zip(blocks, parts, strict=True))
-    return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
+        steps.append(erase_)
+    num_images, num_channels, side, _ = images.shape
+    changes, *others = drawn
+    prepared = prepare_changes(changes, side, size)
+    result = torch.empty(num_images, num_channels, size, size, device=images.device)
+    num_values = num_channels * max(side, size) ** 2
+    length = max(1, CPU_BLOCK * torch.get_num_threads() // num_values) if images.is_cpu else num_images
+    for begin in range(0, num_images, length):
+        block = slice(begin, begin + length)
+        change(images[block], [values[block] for values in prepared], config, result[block])
+        for step, values in zip(steps, others, strict=True):
+            step(result[block], values[block])
+    return result
 
 
 def draw_changes(
@@ -92,34 +95,43 @@ def draw_changes(
     return torch.stack(columns, dim=1).float()
 
 
-def change(images: torch.Tensor, drawn: torch.Tensor, config: AugmentationConfig, size: int) -> torch.Tensor:
-    """Crops, rotates, mirrors, brightens and changes the contrast of images as `drawn` on their device says."""
-    windows, maps = drawn[:, :-8, None], drawn[:, -8:-2]
-    brightness, contrast = drawn[:, -2:, None, None, None].unbind(1)
-    changed = images.contiguous()  # channel by channel they are sampled twice as fast on CPUs
-    if images.shape[-1] > size:
+def prepare_changes(drawn: torch.Tensor, side: int, size: int) -> list[torch.Tensor]:
+    """Computes for all images at once what `change` needs of each: windows or lines; a map's two parts; factors."""
+    windows, maps, factors = drawn[:, :-8, None], drawn[:, -8:-2], drawn[:, -2:, None, None, None]
+    if side <= size:
+        begin, width, low, high = torch.split(windows, [2, 1, 2, 2], dim=1)
+        places = torch.addcmul(begin, torch.arange(0.5, size, device=drawn.device), width)
+        windows = places.maximum(low).minimum(high)
+    return [windows, *spread_maps(maps, size), *factors.unbind(1)]
+
+
+def change(
+    images: torch.Tensor, prepared: Sequence[torch.Tensor], config: AugmentationConfig, result: torch.Tensor
+) -> None:
+    """Crops, rotates, mirrors, brightens and changes the contrast of images as `prepared` says, into `result`."""
+    windows, along, down, brightness, contrast = prepared
+    side, size = images.shape[-1], result.shape[-1]
+    # channel by channel they are sampled twice as fast on CPUs
+    changed = images.to(torch.float32, memory_format=torch.contiguous_format)
+    if images.dtype == torch.uint8:
+        changed.div_(255)
+    if side > size:
         changed = _resize_windows(changed, windows, size)
-    elif config.random_crop or images.shape[-1] < size:
-        changed = _sample_windows(changed, windows, size)
+    elif config.random_crop or side < size:
+        changed = _sample_lines(changed, windows)
     if config.rotation_degrees:
-        changed = move(changed, maps)
+        changed = move(changed, along, down)
     elif config.horizontal_flip:
-        changed = torch.where(maps[:, :1, None, None] < 0, changed.flip(-1), changed)
-    if changed is images:
-        changed = images.clone()
-    if config.brightness:
-        scale_brightness_(changed, brightness)
+        changed = torch.where(along[:, :1, :, :1] > 0, changed.flip(-1), changed)
+    torch.mul(changed, brightness, out=result).clamp_(0, 1)
     if config.contrast:
-        scale_contrast_(changed, contrast)
-    return changed
+        scale_contrast_(result, contrast)
 
 
-def _sample_windows(images: torch.Tensor, windows: torch.Tensor, size: int) -> torch.Tensor:
-    """Scales windows (B, 7, 1), of which none is larger than `size`, bilinearly."""
-    begin, width, low, high = torch.split(windows, [2, 1, 2, 2], dim=1)
-    places = torch.addcmul(begin, torch.arange(0.5, size, device=images.device), width)
-    columns, rows = places.maximum(low).minimum(high).unbind(1)
-    shape = (len(images), size, size)
+def _sample_lines(images: torch.Tensor, lines: torch.Tensor) -> torch.Tensor:
+    """Samples images where the columns and rows at `lines` (B, 2, size), in shares of half the image, cross."""
+    columns, rows = lines.unbind(1)
+    shape = (len(images), columns.shape[1], columns.shape[1])
     return sample(images, torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=1))
 
 
@@ -151,6 +163,6 @@ def draw_windows(num_images: int, probability: float, size: int, generator: torc
     return torch.stack(columns, dim=1).float()
 
 
-def erase(images: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
-    """Blanks each image's window."""
-    return images.masked_fill(find_inside(windows, images.shape[-1]), 0.0)
+def erase_(images: torch.Tensor, windows: torch.Tensor) -> None:
+    """Blanks each image's window, in place."""
+    images.masked_fill_(find_inside(windows, images.shape[-1]), 0.0)

@@ -130,9 +130,10 @@ def build_batch(ingredients: Ingredients, images: Images, config: DataConfig) ->
     else:
         pixels, labels = tensors["pixels"], tensors["labels"]
     drawn = [values for name, values in tensors.items() if name.startswith(AUGMENTATION)]
-    floats = _to_floats(pixels, by_channel=bool(drawn))
     if drawn:
-        floats = apply_augmentation(floats, drawn, config.augmentation, config.image_size)
+        floats = apply_augmentation(pixels.permute(0, 3, 1, 2), drawn, config.augmentation, config.image_size)
+    else:
+        floats = _to_floats(pixels)
     mixing = None
     if "mixing" in tensors:
         floats, mixing = apply_mixing(floats, labels, tensors["mixing"], config.augmentation)
@@ -169,12 +170,9 @@ def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _to_floats(pixels: torch.Tensor, *, by_channel: bool = False) -> torch.Tensor:
-    """Converts pixels (B, H, W, C) uint8 to (B, C, H, W) float32 in [0, 1], strided channels last or not."""
-    images = pixels.permute(0, 3, 1, 2)
-    if by_channel:
-        images = images.contiguous()  # as bytes: a quarter of what floats would have to be moved
-    return images.float().div_(255)
+def _to_floats(pixels: torch.Tensor) -> torch.Tensor:
+    """Converts pixels (B, H, W, C) uint8 to (B, C, H, W) float32 in [0, 1], strided channels last."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
 
 
 def _normalise(pixels: torch.Tensor, config: DataConfig) -> torch.Tensor:

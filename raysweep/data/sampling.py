@@ -24,16 +24,20 @@ def sample(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(images, places.permute(0, 2, 3, 1), padding_mode="zeros", align_corners=False)
 
 
-def move(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Moves the pixels of images (B, C, H, H) bilinearly by each image's affine map (B, 6); zeros move in.
+def spread_maps(maps: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Spreads affine maps (B, 6) to the parts of their columns (B, 2, 1, size) and rows (B, 2, size, 1).
 
-    A pixel in column x and row y, counted from the middle, comes from x * maps[:2] + y * maps[2:4] + maps[4:], in
+    The pixel in column x and row y, counted from the middle, comes from x * maps[:2] + y * maps[2:4] + maps[4:], in
     shares of half the image.
     """
-    size = images.shape[-1]
-    line = torch.arange(0.5 - size / 2, size / 2, device=images.device)
+    line = torch.arange(0.5 - size / 2, size / 2, device=maps.device)
     per_column, per_row, shift = maps.reshape(-1, 3, 2, 1, 1).unbind(1)
-    return sample(images, torch.addcmul(shift, line, per_column) + line[:, None] * per_row)
+    return torch.addcmul(shift, line, per_column), line[:, None] * per_row
+
+
+def move(images: torch.Tensor, along: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """Moves the pixels of images (B, C, H, H) bilinearly by affine maps, spread; zeros move in."""
+    return sample(images, along + down)
 
 
 def scale_map(columns: Sequence[torch.Tensor], size: int) -> list[torch.Tensor]:

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from raysweep.data.sampling import move, scale_brightness_, scale_contrast_, scale_map, to_grey
+from raysweep.data.sampling import move, scale_brightness_, scale_contrast_, scale_map, spread_maps, to_grey
 
 OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "colour", "contrast",
@@ -56,22 +56,22 @@ def describe(operation: torch.Tensor, level: torch.Tensor, sign: torch.Tensor, s
     return torch.stack(columns, dim=1).float()
 
 
-def operate(images: torch.Tensor, described: torch.Tensor) -> torch.Tensor:
-    """Does to images (B, C, H, W) in [0, 1] what `described` on their device says."""
+def operate_(images: torch.Tensor, described: torch.Tensor) -> None:
+    """Does to images (B, C, H, W) in [0, 1], in place, what `described` on their device says."""
     from torchvision.transforms.v2 import functional as transforms  # slow
 
     brightness, saturation, contrast, sharpness, levels, threshold, stretched, equalized = described[
         :, 6:, None, None, None
     ].unbind(1)
-    images = scale_brightness_(move(images, described[:, :6]), brightness)
-    images = torch.lerp(to_grey(images), images, saturation).clamp_(0, 1)
-    images = scale_contrast_(images, contrast)
-    _sharpen_(images, sharpness)
-    coarse = (images * levels).floor().minimum(levels - 1) / levels.clamp(min=1)
-    images = torch.where(levels > 0, coarse, images)
-    images = torch.where(images >= threshold, 1 - images, images)
-    images = torch.where(stretched > 0, transforms.autocontrast(images), images)
-    return torch.where(equalized > 0, transforms.equalize(images), images)
+    changed = scale_brightness_(move(images, *spread_maps(described[:, :6], images.shape[-1])), brightness)
+    changed = torch.lerp(to_grey(changed), changed, saturation).clamp_(0, 1)
+    changed = scale_contrast_(changed, contrast)
+    _sharpen_(changed, sharpness)
+    coarse = (changed * levels).floor().minimum(levels - 1) / levels.clamp(min=1)
+    changed = torch.where(levels > 0, coarse, changed)
+    changed = torch.where(changed >= threshold, 1 - changed, changed)
+    changed = torch.where(stretched > 0, transforms.autocontrast(changed), changed)
+    torch.where(equalized > 0, transforms.equalize(changed), changed, out=images)
 
 
 def _sharpen_(images: torch.Tensor, factors: torch.Tensor) -> None:

@@ -13,6 +13,7 @@ from raysweep.errors import DataError, UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
 from raysweep.search.session.storage import has_password, hide_password
+from raysweep.study import Study
 
 SCHEMA_VERSION = 1
 """Of study.json; files without one are from before there were versions, and have the keys of version 1."""
@@ -32,8 +33,6 @@ WHAT = "the study of a run"
 REMEDY = f"{FROM_BACKUP}, or start a new run with another --name"
 MAX_SHOWN = 200
 """Letters of a value that a message about a difference shows."""
-COMPLETED: Mapping[str, type[Any]] = {"data": DataConfig, "training": TrainingConfig}
-"""Parts whose fields of later versions change nothing where they are at their defaults."""
 MOVABLE = "data.source"
 """Images may move: their digest says whether they are the same."""
 
@@ -197,9 +196,15 @@ def check_digest(stored: StudyRecord, source: str, digest: str) -> None:
         )
 
 
-def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Lists `key: before -> now` for all that makes two studies, as study.json has them, search differently."""
-    before = {**before, **{name: _complete(kind, before[name]) for name, kind in COMPLETED.items() if name in before}}
+def describe_changes(before: Mapping[str, Any], study: Study) -> list[str]:
+    """Lists `key: before -> now` for all that makes a study search differently than one that study.json has.
+
+    A field that the version that wrote it had not is there at its default, as for the trials that go on.
+    """
+    now = json.loads(json.dumps(study.to_json()))
+    kinds: dict[str, type[Any]] = {"task": type(study.task), "data": DataConfig, "training": TrainingConfig}
+    completed = {name: _complete(before[name], now[name], kind) for name, kind in kinds.items() if name in before}
+    before = {**before, **completed}
     old, new = _flatten({key: before.get(key) for key in COMPARED}), _flatten({key: now[key] for key in COMPARED})
     return [
         f"{key}: {old.get(key, 'not there')[:MAX_SHOWN]} -> {new.get(key, 'not there')[:MAX_SHOWN]}"
@@ -208,12 +213,15 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     ]
 
 
-def _complete(kind: type[Any], stored: Json) -> Json:
+def _complete(stored: Any, now: Json, kind: type[Any]) -> Any:
     """Adds the fields that an earlier version had not, with their defaults; leaves what is no such configuration."""
+    if not isinstance(stored, dict) or stored.get("kind") != now.get("kind"):
+        return stored
     try:
-        return config_fields.to_json(config_fields.from_json(kind, stored))
+        completed = config_fields.to_json(config_fields.from_json(kind, stored))
     except UsageError:
         return stored
+    return {key: completed.get(key, stored.get(key)) for key in now}
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 import tempfile
@@ -105,7 +104,7 @@ def _reopen(study: Study, options: RunOptions, stored: StudyRecord) -> Identity:
     if not options.allow_space_change:
         check_study_name(options.run_folder, stored, study.name)
     identity = restore_identity(stored.identity, options.optuna_storage, options.overrides)
-    changes = describe_changes(stored.study, json.loads(json.dumps(study.to_json())))
+    changes = describe_changes(stored.study, study)
     if not changes:
         return identity
     if any(change.startswith(("objective", "second_objective")) for change in changes):

@@ -159,17 +159,16 @@ def test_the_difference_is_named_key_by_key(study: Study) -> None:
         data=dataclasses.replace(study.data, source="elsewhere"),
         budget=Budget(trials=99),
     )
-    changes = describe_changes(to_stored(study), to_stored(changed))
+    changes = describe_changes(to_stored(study), changed)
     assert len(changes) == 2
     assert changes[1] == "task.dropout: 0.5 -> 0.3"
     assert changes[0].startswith("space.training.epochs: IntDistribution(")
     assert "low=3" in changes[0].partition("->")[0]
     assert "low=2" in changes[0].partition("->")[2]
-    assert describe_changes(to_stored(study), to_stored(study)) == []
+    assert describe_changes(to_stored(study), study) == []
     fixed = study.with_settings(["task.optimizer=adam"])
     assert any(
-        "task.optimizer" in line and "-> not there" in line
-        for line in describe_changes(to_stored(study), to_stored(fixed))
+        "task.optimizer" in line and "-> not there" in line for line in describe_changes(to_stored(study), fixed)
     )
 
 
