@@ -41,7 +41,7 @@ from raysweep.search.live_table import LiveTable
 from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
 from raysweep.search.pareto import announce_two_objectives, draw_front
-from raysweep.search.preflight import check_models, check_start, find_images, print_notes
+from raysweep.search.preflight import check_graphs, check_models, check_start, find_images, print_notes
 from raysweep.search.ranking import find_front
 from raysweep.search.results import Machine, Results, save_results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
@@ -149,6 +149,7 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
         ),
         "a trial's size",
     )
+    check_graphs(study, request.num_workers, gpus_per_worker=request.gpus_per_worker)
     return request, min(count_concurrent_trials(list_potential_nodes(), request), study.budget.trials)
 
 

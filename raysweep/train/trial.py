@@ -21,7 +21,7 @@ from ray.exceptions import RayActorError
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from raysweep import atomic_files
-from raysweep.cluster.capacity import Request
+from raysweep.cluster.capacity import Request, count_per_gpu
 from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
@@ -70,7 +70,8 @@ def run_trial(config: dict[str, Any]) -> None:
     try:
         if spec.request.num_workers == 1:
             device = torch.device("cuda" if spec.request.gpus_per_worker and torch.cuda.is_available() else "cpu")
-            _train(spec, Worker(device=device), lambda report: tune.report(pack_report(report)))
+            worker = Worker(device=device, num_sharing=count_per_gpu(spec.request))
+            _train(spec, worker, lambda report: tune.report(pack_report(report)))
         else:
             _train_distributed(spec)
     except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
