@@ -185,7 +185,7 @@ class StepRunner:
     def _allocate(self, ingredients: Ingredients) -> None:
         """Makes room for what a recorded step reads, once."""
         for name, tensor in ingredients.tensors.items():
-            self._static.setdefault(name, torch.empty_like(tensor))
+            self._static.setdefault(name, tensor.clone())
         for name in self._find_scalars():
             self._scalars.setdefault(name, torch.zeros((), device=self._worker.device))
 
