@@ -10,7 +10,7 @@ from raysweep.data.images import PreparedData
 from raysweep.data.records import Source
 from raysweep.errors import UsageError
 from raysweep.search.options import RunOptions
-from raysweep.search.preflight import check_models, print_notes
+from raysweep.search.preflight import check_graphs, check_models, print_notes
 from raysweep.storage_faults import guard_work
 from raysweep.study import Study
 
@@ -38,6 +38,7 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
         )
     if options.trials_per_gpu not in (None, "auto"):
         request = share_gpu(request, nodes, int(options.trials_per_gpu), options.cpus_per_worker)
+    check_graphs(study, request.num_workers, gpus_per_worker=request.gpus_per_worker)
     return request, min(count_concurrent_trials(nodes, request), study.budget.trials)
 
 
