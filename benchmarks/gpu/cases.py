@@ -97,7 +97,14 @@ def _check_study(name: str, settings: tuple[str, ...], device: torch.device, siz
 
 
 def _check_parts(device: torch.device, size: Size, folder: Path) -> str:
-    study = load("fashion_autoencoder", size, "training.epochs=1", "training.precision=fp32", "task.dropout=0")
+    study = load(
+        "fashion_autoencoder",
+        size,
+        "training.epochs=1",
+        "training.precision=fp32",
+        "task.dropout=0",
+        "task.batch_norm=false",
+    )
     data = draw_data(folder / "fashion_autoencoder", study, size)
     histories = [
         loop.fit(

@@ -64,6 +64,7 @@ def build_loop(name: str, device: torch.device, size: Size, data: PreparedData, 
         batch=config.training.batch_size,
         bf16=resolve_precision(config.training.precision, device) == "bf16",
         graphs=graphs,
+        photo_model=size.photo_model,
     )
 
 
