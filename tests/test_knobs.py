@@ -16,6 +16,7 @@ from raysweep.study import Study
 from raysweep.train.checkpoint import digest_tensors
 from raysweep.train.loop import _train_epoch, is_finished
 from raysweep.train.state import to_tensors
+from raysweep.train.step import StepRunner
 from raysweep.train.task import build_task
 from raysweep.trial_result import Params
 
@@ -84,8 +85,9 @@ def take_fingerprint(
     torch.manual_seed(0)
     task = build_task(config, data.info)
     state = task.init_state(Worker(), lambda module: module)
+    runner = StepRunner(task, state, data.train, config, Worker())
     for _ in range(NUM_EPOCHS):
-        _train_epoch(task, state, config, data.train, Worker())
+        _train_epoch(runner, state, config, data.train, Worker())
         state.epoch += 1
     for schedule in state.schedules.values():
         for _ in range(NUM_FLAT_EPOCHS):

@@ -49,6 +49,7 @@ def check_inputs(study: Study, options: RunOptions) -> "Source":
         DataError: the images cannot be had.
     """
     check_batches(study, options.num_workers)
+    check_graphs(study, options.num_workers)
     source = find_images(study, options) if is_folder(study.data.source) else None
     check_study(study, options.num_workers)
     return source or find_images(study, options)
@@ -86,8 +87,8 @@ def check_study(study: Study, num_workers: int) -> None:
     space = dict(study.all_distributions())
     models = space.get("task.model")
     describe_reference(TASKS, type(study.task), study.task.kind)
-    for reference in (study.task.task, study.task.evaluation):
-        load_object(reference)
+    task, _ = (load_object(reference) for reference in (study.task.task, study.task.evaluation))
+    check_graphs(study, num_workers, is_capturable=task.is_capturable)
     study.task.check_available()
     for model in models.choices if isinstance(models, CategoricalDistribution) else ():
         study.trial_config({"task.model": model}, 0).task.check_available()
@@ -105,6 +106,32 @@ def check_batches(study: Study, num_workers: int) -> None:
             f"a batch is divided over the workers and needs at least 2 images for each: the smallest batch size of "
             f"{study.name} is {smallest}, for {num_workers} workers it must be {2 * num_workers} or more; "
             f"set --set training.batch_size={max(2 * num_workers, 32)}, or lower --workers"
+        )
+
+
+def check_graphs(
+    study: Study, num_workers: int, *, is_capturable: bool = True, gpus_per_worker: float | None = None
+) -> None:
+    """Fails where trials are to run as CUDA graphs and cannot; without `gpus_per_worker` these are not known yet.
+
+    Raises:
+        UsageError: there are several workers or no GPU, or a training step of the task cannot be recorded.
+    """
+    match dict(study.all_distributions()).get("training.cuda_graphs"):
+        case CategoricalDistribution(choices=choices):
+            asked = True in choices
+        case _:
+            asked = study.training.cuda_graphs
+    causes = {
+        f"{num_workers} workers": num_workers > 1,
+        "no GPU": gpus_per_worker == 0,
+        f"the task {study.task.kind}, which is not": not is_capturable,
+    }
+    if asked and any(causes.values()):
+        got = ", ".join(cause for cause, holds in causes.items() if holds)
+        raise UsageError(
+            f"training.cuda_graphs=true needs one worker with a GPU and a task that is_capturable, got {got}; "
+            "set --set training.cuda_graphs=false"
         )
 
 

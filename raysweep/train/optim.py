@@ -44,10 +44,17 @@ def build_optimizer(
 
 
 def load_optimizer(optimizer: Optimizer, saved: StateDict) -> None:
-    """Takes up the state of an optimizer, which may have been on another device: how it is computed stays as it is."""
+    """Takes up the state of an optimizer, which may have been on another device: how it is computed stays as it is.
+
+    What belongs to a weight is laid out in memory as the weight is: fused optimizers go through both alike.
+    """
     own = [{name: group[name] for name in IMPLEMENTATION if name in group} for group in optimizer.param_groups]
     groups = [group | kept for group, kept in zip(saved["param_groups"], own, strict=True)]
     optimizer.load_state_dict({**saved, "param_groups": groups})
+    for weight, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                values[name] = torch.empty_like(weight).copy_(value)
 
 
 class Schedule:

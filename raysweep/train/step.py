@@ -185,7 +185,7 @@ class StepRunner:
     def _allocate(self, ingredients: Ingredients) -> None:
         """Makes room for what a recorded step reads, once."""
         for name, tensor in ingredients.tensors.items():
-            self._static.setdefault(name, torch.empty_like(tensor))
+            self._static.setdefault(name, tensor.clone())
         for name in self._find_scalars():
             self._scalars.setdefault(name, torch.zeros((), device=self._worker.device))
 
@@ -230,8 +230,8 @@ def build_runner(
         return StepRunner(task, state, images, config, worker)
     if worker.device.type != "cuda" or worker.num_workers > 1 or not task.is_capturable:
         raise TrialError(
-            f"training.cuda_graphs=true needs a GPU, one worker and a task with is_capturable, got {worker.device.type}, "
-            f"{worker.num_workers} worker(s), {type(task).__name__}; set training.cuda_graphs=false"
+            f"training.cuda_graphs=true needs a GPU, one worker and a task that is_capturable, got "
+            f"{worker.device.type}, {worker.num_workers} worker(s), {type(task).__name__}; set it to false"
         )
     return StepRunner(task, state, images, config, worker, recorder=CudaRecorder(worker.device), tell=tell)
 

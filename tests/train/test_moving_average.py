@@ -20,6 +20,12 @@ def build_torchs(module: nn.Module, decay: float) -> AveragedModel:
     return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True).requires_grad_(False)
 
 
+def update(average: MovingAverage, module: nn.Module) -> None:
+    """One training step's."""
+    average.update(module)
+    average.num_updates += 1
+
+
 def train(module: nn.Module, *averages: MovingAverage | AveragedModel, num_steps: int) -> None:
     """Moves parameters and, by calling it, buffers."""
     for _ in range(num_steps):
@@ -28,7 +34,7 @@ def train(module: nn.Module, *averages: MovingAverage | AveragedModel, num_steps
             for parameter in module.parameters():
                 parameter.add_(torch.randn_like(parameter))
         for average in averages:
-            average.update(module) if isinstance(average, MovingAverage) else average.update_parameters(module)
+            update(average, module) if isinstance(average, MovingAverage) else average.update_parameters(module)
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.999])
@@ -65,8 +71,8 @@ def test_torchs_state_is_taken_up_and_goes_on_the_same() -> None:
 def test_every_tensor_is_on_the_modules_device() -> None:
     module = build_module().to("meta")
     average = MovingAverage(module, 0.9)
-    average.update(module)
-    average.update(module)
+    update(average, module)
+    update(average, module)
     assert all(tensor.is_meta for tensor in chain(average.module.parameters(), average.module.buffers()))
 
 
@@ -74,6 +80,6 @@ def test_every_tensor_is_on_the_modules_device() -> None:
 def test_every_tensor_is_on_the_gpu_as_nccl_wants() -> None:
     module = build_module().cuda()
     average = MovingAverage(module, 0.9)
-    average.update(module)
-    average.update(module)
+    update(average, module)
+    update(average, module)
     assert all(tensor.is_cuda for tensor in chain(average.module.parameters(), average.module.buffers()))
