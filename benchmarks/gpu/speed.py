@@ -28,7 +28,7 @@ def measure_study(name: str, device: torch.device, size: Size, folder: Path) -> 
         "eager": ((), False),
         "resident": ((), True),
         **({"graphs": (("training.cuda_graphs=true",), True)} if on_gpu else {}),
-        **({"augmented": ((AUGMENTED,), True)} if "augmentation" in str(HEAVY[name]) else {}),
+        **({"augmented": ((AUGMENTED,), True)} if AUGMENTED in HEAVY[name] else {}),
     }
     runs: dict[str, Any] = {
         way: Trainer(load(name, size, *settings).trial_config({}, 0), data, device, resident=resident).run

@@ -60,7 +60,7 @@ FULL = Size(
     photo_model="skresnet34",
     photo_side=224,
     photo_batch=64,
-    seconds=6.0,
+    seconds=4.0,
     counts=(1, 4, 8, 16),
 )
 QUICK = Size(
