@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 WITHOUT_RAY = """
 import runpy, sys
-sys.modules["ray"] = sys.modules["wandb"] = None
+sys.modules |= dict.fromkeys(("ray", "wandb", "sqlalchemy", "alembic", "cmaes", "kagglehub"))
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
