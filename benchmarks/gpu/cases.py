@@ -14,7 +14,7 @@ import torch
 import torch.distributed
 from torch import nn
 
-from gpu.trainer import HEAVY, Size, are_finite, draw_data, load
+from gpu.trainer import HEAVY, QUICK, Size, are_finite, draw_data, load
 from raysweep.data.batches import Worker
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
@@ -46,12 +46,14 @@ UNSEEN = "from raysweep.train.device import choose_device; choose_device(1.0)"
 
 def check_all(device: torch.device, size: Size, folder: Path) -> int:
     """Checks every case, on few images; returns how many are wrong."""
+    quick = size == QUICK
     size = dataclasses.replace(size, num_images=min(size.num_images, NUM_IMAGES))
     folder = folder / "cases"
     cases: dict[str, Callable[[], str]] = {
         f"{name} {form}": partial(_check_study, name, settings, device, size, folder / f"{name} {form}")
         for name, heavy in HEAVY.items()
         for form, settings in (("baseline", ()), ("heavy", heavy))
+        if form == "heavy" or not quick
     }
     cases |= {
         "parts of a batch": lambda: _check_parts(device, size, folder),

@@ -43,6 +43,7 @@ class Size:
 
     num_images: int
     num_steps: int
+    repeats: int
     photo_model: str
     """Network of car_resnet."""
     photo_side: int
@@ -64,7 +65,14 @@ FULL = Size(
     counts=(1, 4, 8, 16),
 )
 QUICK = Size(
-    num_images=192, num_steps=2, photo_model="resnet10t", photo_side=32, photo_batch=4, seconds=0.2, counts=(1, 2)
+    num_images=192,
+    num_steps=2,
+    repeats=1,
+    photo_model="resnet10t",
+    photo_side=32,
+    photo_batch=4,
+    seconds=0.2,
+    counts=(1, 2),
 )
 
 
