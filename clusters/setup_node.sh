@@ -58,6 +58,7 @@ grep -qs raysweep_node "$HOME/.bashrc" || echo ". ~/.raysweep_node" >>"$HOME/.ba
 # 4. MPS, where it is asked for and the driver brings it: trials on one GPU then compute at once. It serves the processes
 # of the account that has started it, and is found by them in CUDA's own place; no setting of the GPU changes.
 if [[ $mps == mps ]] && command -v nvidia-cuda-mps-control >/dev/null; then
+    mkdir -p "$HOME/.nvidia-mps"
     echo get_server_list | nvidia-cuda-mps-control >/dev/null 2>&1 ||
         CUDA_MPS_LOG_DIRECTORY=$HOME/.nvidia-mps nvidia-cuda-mps-control -d
 fi

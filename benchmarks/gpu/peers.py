@@ -17,7 +17,9 @@ from torch import nn
 BATCH = 128
 
 
-def build_step(name: str, device: torch.device, *, bf16: bool) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def build_step(
+    name: str, device: torch.device, *, bf16: bool, photo_model: str
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Builds fresh networks of a study's baseline and returns their training step on images in [0, 1] and labels."""
     kind = {"fused": True} if device.type == "cuda" else {}
 
@@ -50,7 +52,9 @@ def build_step(name: str, device: torch.device, *, bf16: bool) -> Callable[[torc
 
         return train_gan
     is_classifier = name != "fashion_autoencoder"
-    model = (build_photo_network() if name == "car_resnet" else build_small_network(is_classifier)).to(device)
+    model = (build_photo_network(photo_model) if name == "car_resnet" else build_small_network(is_classifier)).to(
+        device
+    )
     model = model.to(memory_format=torch.channels_last)
     optimizer = adam(model, 1e-3)
 
@@ -63,11 +67,11 @@ def build_step(name: str, device: torch.device, *, bf16: bool) -> Callable[[torc
     return train
 
 
-def build_photo_network() -> nn.Module:
-    """Builds skresnet34 as timm has it."""
+def build_photo_network(name: str) -> nn.Module:
+    """Builds a network as timm has it."""
     import timm
 
-    model: nn.Module = timm.create_model("skresnet34", num_classes=10)
+    model: nn.Module = timm.create_model(name, num_classes=10)
     return model
 
 
@@ -98,10 +102,11 @@ class Loop:
         batch: int,
         bf16: bool,
         graphs: bool,
+        photo_model: str,
     ) -> None:
         self.pixels, self.labels, self.batch = pixels.permute(0, 3, 1, 2).to(device), labels.to(device), batch
         self.device, self.is_fixed = device, name == "car_resnet"
-        step = build_step(name, device, bf16=bf16)
+        step = build_step(name, device, bf16=bf16, photo_model=photo_model)
         self.places = torch.arange(batch, device=device) % len(labels)
 
         def run() -> None:

@@ -22,8 +22,8 @@ STUDY = "fashion_cnn"
 def measure(device: torch.device, size: Size, folder: Path) -> dict[str, float]:
     """Measures images/s of all processes together, and prints them; an unmeasurable count is left out."""
     draw_data(folder / STUDY, load(STUDY, size), size)
-    found = {}
-    forms = {"in turns": contextlib.nullcontext({})}
+    found: dict[str, float] = {}
+    forms: dict[str, contextlib.AbstractContextManager[Mapping[str, str]]] = {"in turns": contextlib.nullcontext({})}
     if device.type == "cuda" and shutil.which(CONTROL):
         forms["MPS"] = mps(folder / "mps")
     elif device.type == "cuda":

@@ -13,7 +13,6 @@ from gpu.trainer import HEAVY, Size, Trainer, draw_data, load, time_images, wait
 from raysweep.data.images import PreparedData
 from raysweep.train.precision import resolve_precision
 
-REPEATS = 3
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
 LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch")
 AUGMENTED = "data.augmentation.strength=1"
@@ -28,7 +27,7 @@ def measure_study(name: str, device: torch.device, size: Size, folder: Path) -> 
         "eager": ((), False),
         "resident": ((), True),
         **({"graphs": (("training.cuda_graphs=true",), True)} if on_gpu else {}),
-        **({"augmented": ((AUGMENTED,), True)} if "augmentation" in str(HEAVY[name]) else {}),
+        **({"augmented": ((AUGMENTED,), True)} if AUGMENTED in HEAVY[name] else {}),
     }
     runs: dict[str, Any] = {
         way: Trainer(load(name, size, *settings).trial_config({}, 0), data, device, resident=resident).run
@@ -38,7 +37,7 @@ def measure_study(name: str, device: torch.device, size: Size, folder: Path) -> 
     for run in runs.values():
         run(max(4, size.num_steps // 4))  # libraries choose their algorithms, graphs are recorded
     speeds: dict[str, list[float]] = {way: [] for way in runs}
-    for repeat in range(REPEATS):
+    for repeat in range(size.repeats):
         for way in list(runs) if repeat % 2 == 0 else list(runs)[::-1]:
             speeds[way].append(time_images(lambda run=runs[way]: run(size.num_steps), device))
     medians = {way: statistics.median(values) for way, values in speeds.items()}
@@ -64,6 +63,7 @@ def build_loop(name: str, device: torch.device, size: Size, data: PreparedData, 
         batch=config.training.batch_size,
         bf16=resolve_precision(config.training.precision, device) == "bf16",
         graphs=graphs,
+        photo_model=size.photo_model,
     )
 
 

@@ -32,6 +32,7 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
         ),
         "a trial's size",
     )
+    check_graphs(study, request.num_workers, gpus_per_worker=request.gpus_per_worker)
     if options.trials_per_gpu is not None and not request.gpus_per_worker:
         raise UsageError(
             f"--trials-per-gpu {options.trials_per_gpu} needs a GPU, got none in the cluster; leave it out"

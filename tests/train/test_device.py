@@ -2,6 +2,8 @@
 
 import gc
 import json
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from raysweep.train import trial
 from raysweep.train.device import choose_device, is_out_of_memory, is_poisoned, release_memory
 from raysweep.train.report import EpochReport, TrialFailure, TrialReport, unpack_report
 from raysweep.train.state import TrainState
+from raysweep.train.usage import UsageRecorder
 
 ASSERT = "CUDA error: device-side assert triggered"
 NO_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -123,6 +126,35 @@ def test_a_trial_whose_gpu_is_not_there_fails(
     assert isinstance(failure, TrialFailure)
     assert failure.error.startswith("a worker with 1 GPU of Ray must see it")
     assert not failure.died
+
+
+@pytest.mark.parametrize(("gpus", "placement"), [(0, "SPREAD"), (1, "PACK")])
+def test_workers_on_gpus_are_on_as_few_nodes_as_hold_them(gpus: int, placement: str) -> None:
+    assert trial.choose_placement(Request(num_workers=4, gpus_per_worker=gpus)) == placement
+
+
+@pytest.mark.gpu
+def test_the_peak_of_a_trial_is_its_own(tmp_path: Path) -> None:
+    device = choose_device(1)
+    large = torch.empty(2**28, dtype=torch.uint8, device=device)
+    del large
+    release_memory()
+    UsageRecorder(tmp_path / "usage.json", device).epoch_ended()
+    assert json.loads((tmp_path / "usage.json").read_text())["gpu_memory_bytes"] < 2**28
+
+
+@pytest.mark.gpu
+def test_an_error_that_ruins_the_context_is_told_apart_on_a_gpu() -> None:
+    """In a process of its own, which it ruins."""
+    script = (
+        "import torch; from raysweep.train.device import is_out_of_memory, is_poisoned, release_memory\n"
+        "values = torch.zeros(4, device='cuda')\n"
+        "try: values[torch.tensor([99], device='cuda')].sum().item()\n"
+        "except RuntimeError as error: print(is_poisoned(error), is_out_of_memory(error))\n"
+        "release_memory()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def fail_above(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
