@@ -30,6 +30,7 @@ from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import find_fault
 from raysweep.train.loop import fit
+from raysweep.train.number_format import settle_format
 from raysweep.train.precision import prepare_process
 from raysweep.train.report import EpochReport, Message, TrialFailure, pack_report
 from raysweep.train.usage import UsageRecorder
@@ -59,6 +60,8 @@ class TrialSpec:
     """Whether it leaves in its folder what it takes, for a plan."""
     second_objective: Objective | None = None
     """None: there is but one."""
+    number_formats: Path | None = None
+    """Where the run keeps what `training.precision=auto` is; none: that is not measured."""
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -124,15 +127,17 @@ def describe_error(error: BaseException) -> str:
 
 def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None], **options: Any) -> None:
     prepare_process(int(spec.request.cpus_per_worker))
+    config, notice = settle_format(spec.config, spec.data, worker, spec.folder, spec.number_formats)
+    notices = [] if notice is None else [notice]
     recorder = UsageRecorder(spec.folder.usage, worker.device) if spec.measured and worker.rank == 0 else None
 
     def send(epoch: EpochReport) -> None:
         if recorder is not None:
             recorder.epoch_ended()
-        report(epoch)
+        report(epoch.add_notice(notices.pop()) if notices else epoch)
 
     fit(
-        spec.config,
+        config,
         spec.data,
         spec.objective,
         report=send,
