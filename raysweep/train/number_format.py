@@ -20,10 +20,10 @@ import torch
 import torch.distributed
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import TrainingConfig, TrialConfig
+from raysweep.config import TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo, PreparedData
-from raysweep.run_folder import TrialFolder
+from raysweep.run_folder import SearchFolder, TrialFolder
 from raysweep.storage_faults import guard_writing
 from raysweep.train.precision import resolve_precision
 from raysweep.train.state import TrainState
@@ -56,11 +56,12 @@ def settle_format(
     if formats is None or config.training.precision != "auto" or resolve_precision("auto", worker.device) == "fp32":
         return config, None
     held: list[tuple[NumberFormat, bool] | None] = [None]
-    if worker.rank == 0:
-        held[0] = _find_format(config, data, worker, folder, formats)
+    if worker.rank == 0 and not _is_from_before(formats):
+        held[0] = _find_format(config, data, worker, formats)
     if worker.num_workers > 1:
         torch.distributed.broadcast_object_list(held, 0, device=worker.device)
-    assert held[0] is not None
+    if held[0] is None:
+        return config, None
     chosen, is_new = held[0]
     if worker.rank == 0:
         record = load_trial(folder)
@@ -68,21 +69,22 @@ def settle_format(
     return chosen.apply(config), _describe(chosen) if is_new else None
 
 
-def _find_format(
-    config: TrialConfig, data: PreparedData, worker: Worker, folder: TrialFolder, formats: Path
-) -> tuple[NumberFormat, bool]:
+def _is_from_before(formats: Path) -> bool:
+    """Tells whether the run has trained without a measurement: an earlier version began it, and it goes on as it was."""
+    return not formats.exists() and any(trial.metrics.exists() for trial in SearchFolder(formats.parent).list_trials())
+
+
+def _find_format(config: TrialConfig, data: PreparedData, worker: Worker, formats: Path) -> tuple[NumberFormat, bool]:
     """Finds the format of the run for a network, and whether it was measured just now."""
     path = formats / f"{name_network(config, data.info)}.json"
     is_new = not path.exists()
     if is_new:
-        has_begun = folder.checkpoint.exists()  # before anything was measured: it goes on as it was
-        found = _keep_as_it_is(config.training) if has_begun else measure_format(config, data, worker)
         atomic_files.make_folder(formats)
-        _keep_first(path, found)
+        _keep_first(path, measure_format(config, data, worker))
     remedy = "remove it, and it is measured again"
     decode = partial(config_fields.from_json, NumberFormat)
     kept: NumberFormat = atomic_files.read_json(path, "the number format of a network", remedy, decode)
-    return kept, is_new and bool(kept.images_per_s)
+    return kept, is_new
 
 
 def measure_format(config: TrialConfig, data: PreparedData, worker: Worker) -> NumberFormat:
@@ -97,8 +99,8 @@ def measure_format(config: TrialConfig, data: PreparedData, worker: Worker) -> N
             for candidate in CANDIDATES
             if may_change or not candidate[1]
         }
-    except torch.OutOfMemoryError:
-        return _keep_as_it_is(config.training)
+    except torch.OutOfMemoryError:  # what takes less of it, without a measurement
+        return NumberFormat(precision="bf16", channels_last=may_change)
     fastest = max(speeds.values())
     precision, channels_last = next(name for name, speed in speeds.items() if speed * MARGIN >= fastest)
     return NumberFormat(
@@ -152,10 +154,6 @@ def _draw_batch(config: TrialConfig, info: DataInfo, worker: Worker) -> Batch:
     images = torch.rand(num_images, *shape, generator=torch.Generator().manual_seed(0)).to(worker.device)
     rows = np.arange(num_images)
     return Batch(images, torch.from_numpy(rows % len(info.classes)).to(worker.device), rows)
-
-
-def _keep_as_it_is(training: TrainingConfig) -> NumberFormat:
-    return NumberFormat(precision="bf16", channels_last=training.channels_last)
 
 
 def _keep_first(path: Path, found: NumberFormat) -> None:

@@ -111,14 +111,14 @@ def test_of_two_trials_that_measure_at_once_the_first_to_write_holds(
     assert list(run.number_formats.iterdir()) == [path]
 
 
-def test_a_trial_that_began_before_anything_was_measured_goes_on_as_it_was(
+def test_a_run_from_before_goes_on_as_it_was(
     config: TrialConfig, data: PreparedData, run: RunFolder, monkeypatch: pytest.MonkeyPatch, bf16_units: None
 ) -> None:
     measure_as(monkeypatch)
-    folder = begin_trial(run, 0, config, data)
-    folder.last.mkdir()
-    folder.checkpoint.touch()
+    begin_trial(run, 0, config, data).metrics.touch()
+    folder = begin_trial(run, 1, config, data)
     assert settle_format(config, data, WORKER, folder, run.number_formats) == (config, None)
+    assert not run.number_formats.exists()
 
 
 def test_a_damaged_file_is_said(
