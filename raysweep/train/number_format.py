@@ -70,7 +70,7 @@ def settle_format(
 
 
 def _is_from_before(formats: Path) -> bool:
-    """Tells whether the run has trained without a measurement: an earlier version began it, and it goes on as it was."""
+    """Tells whether an earlier version began the run, which measured nothing: it goes on as it was."""
     return not formats.exists() and any(trial.metrics.exists() for trial in SearchFolder(formats.parent).list_trials())
 
 
