@@ -55,7 +55,7 @@ def measure_speeds(
         tasks[name], states[name] = copy.copy(task), copy.deepcopy(state)
         tasks[name].training = dataclasses.replace(task.training, precision=precision, channels_last=channels_last)
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        states[name].modules["model"].to(memory_format=layout)  # type: ignore[call-overload]
+        states[name].modules["model"].to(memory_format=layout)
         tasks[name].train_step(states[name], batch)
 
     def run(name: str) -> float:

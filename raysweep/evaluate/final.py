@@ -76,8 +76,12 @@ def evaluate_final(
             )
         )
     seal_model(run_folder.best)  # with what the evaluation has fitted to it
-    facts = {"baseline_failure": baseline_failure, "openings": opening, "synthetic": best.info.synthetic}
-    facts["durations_s"] = clock.durations_s
+    facts: Json = {
+        "baseline_failure": baseline_failure,
+        "openings": opening,
+        "synthetic": best.info.synthetic,
+        "durations_s": clock.durations_s,
+    }
     made: TestFigures = check_config(
         lambda: TestFigures.from_json({**figures, **facts}), f"{best.config.task.evaluation} must return test figures"
     )

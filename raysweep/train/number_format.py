@@ -14,6 +14,7 @@ import time
 import uuid
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,7 +38,8 @@ BUDGET_S = 0.35
 MAX_STEPS = 10
 MAX_VALUES = 32 * 3 * 128 * 128
 """Of a batch on CPUs, which are as fast with fewer images."""
-CANDIDATES = (("fp32", True), ("fp32", False), ("bf16", True), ("bf16", False))
+Candidate = tuple[Literal["fp32", "bf16"], bool]
+CANDIDATES: tuple[Candidate, ...] = (("fp32", True), ("fp32", False), ("bf16", True), ("bf16", False))
 """Precision, and whether channels are last: of equals the more exact one, and the usual layout."""
 
 
@@ -95,7 +97,7 @@ def measure_format(config: TrialConfig, data: PreparedData, worker: Worker) -> N
     try:
         state = task.init_state(Worker(device=worker.device), lambda module: module)
         speeds = {
-            candidate: len(batch.labels) / _time_step(task, state, batch, *candidate)
+            candidate: len(batch.labels) / _time_step(task, state, batch, candidate)
             for candidate in CANDIDATES
             if may_change or not candidate[1]
         }
@@ -127,13 +129,14 @@ def name_network(config: TrialConfig, info: DataInfo) -> str:
     return hashlib.sha256(repr((config.data.image_size, shapes)).encode()).hexdigest()[:16]
 
 
-def _time_step(task: Task, state: TrainState, batch: Batch, precision: str, channels_last: bool) -> float:
+def _time_step(task: Task, state: TrainState, batch: Batch, candidate: Candidate) -> float:
     """Times a training step in seconds, the fastest of some, on a copy of the state."""
+    precision, channels_last = candidate
     task, state = copy.copy(task), copy.deepcopy(state)
     task.training = dataclasses.replace(task.training, precision=precision, channels_last=channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     for module in state.modules.values():
-        module.to(memory_format=layout)  # type: ignore[call-overload]
+        module.to(memory_format=layout)
     durations_s: list[float] = []
     while len(durations_s) < 2 or (len(durations_s) <= MAX_STEPS and sum(durations_s[1:]) < BUDGET_S):
         began = time.perf_counter()

@@ -167,7 +167,7 @@ def test_what_is_exact_is_taken_of_equals(
     config: TrialConfig, data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds = {("fp32", True): 1.0, ("fp32", False): 0.98, ("bf16", True): 0.97, ("bf16", False): 2.0}
-    monkeypatch.setattr(number_format, "_time_step", lambda task, state, batch, *candidate: speeds[candidate])
+    monkeypatch.setattr(number_format, "_time_step", lambda task, state, batch, candidate: speeds[candidate])
     assert measure_format(config, data, WORKER).precision == "fp32"
     speeds["bf16", False] = 0.5
     found = measure_format(config, data, WORKER)
@@ -190,7 +190,7 @@ def test_timing_a_candidate_leaves_the_state_as_it_is(config: TrialConfig, data:
     state = task.init_state(WORKER, lambda module: module)
     before = {name: value.clone() for name, value in state.modules["model"].state_dict().items()}
     batch = number_format._draw_batch(config, data.info, WORKER)
-    assert number_format._time_step(task, state, batch, "fp32", channels_last=False) > 0
+    assert number_format._time_step(task, state, batch, ("fp32", False)) > 0
     assert task.training == config.training
     assert (state.step, state.optimizers["model"].state) == (0, {})
     for name, value in state.modules["model"].state_dict().items():
