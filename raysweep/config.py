@@ -131,9 +131,10 @@ class TrainingConfig:
     early_stopping_patience: int | None = None
     """Epochs without a better objective before the trial ends; none: never."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast on GPUs and CPUs with bf16 instructions, else fp32 (never TF32). Weights stay fp32."""
+    """fp32 (never TF32) or bf16 autocast; weights stay fp32. auto: what trains a network faster, which a run measures
+    once where there are units for bf16, fp32 where there are none."""
     channels_last: bool = True
-    """Memory layout (N, H, W, C) for convolutions."""
+    """Memory layout (N, H, W, C) for convolutions; with precision=auto (N, C, H, W) where that measures faster."""
     cuda_graphs: bool = False
     """Records a training step once and repeats it: for small networks on a GPU, with one worker; never run on one."""
     eval_batch_size: int = 500

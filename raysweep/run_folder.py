@@ -127,6 +127,11 @@ class SearchFolder:
         return [TrialFolder(path.parent) for path in sorted(self.trials.glob("*/config.json"))]
 
     @property
+    def number_formats(self) -> Path:
+        """Locates the folder of what `training.precision=auto` is for each network."""
+        return self.path / "number_formats"
+
+    @property
     def journal(self) -> Path:
         """Locates the Optuna study, where it is in no database."""
         return self.path / "optuna.journal"
@@ -140,6 +145,11 @@ class SearchFolder:
 @dataclass(frozen=True, slots=True)
 class FinalistsFolder(SearchFolder):
     """Names the files of the best configurations trained again, and of the baseline beside them."""
+
+    @property
+    def number_formats(self) -> Path:
+        """Locates that of the search: its networks are trained again as they were."""
+        return self.path.parent / "number_formats"
 
     @property
     def baseline(self) -> ModelFolder:

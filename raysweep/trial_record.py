@@ -1,9 +1,10 @@
 """Stores a trial's configuration beside its weights: all that is needed to rebuild its model."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import FROM_BACKUP
@@ -17,6 +18,24 @@ WHAT = "the configuration of a trial"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NumberFormat:
+    """Says what `training.precision=auto` is for a network in a run."""
+
+    precision: Literal["fp32", "bf16"]
+    channels_last: bool
+    images_per_s: Mapping[str, float] = field(default_factory=dict)
+    """Speed of each candidate as measured; empty: none was."""
+    machine: str = ""
+    """On which it was measured."""
+
+    def apply(self, config: TrialConfig) -> TrialConfig:
+        """Returns the configuration with it; where bf16 is faster it stays `auto`: fp32 where there are no units."""
+        precision = "fp32" if self.precision == "fp32" else config.training.precision
+        training = dataclasses.replace(config.training, precision=precision, channels_last=self.channels_last)
+        return dataclasses.replace(config, training=training)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
     """Holds the content of a trial's config.json."""
 
@@ -26,15 +45,30 @@ class TrialRecord:
     params: Params
     config: TrialConfig
     info: DataInfo
+    number_format: NumberFormat | None = None
+    """What `training.precision=auto` is; none: it is decided by what computes."""
+
+    @property
+    def settled_config(self) -> TrialConfig:
+        """The configuration as the trial ran it."""
+        return self.config if self.number_format is None else self.number_format.apply(self.config)
 
 
 def save_config(
-    path: Path, number: int, config: TrialConfig, info: DataInfo, params: Mapping[str, Any], finalist: int | None = None
+    path: Path,
+    number: int,
+    config: TrialConfig,
+    info: DataInfo,
+    params: Mapping[str, Any],
+    finalist: int | None = None,
+    number_format: NumberFormat | None = None,
 ) -> None:
     """Writes what is needed, beside the weights, to rebuild a trial's model."""
     values = {"number": number, "params": dict(params), "config": config.to_json(), "data": config_fields.to_json(info)}
     if finalist is not None:
         values["finalist"] = finalist
+    if number_format is not None:
+        values["number_format"] = config_fields.to_json(number_format)
     atomic_files.write_json(path, values, checksum=True)
 
 
@@ -67,10 +101,12 @@ def _from_json(values: Mapping[str, Any]) -> TrialRecord:
     number, finalist, params = values["number"], values.get("finalist"), values["params"]
     require(isinstance(number, int) and isinstance(finalist, int | None), "trials have numbers", (number, finalist))
     require(isinstance(params, dict), "params must be an object", params)
+    number_format = values.get("number_format")
     return TrialRecord(
         number=number,
         finalist=finalist,
         params=params,
         config=TrialConfig.from_json(values["config"]),
         info=config_fields.from_json(DataInfo, values["data"]),
+        number_format=number_format and config_fields.from_json(NumberFormat, number_format),
     )

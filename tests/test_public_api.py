@@ -29,8 +29,8 @@ ClassificationConfig(model=, pretrained=, head=, dropout=, batch_norm=, label_sm
 DataConfig(source=, image_size=, cache_size=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
-FinalRun(best, baseline, baseline_failure=, test, data, run_folder, folder, data_root, histories, note):
-    describe_baseline, explain_no_lift, rival
+FinalRun(best, baseline, baseline_failure=, test, data, run_folder, folder, data_root, histories, note, clock=):
+    describe_baseline, explain_no_lift, part, rival
 GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dropout=, loss=, real_label=,
     weight_clip=, gradient_penalty=, discriminator_steps=, generator_learning_rate=, discriminator_learning_rate=,
     beta1=, noise=, augmentation=, ema_decay=, num_eval_images=, grace_epochs=, failing_epochs=, min_coverage=,
@@ -43,7 +43,7 @@ Observer(): epoch_ended, search_ended, trial_ended, trial_started
 RaysweepError(Exception)
 Records(paths, members, labels): take
 Run(folder, results, sync_command=): baseline, best, lift, load_model, predict, test, trials
-SearchFolder(path): journal, list_trials, scratch, trial, trials
+SearchFolder(path): journal, list_trials, number_formats, scratch, trial, trials
 Source(name, classes, records, synthetic=, notes=): fingerprint
 StorageError(RaysweepError)
 Study(name, task, data, training, space, conditions=, points=, objective, second_objective=, budget=, seed=):

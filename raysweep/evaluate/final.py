@@ -11,6 +11,7 @@ from raysweep.config import check_config
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.part_clock import PartClock
 from raysweep.evaluate.stored_model import StoredModel, load_best, load_model
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.evaluate.test_split import open_test
@@ -58,22 +59,29 @@ def evaluate_final(
     if opening > 1:
         notes.append(f"the test split of this run has been opened {opening} times")
     evaluate = load_object(best.config.task.evaluation)
-    figures: Json = evaluate(
-        FinalRun(
-            best=best,
-            baseline=baseline,
-            baseline_failure=baseline_failure,
-            test=images,
-            data=data,
-            run_folder=run_folder,
-            folder=run_folder.test,
-            data_root=data_root,
-            histories=histories,
-            note="; ".join(notes),
+    with PartClock() as clock:
+        figures: Json = evaluate(
+            FinalRun(
+                best=best,
+                baseline=baseline,
+                baseline_failure=baseline_failure,
+                test=images,
+                data=data,
+                run_folder=run_folder,
+                folder=run_folder.test,
+                data_root=data_root,
+                histories=histories,
+                note="; ".join(notes),
+                clock=clock,
+            )
         )
-    )
     seal_model(run_folder.best)  # with what the evaluation has fitted to it
-    facts = {"baseline_failure": baseline_failure, "openings": opening, "synthetic": best.info.synthetic}
+    facts: Json = {
+        "baseline_failure": baseline_failure,
+        "openings": opening,
+        "synthetic": best.info.synthetic,
+        "durations_s": clock.durations_s,
+    }
     made: TestFigures = check_config(
         lambda: TestFigures.from_json({**figures, **facts}), f"{best.config.task.evaluation} must return test figures"
     )

@@ -1,10 +1,12 @@
 """Defines the argument of a final evaluation: the models, the images of a run, and what its search found."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from raysweep.data.images import ImageSet, PreparedData
+from raysweep.evaluate.part_clock import PartClock
 from raysweep.evaluate.stored_model import StoredModel, describe_model
 from raysweep.run_folder import RunFolder
 
@@ -35,6 +37,12 @@ class FinalRun:
     """Metrics of each epoch of the best trial and the baseline, by their titles."""
     note: str
     """Stands at the foot of every text and figure; may be empty."""
+    clock: PartClock = field(default_factory=PartClock)
+    """Keeps how long each part takes."""
+
+    def part(self, name: str) -> AbstractContextManager[None]:
+        """Shows what is done inside it as the part `name` of the evaluation; results.json says how long it took."""
+        return self.clock.part(name)
 
     @property
     def rival(self) -> StoredModel | None:

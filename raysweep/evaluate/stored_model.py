@@ -87,7 +87,7 @@ def load_model(weights: Path, config: Path, device: torch.device, remedy: str = 
             raise UsageError(f"no {path}; a finished run has it: end the run, or make it again, with --resume")
     record = load_config(config, remedy)
     with atomic_files.guard(weights, "weights of the model beside it", remedy):
-        task = build_task(record.config, record.info)
+        task = build_task(record.settled_config, record.info)
         modules = task.load_modules()
         facts = checkpoint.load_weights(weights, modules)
         require({"epoch", "value"} <= facts.keys(), "weights must say their epoch and value", list(facts))
@@ -96,7 +96,7 @@ def load_model(weights: Path, config: Path, device: torch.device, remedy: str = 
     return StoredModel(
         number=record.number,
         finalist=record.finalist,
-        config=record.config,
+        config=record.settled_config,
         info=record.info,
         task=task,
         modules=modules,

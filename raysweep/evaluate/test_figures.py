@@ -1,7 +1,7 @@
 """The figures of a final evaluation, as results.json holds them. Imports no library."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import PurePath
 from typing import Any, ClassVar
 
@@ -34,6 +34,8 @@ class TestFigures:
     """How often the test split of this run has been opened."""
     synthetic: bool = False
     """Whether the images are drawn by raysweep."""
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each part of the evaluation took, and their `total`; empty in files from before it was kept."""
     own: Mapping[str, Any]
     """What the task adds: a mapping, as only the task knows its names and what they hold."""
 
@@ -61,5 +63,5 @@ class TestFigures:
         return TestFigures(**{name: values[name] for name in COMMON if name in values}, own=own)
 
 
-COMMON = tuple(field.name for field in fields(TestFigures) if field.name != "own")
+COMMON = tuple(common.name for common in fields(TestFigures) if common.name != "own")
 """The figures that each task has."""

@@ -86,7 +86,7 @@ def _copy_model(trained: TrialFolder, target: ModelFolder, result: TrialResult, 
     target.detector.unlink(missing_ok=True)  # the evaluation fits one to these weights
     atomic_files.write_atomically(target.weights, lambda path: _copy(trained.weights, path))
     number, finalist = (result.number, None) if finalist_of is None else (finalist_of, result.number)
-    save_config(target.config, number, record.config, record.info, record.params, finalist)
+    save_config(target.config, number, record.config, record.info, record.params, finalist, record.number_format)
     seal_model(target)
 
 

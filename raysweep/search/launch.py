@@ -76,6 +76,7 @@ def launch_trials(
                 folder=context.folder.trial(number),
                 request=context.request,
                 scratch=scratch / "train",
+                number_formats=context.folder.number_formats,
                 num_reported=num_reported,
                 measured=context.measured,
             )

@@ -224,7 +224,9 @@ def _evaluate(
         baseline_failure=baseline_failure,
     )
     if request.gpus_per_worker and not torch.cuda.is_available():
-        remote: Any = ray.remote(num_gpus=request.gpus_per_worker)(_evaluate_elsewhere)
+        remote: Any = ray.remote(num_cpus=request.cpus_per_worker, num_gpus=request.gpus_per_worker)(
+            _evaluate_elsewhere  # Ray gives NumPy and scikit-learn as many threads
+        )
         config = context.study.trial_config({}, BASELINE)
         here = partial(evaluate, num_threads=int(request.cpus_per_worker))
         with announce("the evaluation on a node with a GPU"):

@@ -1,5 +1,6 @@
 """Defines what a trial sends to the driver: an epoch, or the cause of its failure."""
 
+import dataclasses
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ class EpochReport:
     """Why the task ended the trial before its last epoch; none: it did not."""
     notice: str | None = None
     """What a person should know of how the trial's process began, with its first report."""
+
+    def add_notice(self, notice: str) -> "EpochReport":
+        """Returns the report with one more notice."""
+        return dataclasses.replace(self, notice=notice if self.notice is None else f"{notice}; {self.notice}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,6 +33,7 @@ from raysweep.storage_faults import find_fault
 from raysweep.train.accumulation import choose_num_parts
 from raysweep.train.device import choose_device, forget_frames, is_out_of_memory, is_poisoned, release_memory
 from raysweep.train.loop import fit
+from raysweep.train.number_format import settle_format
 from raysweep.train.precision import prepare_process
 from raysweep.train.report import EpochReport, Message, TrialFailure, pack_report
 from raysweep.train.usage import UsageRecorder
@@ -66,6 +67,8 @@ class TrialSpec:
     """In how many parts, at least, the images of a step are shown: more than one where memory has run out."""
     notice: str | None = None
     """What its first report is to say of it."""
+    number_formats: Path | None = None
+    """Where the run keeps what `training.precision=auto` is; none: that is not measured."""
 
     def split(self, num_parts: int) -> "TrialSpec":
         """Returns the same trial with the images of a step in so many parts, and a notice of it."""
@@ -165,18 +168,19 @@ def describe_error(error: BaseException) -> str:
 
 def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None], **options: Any) -> None:
     prepare_process(int(spec.request.cpus_per_worker))
+    config, notice = settle_format(spec.config, spec.data, worker, spec.folder, spec.number_formats)
+    notices = list(filter(None, [spec.notice, notice]))
     recorder = UsageRecorder(spec.folder.usage, worker.device) if spec.measured and worker.rank == 0 else None
-    notices = [spec.notice] if spec.notice else []
 
     def send(epoch: EpochReport) -> None:
         if recorder is not None:
             recorder.epoch_ended()
-        if notices:
-            epoch = dataclasses.replace(epoch, notice="; ".join(filter(None, (notices.pop(), epoch.notice))))
+        while notices:
+            epoch = epoch.add_notice(notices.pop())
         report(epoch)
 
     fit(
-        spec.config,
+        config,
         spec.data,
         spec.objective,
         report=send,

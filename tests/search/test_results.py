@@ -98,7 +98,7 @@ def test_an_old_file_is_read_and_its_keys_are_written_again(tmp_path: Path, chan
     save_results(folder, results)
     new = {
         "schema_version": SCHEMA_VERSION,
-        "test": {**OLD["test"], "baseline_failure": None},
+        "test": {**OLD["test"], "baseline_failure": None, "durations_s": {}},
         "data": {**OLD["data"], "notes": []},
     }
     written = json.loads(folder.results.read_text())

@@ -20,26 +20,33 @@ NUM_PROBE_IMAGES = 20_000
 def evaluate(run: FinalRun) -> Json:
     """Evaluates the best autoencoder and, beside it, the baseline's; see FinalRun."""
     findings = measure(run)
-    write_reports(run, findings)
-    draw_figures(run, findings)
+    with run.part("reports and figures"):
+        write_reports(run, findings)
+        draw_figures(run, findings)
     return findings.to_json()
 
 
 def measure(run: FinalRun) -> Findings:
     """Gathers everything that reports and figures show."""
-    best = reconstruct(run.best, run.test)
-    rival = None if run.rival is None else reconstruct(run.rival, run.test)
-    sizes, pca = measure_latent_sizes(run.run_folder, run.data, run.best.config.data)
-    code_size = get_task(run.best).code_size
+    with run.part("test images"):
+        best = reconstruct(run.best, run.test)
+    with run.part("baseline"):
+        rival = None if run.rival is None else reconstruct(run.rival, run.test)
+    with run.part("latent sizes and PCA"):
+        sizes, pca = measure_latent_sizes(run.run_folder, run.data, run.best.config.data)
+        code_size = get_task(run.best).code_size
+        pca_error = pca.measure(run.test, [code_size])[code_size]
+    with run.part("linear classifier on the code"):
+        probe = fit_probe(run, best)
     return Findings(
         best=best,
         baseline=best if rival is None and run.baseline is not None else rival,
         lift=None if rival is None else bootstrap_mean_difference(best.errors, rival.errors),
         no_lift=run.explain_no_lift() if rival is None else "",
         code_size=code_size,
-        pca_error=pca.measure(run.test, [code_size])[code_size],
+        pca_error=pca_error,
         sizes=sizes,
-        probe=fit_probe(run, best),
+        probe=probe,
     )
 
 

@@ -36,10 +36,47 @@ REPORT = "classification_report.txt"
 
 def evaluate(run: FinalRun) -> Json:
     """Evaluates the best model and, beside it, the baseline's; see FinalRun."""
+    best, images, note = run.best, run.test, run.note
+    with run.part("detector of what is none of the classes"):
+        detector = ensure_detector(run.run_folder.best.detector, best, run.data)
+    with run.part("test images"):
+        scored = detector.score_set(best, images)
+        probabilities = scored.logits.double().softmax(dim=1).numpy()
+        predicted = probabilities.argmax(axis=1)
+    with run.part("baseline"):
+        baseline = _evaluate_baseline(run, predicted)
+    with run.part("reports and figures"):
+        scores, confused = _report(run, probabilities, baseline)
+    with run.part("rejection"):
+        rejection = evaluate_rejection(
+            best,
+            detector,
+            images,
+            run.folder,
+            note,
+            scored=scored,
+            predicted=predicted,
+            digits=find_digits(run.data_root),
+        )
+    return {
+        **scores,
+        "num_images": len(images),
+        "report": REPORT,
+        "headline": f"test accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f}, "
+        f"{len(images)} images of {best.info.source}; baseline: {baseline.headline}\n" + rejection["headline"],
+        "baseline": baseline.scores,
+        "lift": baseline.lift,
+        "rejection": rejection,
+        "most_confused": confused.to_dict(orient="records"),
+    }
+
+
+def _report(
+    run: FinalRun, probabilities: npt.NDArray[np.float64], baseline: "_Baseline"
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Writes texts and figures of the best model; returns its scores and the classes most confused."""
     best, images, classes, note = run.best, run.test, run.best.info.classes, run.note
-    probabilities = predict_probabilities(best, images)
     predicted = probabilities.argmax(axis=1)
-    baseline = _evaluate_baseline(run, predicted)
     matrix = confusion_matrix(images.labels, predicted, labels=range(len(classes)))
     confused = most_confused(matrix, classes)
 
@@ -61,21 +98,7 @@ def evaluate(run: FinalRun) -> Json:
     )
     _write_predictions(run.folder, images, probabilities, classes)
     _draw(run, matrix, probabilities)
-    detector = ensure_detector(run.run_folder.best.detector, best, run.data)
-    rejection = evaluate_rejection(
-        best, detector, images, run.folder, note, predicted=predicted, digits=find_digits(run.data_root)
-    )
-    return {
-        **scores,
-        "num_images": len(images),
-        "report": REPORT,
-        "headline": f"test accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f}, "
-        f"{len(images)} images of {best.info.source}; baseline: {baseline.headline}\n" + rejection["headline"],
-        "baseline": baseline.scores,
-        "lift": baseline.lift,
-        "rejection": rejection,
-        "most_confused": confused.to_dict(orient="records"),
-    }
+    return scores, confused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,30 +26,39 @@ def evaluate(run: FinalRun) -> Json:
     can be asked for one. Returns the figures for results.json.
     """
     findings = measure(run)
-    write_reports(run, findings)
-    draw_figures(run, findings)
+    with run.part("reports and figures"):
+        write_reports(run, findings)
+        draw_figures(run, findings)
     return findings.to_json()
 
 
 def measure(run: FinalRun) -> Findings:
     """Gathers everything that reports and figures show."""
-    judge, facts = load_judge(ensure_judge(run.data))
+    with run.part("judge"):
+        judge, facts = load_judge(ensure_judge(run.data))
     device = next(run.best.modules["generator"].parameters()).device
     judge.to(device)
     data = run.best.config.data
     rows = np.sort(np.random.default_rng(0).permutation(len(run.test))[:NUM_IMAGES])
     labels = run.test.labels[rows]
-    real, _ = judge_batches(judge, iterate_real(run.test, data, device, rows))
-    train, train_logits = judge_batches(judge, iterate_real(run.data.train, data, device))
-
-    generated = {"best": generate_judged(run.best, judge, labels, SEED)}
-    if run.rival is not None:
-        generated["baseline"] = generate_judged(run.rival, judge, labels, SEED)
-    scores = {name: score_images(real, images.features, images.logits) for name, images in generated.items()}
+    with run.part("features of real images"):
+        real, _ = judge_batches(judge, iterate_real(run.test, data, device, rows))
+        train, train_logits = judge_batches(judge, iterate_real(run.data.train, data, device))
+    with run.part("generated images"):
+        generated = {"best": generate_judged(run.best, judge, labels, SEED)}
+        if run.rival is not None:
+            generated["baseline"] = generate_judged(run.rival, judge, labels, SEED)
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(train)))
     as_many, half = order[: len(rows)], order[: max(2, len(train) // 2)]
-    scores["real"] = score_images(real, train[as_many], train_logits[as_many])
     baseline = generated.get("baseline")
+    with run.part("scores"):
+        scores = {name: score_images(real, images.features, images.logits) for name, images in generated.items()}
+        scores["real"] = score_images(real, train[as_many], train_logits[as_many])
+        lift = None if baseline is None else bootstrap_frechet(real, generated["best"].features, baseline.features)
+    with run.part("nearest training images"):
+        neighbours = _find_neighbours(run, generated["best"], rows, real, train)
+    with run.part("training on generated images"):
+        synthetic = train_on_synthetic(run.best, run.data, run.test, device) if is_conditional(run.best) else None
     return Findings(
         judge=facts,
         asked=labels,
@@ -59,9 +68,9 @@ def measure(run: FinalRun) -> Findings:
         floor_num_images=len(half),
         baseline_failed=run.baseline is None,
         no_lift=run.explain_no_lift() if run.rival is None else "",
-        lift=None if baseline is None else bootstrap_frechet(real, generated["best"].features, baseline.features),
-        neighbours=_find_neighbours(run, generated["best"], rows, real, train),
-        synthetic=train_on_synthetic(run.best, run.data, run.test, device) if is_conditional(run.best) else None,
+        lift=lift,
+        neighbours=neighbours,
+        synthetic=synthetic,
     )
 
 

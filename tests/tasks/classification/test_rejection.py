@@ -21,6 +21,7 @@ from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.rejection import outliers
 from raysweep.tasks.classification.rejection.detector import (
     Detector,
+    draw_by_class,
     ensure_detector,
     find_threshold,
     fit_detector,
@@ -379,6 +380,7 @@ def test_report_has_every_set_and_leaves_labels_as_they_are(study: Study, tmp_pa
         study.test,
         tmp_path / "test",
         "a note",
+        scored=study.detector.score_set(study.model, study.test),
         predicted=predicted,
         digits=find_digits(tmp_path),
     )
@@ -397,10 +399,37 @@ def test_report_has_every_set_and_leaves_labels_as_they_are(study: Study, tmp_pa
     assert (tmp_path / "test" / "rejection.png").stat().st_size > 5000
 
 
+def test_one_pass_gives_the_logits_and_scores_of_each_image(study: Study) -> None:
+    images = load_images(study, study.test)
+    scored = study.detector.score_set(study.model, study.test)
+    torch.testing.assert_close(scored.logits, extract_features(study.model, images).logits)
+    torch.testing.assert_close(scored.scores, study.detector.score(study.model, images))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "drawn"),
+    [((50, 50, 50), 30, [10, 10, 10]), ((100, 3, 50), 30, [14, 3, 13]), ((4, 3, 2), 30, [4, 3, 2])],
+)
+def test_training_images_are_drawn_class_by_class(sizes: tuple[int, ...], most: int, drawn: list[int]) -> None:
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(3), sizes))
+    rows = draw_by_class(labels, most, np.random.default_rng(0))
+    assert np.bincount(labels[rows]).tolist() == drawn
+    assert (np.diff(rows) > 0).all()
+    assert (rows == draw_by_class(labels, most, np.random.default_rng(0))).all()
+    assert len(rows) == sum(sizes) or (rows != draw_by_class(labels, most, np.random.default_rng(1))).any()
+
+
 def test_changed_labels_are_counted(study: Study, tmp_path: Path) -> None:
     predicted = (predict(study, load_images(study, study.test)) + 1) % len(CLASSES)
     figures = evaluate_rejection(
-        study.model, study.detector, study.test, tmp_path, "", predicted=predicted, digits=None
+        study.model,
+        study.detector,
+        study.test,
+        tmp_path,
+        "",
+        scored=study.detector.score_set(study.model, study.test),
+        predicted=predicted,
+        digits=None,
     )
     assert figures["accepted"]["labels_changed"] == round(figures["accepted"]["share"] * NUM_TEST)
 
@@ -409,10 +438,26 @@ def test_report_says_why_there_are_no_digits(study: Study, tmp_path: Path) -> No
     predicted = study.test.labels
     assert find_digits(tmp_path) is None
     figures = evaluate_rejection(
-        study.model, study.detector, study.test, tmp_path, "", predicted=predicted, digits=None
+        study.model,
+        study.detector,
+        study.test,
+        tmp_path,
+        "",
+        scored=study.detector.score_set(study.model, study.test),
+        predicted=predicted,
+        digits=None,
     )
     assert "MNIST digits" not in figures["sets"]
     assert "not measured" in (tmp_path / figures["report"]).read_text()
     of_digits = replace(study.model, info=replace(study.model.info, classes=DIGITS))
-    figures = evaluate_rejection(of_digits, study.detector, study.test, tmp_path, "", predicted=predicted, digits=None)
+    figures = evaluate_rejection(
+        of_digits,
+        study.detector,
+        study.test,
+        tmp_path,
+        "",
+        scored=study.detector.score_set(study.model, study.test),
+        predicted=predicted,
+        digits=None,
+    )
     assert figures["missing"] == {"MNIST digits": "digits are the classes of this study"}

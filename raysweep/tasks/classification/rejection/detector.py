@@ -24,6 +24,7 @@ from raysweep.tasks.classification.rejection.features import (
     extract_from_pixels,
     extract_from_set,
     find_last_linear,
+    gather_batches,
 )
 from raysweep.tasks.classification.rejection.fitting import FitData, Score
 from raysweep.tasks.classification.rejection.outliers import SYNTHETIC
@@ -31,10 +32,20 @@ from raysweep.tasks.classification.rejection.scores import SCORES
 from raysweep.train import checkpoint
 
 KEPT = 0.95
-MAX_TRAIN, MAX_VAL = 20_000, 20_000
+MAX_TRAIN, MAX_VAL = 5000, 20_000
 NUM_SYNTHETIC = 1000
 BLOCK = 100
 REMEDY = "`raysweep evaluate RUN` fits a new one"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Holds what one pass over N images gives their report and a detector's."""
+
+    logits: torch.Tensor
+    """(N, num_classes) float32 on the CPU."""
+    scores: torch.Tensor
+    """(N,) float64, of a detector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,16 @@ class Detector:
     def score_features(self, features: Features) -> torch.Tensor:
         """Scores (B,) of features that a pass of the same classifier gave."""
         return self.fitted.score(features)
+
+    def score_set(self, model: StoredModel, images: ImageSet) -> Scored:
+        """Classifies and scores all images of a split in one pass, in order; features are kept of one batch only."""
+        rows = np.arange(len(images))
+        parts = [
+            (features.logits, self.score_features(features))
+            for pixels in gather_batches(images, rows, model.config.training.eval_batch_size)
+            for features in [extract_from_pixels(model, [pixels])]
+        ]
+        return Scored(torch.cat([logits for logits, _ in parts]), torch.cat([scores for _, scores in parts]))
 
     def accepts(self, scores: torch.Tensor) -> torch.Tensor:
         """Says whether images with these scores are taken for one of the classes, (B,) bool."""
@@ -97,10 +118,10 @@ def ensure_detector(path: Path, model: StoredModel, data: PreparedData) -> Detec
 def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> Detector:
     """Fits a detector on training features; score and threshold come from validation images.
 
-    Of many training images a seeded 20,000 are used, and as many for validation.
+    Of many training images a seeded 5,000 are used, as many of each class as there are, and 20,000 for validation.
     """
     draw = np.random.default_rng(seed)
-    rows = _draw_rows(len(data.train), MAX_TRAIN, draw)
+    rows = draw_by_class(data.train.labels, MAX_TRAIN, draw)
     val_rows = _draw_rows(len(data.val), MAX_VAL, draw)
     network = model.modules["model"]
     assert isinstance(network, Classifier)
@@ -112,7 +133,7 @@ def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> De
         last=find_last_linear(network),
     )
     synthetic = _extract_synthetic(model, data.val, seed)
-    candidates: dict[str, Score] = {name: kind.fit(fit_data) for name, kind in SCORES.items()}
+    candidates: dict[str, Score] = {name: fit_data.fit(kind) for name, kind in SCORES.items()}
     table = {name: _compare(candidate, val, synthetic) for name, candidate in candidates.items()}
     best = max(reversed(table), key=lambda name: table[name]["mean"])
     scores = candidates[best].score(val)
@@ -162,6 +183,15 @@ def _draw_other(labels: npt.NDArray[np.int64], row: int, draw: np.random.Generat
     """Draws the row of an image of another class; of any, where there is but one class."""
     others = np.flatnonzero(labels != labels[row])
     return int(draw.choice(others if len(others) else np.arange(len(labels))))
+
+
+def draw_by_class(labels: npt.NDArray[np.int64], most: int, draw: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draws at most so many of the rows, in order, of each class equally many as far as it has them."""
+    order = draw.permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    starts = np.searchsorted(labels[by_class], labels[by_class])
+    turns = np.arange(len(labels)) - starts  # which draw of its class a row is: all first ones come first
+    return np.sort(by_class[np.argsort(turns, kind="stable")[:most]])
 
 
 def _draw_rows(num_images: int, most: int, draw: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Defines scores: fitted on features, made of tensors alone, so that they can be stored without pickling."""
 
-from dataclasses import dataclass, fields
-from typing import Protocol, Self
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +19,14 @@ class FitData:
     val: Features
     last: nn.Linear
     """The layer that gives the logits."""
+    _fitted: dict[type, Any] = field(default_factory=dict, repr=False)
+
+    def fit(self, kind: "type[AnyScore]") -> "AnyScore":
+        """Fits a score, once: others may be made of it."""
+        if kind not in self._fitted:
+            self._fitted[kind] = kind.fit(self)
+        fitted: AnyScore = self._fitted[kind]
+        return fitted
 
 
 class Score(Protocol):
@@ -41,6 +49,9 @@ class Score(Protocol):
     def from_state(cls, tensors: dict[str, torch.Tensor]) -> Self:
         """Builds the score that gave this `state`."""
         ...
+
+
+AnyScore = TypeVar("AnyScore", bound=Score)
 
 
 class TensorScore:

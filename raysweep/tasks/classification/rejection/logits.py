@@ -15,7 +15,12 @@ class MaximumSoftmax(TensorScore):
 
     def score(self, features: Features) -> torch.Tensor:
         """Scores (N,) in 0..1."""
-        return features.logits.double().softmax(dim=1).amax(dim=1)
+        return self.score_logits(features.logits)
+
+    @staticmethod
+    def score_logits(logits: torch.Tensor) -> torch.Tensor:
+        """Scores (N,) in 0..1 of logits (N, num_classes)."""
+        return logits.double().softmax(dim=1).amax(dim=1)
 
     @classmethod
     def fit(cls, data: FitData) -> Self:

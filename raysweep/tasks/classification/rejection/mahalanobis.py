@@ -46,8 +46,9 @@ class Gaussian(TensorScore):
         standard = ((values.double() - mean) / scale).numpy()
         basis = np.eye(standard.shape[1])
         if standard.shape[1] > MAX_DIRECTIONS:
-            basis = PCA(min(MAX_DIRECTIONS, *standard.shape), random_state=0).fit(standard).components_.T
-            standard = standard @ basis
+            pca = PCA(min(MAX_DIRECTIONS, *standard.shape), svd_solver="randomized", iterated_power=2, random_state=0)
+            basis = pca.fit(standard.astype(np.float32)).components_.T.astype(np.float64)
+            standard = standard @ basis  # any basis of about the same space does: its covariance is estimated next
         classes, numbers = np.unique(labels.numpy(), return_inverse=True)
         centres = np.stack([standard[numbers == number].mean(axis=0) for number in range(len(classes))])
         precision = LedoitWolf(assume_centered=True).fit(standard - centres[numbers]).precision_
@@ -120,7 +121,7 @@ class JointMahalanobisEnergy:
     @classmethod
     def fit(cls, data: FitData) -> Self:
         """Fits the training features, and brings both parts to mean 0 and deviation 1 on validation features."""
-        joint = JointMahalanobis.fit(data)
+        joint = data.fit(JointMahalanobis)
         parts = _join(joint, data.val)
         return cls(joint, torch.stack([parts.mean(dim=0), parts.std(dim=0, correction=0).clamp(min=1e-6)]))
 

@@ -14,15 +14,15 @@ from raysweep.atomic_files import Json
 from raysweep.data.idx import DIGITS, find_idx_file, load_idx
 from raysweep.data.images import ImageSet, space_evenly
 from raysweep.evaluate.stored_model import StoredModel, describe_model
-from raysweep.tasks.classification.rejection.detector import BLOCK, KEPT, Detector, measure_auroc
-from raysweep.tasks.classification.rejection.features import Features, extract_from_pixels, extract_from_set
+from raysweep.tasks.classification.rejection.detector import BLOCK, KEPT, Detector, Scored, measure_auroc
+from raysweep.tasks.classification.rejection.features import Features, extract_from_pixels
 from raysweep.tasks.classification.rejection.figure import save_score_histograms
 from raysweep.tasks.classification.rejection.logits import MaximumSoftmax
 from raysweep.tasks.classification.rejection.outliers import NOISE, draw_blank, resize_grey
 
 REPORT = "rejection_report.txt"
 DIGIT_IMAGES = "t10k-images-idx3-ubyte"
-MAX_DIGITS, MAX_NOISE = 10_000, 2000
+MAX_DIGITS, MAX_NOISE = 2000, 2000
 
 
 def evaluate_rejection(
@@ -32,22 +32,22 @@ def evaluate_rejection(
     folder: Path,
     note: str,
     *,
+    scored: Scored,
     predicted: npt.NDArray[np.int64],
     digits: Path | None,
     seed: int = 0,
 ) -> Json:
-    """Scores the test images and sets of outliers that no choice has seen; writes report and figure to `folder`.
+    """Compares the test images with sets of outliers that no choice has seen; writes report and figure to `folder`.
 
-    `predicted` (N,) are the labels that the classification gave the test images; `digits` is a folder with MNIST's
-    idx files, or None where there is none. Returns the figures for results.json.
+    `scored` are the test images as the detector sees them; `predicted` (N,) are the labels that the classification
+    gave them; `digits` is a folder with MNIST's idx files, or None where there is none. Returns the figures for
+    results.json.
     """
-    features = extract_from_set(model, test, np.arange(len(test)))
-    labels = features.logits.argmax(dim=1).numpy()
+    labels = scored.logits.argmax(dim=1).numpy()
     outliers, missing = _extract_outliers(model, test, digits, seed)
     scores = {name: detector.score_features(values) for name, values in outliers.items()}
-    real = detector.score_features(features)
-    softmax = MaximumSoftmax()
-    real_softmax = softmax.score(features)
+    real, softmax = scored.scores, MaximumSoftmax()
+    real_softmax = softmax.score_logits(scored.logits)
     accepted = detector.accepts(real).numpy()
     right = predicted == test.labels
     figures = {
@@ -115,7 +115,8 @@ def _extract_outliers(
             f"in {digits}" if digits else "was found; RAYSWEEP_DATA may name a folder that has mnist/"
         )
     else:
-        images = load_idx(path)[:MAX_DIGITS]
+        images = load_idx(path)
+        images = images[space_evenly(len(images), MAX_DIGITS)]
         blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
         outliers["MNIST digits"] = extract_from_pixels(
             model, (resize_grey(block, size, model.config.data.channels) for block in blocks)
