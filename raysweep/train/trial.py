@@ -1,6 +1,7 @@
 """Runs one trial on Ray: in the trial's own process, or as DDP through Ray Train. The loop is the same."""
 
 import contextlib
+import dataclasses
 import gc
 import pickle
 import traceback
@@ -26,6 +27,7 @@ from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
+from raysweep.data.stream import RayStream
 from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import find_fault
@@ -133,7 +135,7 @@ def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None
 
     fit(
         spec.config,
-        spec.data,
+        dataclasses.replace(spec.data, stream=_size_stream(spec.request)),
         spec.objective,
         report=send,
         second_objective=spec.second_objective,
@@ -142,6 +144,14 @@ def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None
         resume=True,
         num_reported=spec.num_reported,
         **options,
+    )
+
+
+def _size_stream(request: Request) -> RayStream:
+    """Sizes the streams of workers that decode their images anew, as if the cluster were full of them."""
+    cpus = ray.cluster_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
+    return RayStream(
+        num_tasks=max(1, int(request.cpus_per_worker)), num_streams=max(1, int(cpus / request.cpus_per_worker))
     )
 
 
