@@ -1,7 +1,6 @@
 """Images that stay files: each is read, decoded and resized whenever it is asked for."""
 
 import hashlib
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ class ImageFiles:
         folder.mkdir()
         np.save(folder / "paths.npy", np.array([os.fsencode(path) for path in records.paths], dtype=np.bytes_))
         np.save(folder / "members.npy", records.members.astype(np.int64))
-        atomic_files.write_text(folder / "decoding.json", json.dumps(config_fields.to_json(decoding)))
+        atomic_files.write_json(folder / "decoding.json", config_fields.to_json(decoding), checksum=True)
 
     @property
     def small_files(self) -> list[Path]:

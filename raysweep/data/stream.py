@@ -56,7 +56,7 @@ class RayStream:
             logging.getLogger(name).setLevel(logging.ERROR)
         blocks = [pa.table({"row": rows[start : start + size]}) for start in range(0, len(rows), size)]
         with ray.data.DataContext.current(context):
-            dataset = ray.data.from_arrow(blocks).map_batches(
+            dataset = ray.data.from_blocks(blocks).map_batches(
                 _decode_block,  # type: ignore[arg-type]
                 batch_size=None,
                 batch_format="pyarrow",

@@ -27,6 +27,7 @@ from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
+from raysweep.data.node_copies import read_nearby
 from raysweep.data.stream import RayStream
 from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
@@ -127,15 +128,19 @@ def describe_error(error: BaseException) -> str:
 def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None], **options: Any) -> None:
     prepare_process(int(spec.request.cpus_per_worker))
     recorder = UsageRecorder(spec.folder.usage, worker.device) if spec.measured and worker.rank == 0 else None
+    data, notice = read_nearby(spec.data)
 
     def send(epoch: EpochReport) -> None:
+        nonlocal notice
+        if notice is not None:
+            epoch, notice = dataclasses.replace(epoch, notice=epoch.notice or notice), None
         if recorder is not None:
             recorder.epoch_ended()
         report(epoch)
 
     fit(
         spec.config,
-        dataclasses.replace(spec.data, stream=_size_stream(spec.request)),
+        dataclasses.replace(data, stream=_size_stream(spec.request)),
         spec.objective,
         report=send,
         second_objective=spec.second_objective,
