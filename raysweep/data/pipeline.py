@@ -183,4 +183,5 @@ def _run(source: Source, into: dict[Split, Path]) -> Iterator[dict[str, Any]]:
         batch_format="pyarrow",
         fn_kwargs={"into": into},
     )
-    yield from dataset.iter_rows()
+    for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield from table.to_pylist()

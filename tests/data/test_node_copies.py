@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -17,9 +19,13 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture(autouse=True)
-def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_copies, "_held", {})
+def _new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    held: dict[Path, IO[bytes]] = {}
+    monkeypatch.setattr(node_copies, "_held", held)
     monkeypatch.setattr(node_copies, "_said", set())
+    yield
+    for lock in held.values():
+        lock.close()
 
 
 @pytest.fixture
