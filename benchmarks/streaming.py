@@ -77,6 +77,8 @@ def measure_stream(files: Path, cache: Path, *, num_streams: int = 1) -> tuple[f
 
     from raysweep.config import DataConfig
     from raysweep.data import pipeline
+    from raysweep.data.files import ImageFiles
+    from raysweep.data.images import FILES
     from raysweep.data.sources import load_source
     from raysweep.data.stream import RayStream
 
@@ -89,13 +91,14 @@ def measure_stream(files: Path, cache: Path, *, num_streams: int = 1) -> tuple[f
     )
     config = DataConfig(source=str(files), image_size=SIDE)
     data, _ = pipeline.prepare(load_source(str(files), split_seed=0, storage=cache), config, cache)
+    files_of_train = ImageFiles(data.train.folder / FILES)
     num_cpus = len(os.sched_getaffinity(0)) / num_streams
 
     def read(seed: int) -> int:
         stream = RayStream(num_tasks=max(1, int(num_cpus)), num_streams=num_streams)
         order = np.random.default_rng(seed).permutation(len(data.train))
         shares = [data.train.rows[order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
-        return sum(len(batch) for batch in stream(data.train._images, shares))
+        return sum(len(batch) for batch in stream(files_of_train, shares))
 
     memory, began = Memory(), time.perf_counter()
     remote: Any = ray.remote(num_cpus=num_cpus)(read)

@@ -26,22 +26,23 @@ def decode_block(block: pa.Table, *, into: dict[Split, Path]) -> pa.Table:
     (bounds,) = block.to_pylist()
     rows = range(bounds["start"], bounds["stop"])
     files, path = ImageFiles(into[bounds["split"]] / FILES), into[bounds["split"]] / "images.npy"
-    outcomes: list[tuple[str, str]] = []
+    outcomes: list[tuple[str, Exception | None]] = []
     parts = _decode_parts(files, rows, outcomes)
     if path.exists():
         _write_parts(path, parts)
     else:
         for _ in parts:
             pass
-    digests, reasons = zip(*outcomes, strict=True)
+    digests = [digest for digest, _ in outcomes]
+    reasons = ["" if problem is None else str(problem) for _, problem in outcomes]
     splits = pa.array([bounds["split"]] * len(rows), pa.string())
     return pa.table({"split": splits, "row": np.asarray(rows), "reason": reasons, "digest": digests})
 
 
 def _decode_parts(
-    files: ImageFiles, rows: range, outcomes: list[tuple[str, str]]
+    files: ImageFiles, rows: range, outcomes: list[tuple[str, Exception | None]]
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """Yields the first row of each part of a block, and its images; appends to `outcomes` digests and reasons."""
+    """Yields the first row of each part of a block, and its images; appends to `outcomes` digests and problems."""
     size = max(1, PART_BYTES // files.decoding.image_bytes)
     for part in (rows[start : start + size] for start in range(0, len(rows), size)):
         decoded = files.allocate(len(part))
