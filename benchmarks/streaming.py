@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 from _report import alternate, bootstrap_median, finish, warn_if_busy
 from image_loading import draw_base
 from PIL import Image

@@ -66,7 +66,7 @@ class RayStream:
         blocks = [pa.table({"row": rows[start : start + size]}) for start in range(0, len(rows), size)]
         with ray.data.DataContext.current(context):
             dataset = ray.data.from_blocks(blocks).map_batches(
-                _decode_block,  # type: ignore[arg-type]
+                _decode_block,
                 batch_size=None,
                 batch_format="pyarrow",
                 fn_kwargs={"files": files},
