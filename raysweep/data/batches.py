@@ -95,21 +95,15 @@ def iterate_ingredients(
 ) -> Iterator[Ingredients]:
     """Yields what the batches of an epoch are built from: all that is decided, drawn or read on the CPU."""
     order = np.random.default_rng([seed, epoch]).permutation(len(images))
-    places = move_to(torch.from_numpy(order), worker.device) if isinstance(images, DeviceImages) else None
-    for step in range(count_steps(len(images), batch_size, worker.num_workers)):
-        whole = slice(step * batch_size, (step + 1) * batch_size)
-        mine = slice(worker.rank, None, worker.num_workers)
-        share = order[whole][mine]
-        if isinstance(images, DeviceImages):
-            assert places is not None
-            tensors = {"places": places[whole][mine]}
-        else:
-            tensors = fetch(images, share, worker.device)
+    starts = range(0, count_steps(len(images), batch_size, worker.num_workers) * batch_size, batch_size)
+    batches = [order[start : start + batch_size] for start in starts]
+    shares = [batch[worker.rank :: worker.num_workers] for batch in batches]
+    for step, (share, tensors) in enumerate(zip(shares, fetch(images, shares, worker.device), strict=True)):
         if config.augmentation.strength > 0:
             generator = torch.Generator().manual_seed(derive_seed(seed, epoch, step, worker.rank, 1))
             drawn = _draw(len(share), images.shape[1], config, generator)
             tensors |= {name: move_to(values, worker.device) for name, values in drawn.items()}
-        yield Ingredients(tensors, share, len(share) * worker.num_workers / len(order[whole]))
+        yield Ingredients(tensors, share, len(share) * worker.num_workers / len(batches[step]))
 
 
 def _draw(num_images: int, side: int, config: DataConfig, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -150,12 +144,8 @@ def iterate_evaluation(
 ) -> Iterator[Batch]:
     """Yields every image exactly once over all workers, in order, the last partial batch included."""
     mine = (np.arange(len(images)) if indices is None else indices)[worker.rank :: worker.num_workers]
-    for start in range(0, len(mine), batch_size):
-        share = mine[start : start + batch_size]
-        if isinstance(images, DeviceImages):
-            tensors = {"places": move_to(torch.from_numpy(share), worker.device)}
-        else:
-            tensors = fetch(images, share, worker.device)
+    shares = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    for share, tensors in zip(shares, fetch(images, shares, worker.device), strict=True):
         yield build_batch(Ingredients(tensors, share), images, config)
 
 

@@ -2,12 +2,12 @@
 
 import functools
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from raysweep.data.images import ImageSet
+from raysweep.data.images import ImageSet, Rows
 from raysweep.data.sampling import move_to
 
 SHARE = 0.25
@@ -24,9 +24,9 @@ class DeviceImages:
         self.pixels = torch.empty(self.shape, dtype=torch.uint8, device=device)
         self.labels = torch.from_numpy(images.labels).to(device)
         length = max(1, BLOCK_BYTES // math.prod(self.shape[1:]))
-        for start in range(0, len(images), length):
-            places = np.arange(start, min(start + length, len(images)))
-            self.pixels[start : start + length] = torch.from_numpy(images.gather(places)).to(device)
+        blocks = [np.arange(start, min(start + length, len(images))) for start in range(0, len(images), length)]
+        for places, pixels in zip(blocks, images.iterate(blocks), strict=True):
+            self.pixels[places[0] : places[-1] + 1] = torch.from_numpy(pixels).to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,19 +50,26 @@ def place(splits: tuple[ImageSet, ...], device: torch.device, num_sharing: int) 
     return tuple(DeviceImages(images, device) for images in splits)
 
 
-def fetch(images: ImageSet, places: npt.NDArray[np.int64], device: torch.device) -> dict[str, torch.Tensor]:
-    """Brings the pixels and labels of some images to the device; a GPU is not waited for, and trains meanwhile.
+def fetch(images: Images, shares: Sequence[Rows], device: torch.device) -> Iterator[dict[str, torch.Tensor]]:
+    """Yields for each share of places `pixels` and `labels` on the device, or `places` where the images lie there."""
+    if isinstance(images, DeviceImages):
+        places = move_to(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *shares])), device)
+        yield from ({"places": some} for some in torch.split(places, [len(share) for share in shares]))
+    else:
+        for share, pixels in zip(shares, images.iterate(shares), strict=True):
+            yield _bring(torch.from_numpy(pixels), torch.from_numpy(images.labels[share]), device)
+
+
+def _bring(pixels: torch.Tensor, labels: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
+    """Brings a batch to the device; a GPU is not waited for, and trains meanwhile.
 
     Memory that is pinned is used again when its copy is done, which torch's allocator sees to.
     """
-    labels = torch.from_numpy(images.labels[places])
     if device.type != "cuda":
-        return {"pixels": torch.from_numpy(images.gather(places)).to(device), "labels": labels.to(device)}
-    pinned = torch.empty((len(places), *images.shape[1:]), dtype=torch.uint8, pin_memory=True)
-    images.gather(places, out=pinned.numpy())
+        return {"pixels": pixels.to(device), "labels": labels.to(device)}
     stream = _copy_stream(device)
     with torch.cuda.stream(stream):
-        moved = {"pixels": pinned.to(device, non_blocking=True), "labels": move_to(labels, device)}
+        moved = {"pixels": move_to(pixels, device), "labels": move_to(labels, device)}
     training = torch.cuda.current_stream(device)
     training.wait_stream(stream)
     for tensor in moved.values():

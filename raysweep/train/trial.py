@@ -27,6 +27,8 @@ from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
+from raysweep.data.node_copies import read_nearby
+from raysweep.data.stream import RayStream
 from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import find_fault
@@ -169,7 +171,8 @@ def describe_error(error: BaseException) -> str:
 def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None], **options: Any) -> None:
     prepare_process(int(spec.request.cpus_per_worker))
     config, notice = settle_format(spec.config, spec.data, worker, spec.folder, spec.number_formats)
-    notices = list(filter(None, [spec.notice, notice]))
+    data, reading_notice = read_nearby(spec.data)
+    notices = list(filter(None, [spec.notice, reading_notice, notice]))
     recorder = UsageRecorder(spec.folder.usage, worker.device) if spec.measured and worker.rank == 0 else None
 
     def send(epoch: EpochReport) -> None:
@@ -181,7 +184,7 @@ def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None
 
     fit(
         config,
-        spec.data,
+        data if data.train.is_decoded else dataclasses.replace(data, stream=_size_stream(spec.request)),
         spec.objective,
         report=send,
         second_objective=spec.second_objective,
@@ -191,6 +194,14 @@ def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None
         num_reported=spec.num_reported,
         num_parts=spec.num_parts,
         **options,
+    )
+
+
+def _size_stream(request: Request) -> RayStream:
+    """Sizes the streams of workers that decode their images anew, as if the cluster were full of them."""
+    cpus = ray.cluster_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
+    return RayStream(
+        num_tasks=max(1, int(request.cpus_per_worker)), num_streams=max(1, int(cpus / request.cpus_per_worker))
     )
 
 

@@ -11,7 +11,7 @@ from raysweep.config import AugmentationConfig, DataConfig
 from raysweep.data import placement
 from raysweep.data.batches import Batch, Worker, iterate_evaluation, iterate_training
 from raysweep.data.images import PreparedData
-from raysweep.data.placement import DeviceImages, Images, fetch, fits, place
+from raysweep.data.placement import DeviceImages, Images, fits, place
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -80,14 +80,6 @@ def test_batches_are_those_from_the_disk(
         assert len(pairs) == 5 - (num_workers == 3)
         assert all(same(*pair) for pair in pairs)
     assert all(same(*pair) for pair in zip(evaluate(data.train), evaluate(on_device), strict=True))
-
-
-def test_images_are_gathered_into_memory_that_is_there(data: PreparedData) -> None:
-    places = np.array([30, 2, 2, 17])
-    room = torch.zeros(4, 28, 28, 1, dtype=torch.uint8)
-    data.train.gather(places, out=room.numpy())
-    assert torch.equal(room, torch.from_numpy(data.train.gather(places)))
-    assert torch.equal(fetch(data.train, places, CPU)["pixels"], room)
 
 
 @pytest.mark.gpu
