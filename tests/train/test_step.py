@@ -66,10 +66,11 @@ class _Recording(TorchDispatchMode):
         self.made: set[int] = set()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function.overloadpacket.__name__ in WAITS:
+        name = function.overloadpacket.__name__
+        if name in WAITS:
             raise RuntimeError(f"{function} waits for a value")
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if function._schema.is_mutable:  # of what lasts: to be undone, as a capture computes nothing
+        if function._schema.is_mutable or "batch_norm" in name:  # changes what lasts; a capture computes nothing
             self.before += [(x, x.clone()) for x in given if x.untyped_storage()._cdata not in self.made]
         result = function(*args, **kwargs or {})
         self.made |= {x.untyped_storage()._cdata for x in tree_leaves(result) if isinstance(x, torch.Tensor)} - {
