@@ -21,6 +21,7 @@ from raysweep.data.batches import Worker, derive_seed, iterate_ingredients
 from raysweep.data.images import PreparedData
 from raysweep.data.placement import DeviceImages
 from raysweep.errors import TrialError
+from raysweep.train import optim
 from raysweep.train.loop import _evaluate, _train_epoch, fit
 from raysweep.train.state import TrainState
 from raysweep.train.step import NUM_EAGER, Run, StepRunner, seed_generators
@@ -30,6 +31,12 @@ CPU = torch.device("cpu")
 WAITS = {"_local_scalar_dense", "nonzero", "bincount", "masked_select", "_unique2", "equal", "is_nonzero"}
 """Operations whose result, or its shape, the CPU has to know: on a GPU it waits, and a graph cannot have them."""
 READS = {"item", "tolist", "cpu", "numpy", "__float__", "__int__", "__bool__", "__index__"}
+
+
+@pytest.fixture(autouse=True)
+def fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optimizers that read their learning rates from a tensor, as on a GPU."""
+    monkeypatch.setattr(optim, "FUSED", ("cpu", "cuda"))
 
 
 class Tape:
