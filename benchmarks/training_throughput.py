@@ -6,7 +6,8 @@ Peer: the same CNN (0.8 million weights), batch 128, Adam, weight decay 1e-5, fp
 in both, in PyTorch's own memory layout; beside it the same with channels_last, the platform's default.
 Both train one epoch of the same images in the same process with a fresh network, in turn, the order reversed each time;
 evaluation and start-up are left out. Pairs are added until the interval of the median ratio is under 0.05 wide.
-Apart from that: images/s in bf16, and start-up, the seconds of a fresh process up to the end of its first batch.
+Apart from that: the same trial with augmentation at full strength, images/s in bf16, and start-up, the seconds of a
+fresh process up to the end of its first batch.
 
     .venv/bin/python benchmarks/training_throughput.py [--data FOLDER]        # about 4 min on 2 cores
 
@@ -34,7 +35,7 @@ import torch
 from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import AugmentationConfig, DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.data.sources.fashion_mnist import DEBIAN_FOLDER
@@ -87,13 +88,19 @@ def save_prepared(folder: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarra
     return PreparedData.load(folder)
 
 
-def measure_ours(data: PreparedData, precision: Literal["fp32", "bf16"] = "fp32") -> float:
+def measure_ours(data: PreparedData, precision: Literal["fp32", "bf16"] = "fp32", strength: float = 0.0) -> float:
     """Images/s that a trial of one epoch reports: the training phase, batches gathered and normalised within."""
     config = TrialConfig(
         task=ClassificationConfig(
             model="fashion_cnn", dropout=0.5, learning_rate=1e-3, weight_decay=1e-5, schedule="plateau"
         ),
-        data=DataConfig(source="fashion-mnist", image_size=28, channels=1, normalization="unit"),
+        data=DataConfig(
+            source="fashion-mnist",
+            image_size=28,
+            channels=1,
+            normalization="unit",
+            augmentation=AugmentationConfig(strength=strength),
+        ),
         training=TrainingConfig(epochs=1, batch_size=BATCH, precision=precision),
     )
     state = fit(config, data, Objective(metric="val/accuracy"), report=lambda report: None)
@@ -136,6 +143,7 @@ def main() -> None:
         ratios={
             "ours_over_bare": ratio_of(pairs, "bare"),
             "ours_over_bare_channels_last": ratio_of(pairs, "bare_channels_last"),
+            "augmented_over_ours": bootstrap_median([pair["augmented"] / pair["ours"] for pair in pairs]),
         },
         n=len(pairs),
         values={
@@ -155,6 +163,7 @@ def measure_pairs(data: PreparedData, fewest: int, most: int) -> list[dict[str, 
     parts = {
         "bare": lambda: _bare_cnn.train(images, labels),
         "ours": lambda: measure_ours(data),
+        "augmented": lambda: measure_ours(data, strength=1.0),
         "bare_channels_last": lambda: _bare_cnn.train(images, labels, channels_last=True),
     }
     alternate(parts, 0)

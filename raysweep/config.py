@@ -138,7 +138,7 @@ class TrainingConfig:
     channels_last: bool = True
     """Memory layout (N, H, W, C) for convolutions; with precision=auto (N, C, H, W) where that measures faster."""
     cuda_graphs: bool = False
-    """Records a training step once and repeats it: for small networks on a GPU, with one worker; never run on one."""
+    """Records a training step once and repeats it: for small networks on a GPU, with one worker; not yet run on one."""
     eval_batch_size: int = 500
     """Images per evaluation step on one worker; changes speed, not results; 1 to 65536."""
 

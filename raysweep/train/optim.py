@@ -22,8 +22,8 @@ StateDict = dict[str, Any]
 """State as PyTorch has it: nested dicts, lists, numbers and tensors, named as their owner likes."""
 PLATEAU_FACTOR = 0.5
 PLATEAU_PATIENCE = 2
-FUSED = ("cpu", "cuda")
-"""Devices on which torch has a fused form of all optimizers."""
+FUSED = ("cuda",)
+"""Devices on which optimizers are fused. On CPUs too that takes a seventh of the time, but rounds otherwise."""
 IMPLEMENTATION = ("foreach", "fused", "capturable")
 """Values of an optimizer's groups that say how it computes, not what."""
 

@@ -79,9 +79,9 @@ class TrainState:
     """Why the task ended the trial before its last epoch; none: it did not."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The metrics of each finished epoch."""
-    optimized: list[str] = field(default_factory=list)
+    optimized: list[str] = field(default_factory=list, init=False)
     """The modules that the step under way has optimized."""
-    values: dict[str, torch.Tensor] = field(default_factory=dict)
+    values: dict[str, torch.Tensor] = field(default_factory=dict, init=False)
     """The task's `step_values` on the device, while a step is recorded; else they are put there by each."""
 
     def end_step(self) -> None:

@@ -112,10 +112,11 @@ class GanTask(Task):
         noise = torch.randn(len(batch.images), self.config.latent_size, device=device)
         with torch.set_grad_enabled(trains_generator), autocast(self.training.precision, device):
             fake = generator(noise, batch.labels).float()
-        means = self._train_discriminator(state, batch, fake.detach())
+        noise_std = self.get_step_value(state, "noise_std", device)
+        means = self._train_discriminator(state, batch, fake.detach(), noise_std)
         if trains_generator:
-            means["loss_generator"] = self._train_generator(state, batch, fake)
-        return {**means, "noise_std": self.get_step_value(state, "noise_std", device)}
+            means["loss_generator"] = self._train_generator(state, batch, fake, noise_std)
+        return {**means, "noise_std": noise_std}
 
     def _trains_generator(self, state: TrainState) -> bool:
         return (state.step + 1) % self.config.discriminator_steps == 0
@@ -128,13 +129,15 @@ class GanTask(Task):
         """Computes the deviation of the instance noise, `noise_std`."""
         return {"noise_std": self.noise_std(state)}
 
-    def _train_discriminator(self, state: TrainState, batch: Batch, fake: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _train_discriminator(
+        self, state: TrainState, batch: Batch, fake: torch.Tensor, noise_std: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         """Updates the discriminator; `fake` has as many images as the batch, without a graph."""
         config, discriminator = self.config, state.modules["discriminator"]
         seen_real, real_logits = self._discriminate(
-            state, arrange(batch.images, self.training.channels_last), batch.labels
+            state, arrange(batch.images, self.training.channels_last), batch.labels, noise_std
         )
-        seen_fake, fake_logits = self._discriminate(state, fake, batch.labels)
+        seen_fake, fake_logits = self._discriminate(state, fake, batch.labels, noise_std)
         loss = discriminator_loss(config.loss, real_logits, fake_logits, config.real_label)
         with torch.no_grad():
             threshold = decision_threshold(config.loss, real_logits, fake_logits, config.real_label)
@@ -153,23 +156,24 @@ class GanTask(Task):
             clip_weights(discriminator.parameters(), config.weight_clip)
         return means
 
-    def _train_generator(self, state: TrainState, batch: Batch, fake: torch.Tensor) -> torch.Tensor:
+    def _train_generator(
+        self, state: TrainState, batch: Batch, fake: torch.Tensor, noise_std: torch.Tensor
+    ) -> torch.Tensor:
         """Updates the generator, whose graph `fake` has, and its average; returns its loss."""
         discriminator = state.modules["discriminator"].requires_grad_(False)  # spares half of the backward pass
         try:
-            loss = generator_loss(self.config.loss, self._discriminate(state, fake, batch.labels)[1])
+            loss = generator_loss(self.config.loss, self._discriminate(state, fake, batch.labels, noise_std)[1])
             self.optimize(state, "generator", loss, batch.weight)
         finally:
             discriminator.requires_grad_(True)
         return loss.detach()
 
     def _discriminate(
-        self, state: TrainState, images: torch.Tensor, labels: torch.Tensor
+        self, state: TrainState, images: torch.Tensor, labels: torch.Tensor, noise_std: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Shows the discriminator augmented images with noise drawn afresh; returns these and its logits (B, 1)."""
         seen = diff_augment(images, self.config.augmentation)
         if self.noise_std(state):
-            noise_std = self.get_step_value(state, "noise_std", seen.device)
             seen = torch.addcmul(seen, torch.randn_like(seen), noise_std)
         with autocast(self.training.precision, images.device):
             logits = state.modules["discriminator"](seen, labels)
