@@ -15,6 +15,7 @@ import dataclasses
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -64,7 +65,7 @@ def measure_speeds(
             tasks[name].train_step(states[name], batch)
         return steps * BATCH / (time.perf_counter() - began)
 
-    return [alternate({name: lambda name=name: run(name) for name in formats}, repeat) for repeat in range(repeats)]
+    return [alternate({name: partial(run, name) for name in formats}, repeat) for repeat in range(repeats)]
 
 
 def main() -> None:
