@@ -55,7 +55,7 @@ def apply_augmentation(
         steps.append(erase_)
     num_images, num_channels, side, _ = images.shape
     changes, *others = drawn
-    prepared = prepare_changes(changes, side, size)
+    prepared = prepare_changes(changes, side, size, largest=255 if images.dtype == torch.uint8 else 1)
     result = torch.empty(num_images, num_channels, size, size, device=images.device)
     num_values = num_channels * max(side, size) ** 2
     length = max(1, CPU_BLOCK * torch.get_num_threads() // num_values) if images.is_cpu else num_images
@@ -95,14 +95,18 @@ def draw_changes(
     return torch.stack(columns, dim=1).float()
 
 
-def prepare_changes(drawn: torch.Tensor, side: int, size: int) -> list[torch.Tensor]:
-    """Computes for all images at once what `change` needs of each: windows or lines; a map's two parts; factors."""
-    windows, maps, factors = drawn[:, :-8, None], drawn[:, -8:-2], drawn[:, -2:, None, None, None]
+def prepare_changes(drawn: torch.Tensor, side: int, size: int, largest: int) -> list[torch.Tensor]:
+    """Computes for all images at once what `change` needs of each: windows or lines; a map's two parts; factors.
+
+    That of brightness also scales pixels in [0, largest] to [0, 1].
+    """
+    windows, maps = drawn[:, :-8, None], drawn[:, -8:-2]
+    brightness, contrast = drawn[:, -2:, None, None, None].unbind(1)
     if side <= size:
         begin, width, low, high = torch.split(windows, [2, 1, 2, 2], dim=1)
         places = torch.addcmul(begin, torch.arange(0.5, size, device=drawn.device), width)
         windows = places.maximum(low).minimum(high)
-    return [windows, *spread_maps(maps, size), *factors.unbind(1)]
+    return [windows, *spread_maps(maps, size), brightness / largest, contrast]
 
 
 def change(
@@ -111,10 +115,8 @@ def change(
     """Crops, rotates, mirrors, brightens and changes the contrast of images as `prepared` says, into `result`."""
     windows, along, down, brightness, contrast = prepared
     side, size = images.shape[-1], result.shape[-1]
-    # channel by channel they are sampled twice as fast on CPUs
-    changed = images.to(torch.float32, memory_format=torch.contiguous_format)
-    if images.dtype == torch.uint8:
-        changed.div_(255)
+    # channel by channel they are sampled twice as fast on CPUs; what moves pixels keeps their scale
+    changed = images.to(torch.float32, memory_format=torch.contiguous_format, copy=True).mul_(brightness)
     if side > size:
         changed = _resize_windows(changed, windows, size)
     elif config.random_crop or side < size:
@@ -123,7 +125,7 @@ def change(
         changed = move(changed, along, down)
     elif config.horizontal_flip:
         changed = torch.where(along[:, :1, :, :1] > 0, changed.flip(-1), changed)
-    torch.mul(changed, brightness, out=result).clamp_(0, 1)
+    torch.clamp(changed, 0, 1, out=result)
     if config.contrast:
         scale_contrast_(result, contrast)
 
