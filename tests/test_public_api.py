@@ -59,6 +59,14 @@ TaskConfig(): advice_on_divergence, check_available, comparison_group, metrics, 
     takes_mixed_labels
 TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
     epochs_since_best=, cause=, history=): best_modules, end_step, load_state_dict, state_dict
+Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, compute_loss, compute_metrics, count,
+    ema_decay, end_epoch, eval_step, evaluate, find_failure, forward, get_step_value, gradient_clip_norm, infer,
+    init_modules, init_state, is_capturable, is_wrapped, load_modules, main_module, num_eval_images, num_parts,
+    optimize, sample, step_form, step_values, train_step
+TaskConfig(): advice_on_divergence, check_available, comparison_group, metrics, prepare, reported_metrics,
+    takes_mixed_labels
+TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
+    epochs_since_best=, cause=, history=, optimized=, values=): best_modules, end_step, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, cuda_graphs=,
     eval_batch_size=)
 TrialError(RaysweepError)
@@ -72,10 +80,10 @@ load_object(reference)
 load_run(folder)
 plan(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, keep_checkpoints=, wandb=, observers=)
+    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=)
 tune(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, keep_checkpoints=, wandb=, observers=)
+    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=)
 """
 
 
