@@ -32,14 +32,10 @@ from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import find_fault
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
-from raysweep.train.report import EpochReport, Message, TrialFailure, pack_report
+from raysweep.train.report import EpochReport, Message, StopTrial, TrialFailure, pack_report
 from raysweep.train.usage import UsageRecorder
 
 HEALTH_CHECK_ERRORS = health_check_errors()
-
-
-class StopTrial(Exception):  # noqa: N818 - a decision, not an error
-    """Ends the loop of a DDP trial that is to stop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +67,7 @@ def run_trial(config: dict[str, Any]) -> None:
     try:
         if spec.request.num_workers == 1:
             device = torch.device("cuda" if spec.request.gpus_per_worker and torch.cuda.is_available() else "cpu")
-            _train(spec, Worker(device=device), lambda report: tune.report(pack_report(report)))
+            _train(spec, Worker(device=device), functools.partial(_report_to_tune, spec.folder))
         else:
             _train_distributed(spec)
     except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
@@ -81,6 +77,17 @@ def run_trial(config: dict[str, Any]) -> None:
         _freeze_imports()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _report_to_tune(folder: TrialFolder, report: EpochReport) -> None:
+    """Reports an epoch and waits until the driver has decided.
+
+    Raises:
+        StopTrial: the trial is to stop.
+    """
+    tune.report(pack_report(report))
+    if folder.stop_file.exists():
+        raise StopTrial
 
 
 @functools.cache
@@ -139,18 +146,19 @@ def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None
             recorder.epoch_ended()
         report(epoch)
 
-    fit(
-        spec.config,
-        spec.data,
-        spec.objective,
-        report=send,
-        second_objective=spec.second_objective,
-        folder=spec.folder,
-        worker=worker,
-        resume=True,
-        num_reported=spec.num_reported,
-        **options,
-    )
+    with contextlib.suppress(StopTrial):
+        fit(
+            spec.config,
+            spec.data,
+            spec.objective,
+            report=send,
+            second_objective=spec.second_objective,
+            folder=spec.folder,
+            worker=worker,
+            resume=True,
+            num_reported=spec.num_reported,
+            **options,
+        )
 
 
 def _train_distributed(spec: TrialSpec) -> None:
@@ -229,5 +237,4 @@ def _train_worker(config: dict[str, Any]) -> None:
         if stop:
             raise StopTrial
 
-    with contextlib.suppress(StopTrial):
-        _train(spec, worker, report, prepare=ray.train.torch.prepare_model)
+    _train(spec, worker, report, prepare=ray.train.torch.prepare_model)
