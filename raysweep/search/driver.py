@@ -201,7 +201,7 @@ class SearchDriver:
         death = attempt.death or "the trial's process ended without a report"
         if self.strategy.retry(attempt.number, node_lost=bool(lost)):
             cause = f"node {', '.join(lost)} was lost" if lost else f"its process died ({death})"
-            say(f"trial {attempt.number}: {cause}; it goes on from its last epoch")
+            say(f"trial {attempt.number}: {cause}; it goes on from its last checkpoint")
         else:
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {death}")
 

@@ -215,8 +215,8 @@ def test_a_lost_node_is_no_failure_of_its_trials(
     assert (result.state, result.node_losses, result.retries) == ("COMPLETE", MAX_RETRIES + 2, 1)
     assert events == [("started", 0), (1, 0), ("COMPLETE", 0)]
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "trial 0: node 10.0.0.2 was lost; it goes on from its last epoch"
-    assert told[-1] == "trial 0: its process died (ActorDiedError: killed); it goes on from its last epoch"
+    assert told[0] == "trial 0: node 10.0.0.2 was lost; it goes on from its last checkpoint"
+    assert told[-1] == "trial 0: its process died (ActorDiedError: killed); it goes on from its last checkpoint"
 
 
 def test_a_cluster_too_small_for_a_trial_is_waited_for_and_stderr_says_so_every_half_minute() -> None:
