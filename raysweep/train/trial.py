@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import gc
+import itertools
 import pickle
 import traceback
 import uuid
@@ -36,6 +37,10 @@ from raysweep.train.report import EpochReport, Message, StopTrial, TrialFailure,
 from raysweep.train.usage import UsageRecorder
 
 HEALTH_CHECK_ERRORS = health_check_errors()
+NUM_FREEZES = 2
+"""Trials of a process that begin with setting aside what lives for good, which each collection would visit: half a
+million objects of the first imports, then what the first trial has imported. No trial's own are among them by then."""
+_begun = itertools.count()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +69,9 @@ def run_trial(config: dict[str, Any]) -> None:
     It goes on from the checkpoint that an earlier process of the trial left in its folder.
     """
     spec: TrialSpec = config["spec"]
+    _free_memory()
+    if next(_begun) < NUM_FREEZES:
+        gc.freeze()
     try:
         if spec.request.num_workers == 1:
             device = torch.device("cuda" if spec.request.gpus_per_worker and torch.cuda.is_available() else "cpu")
@@ -73,10 +81,14 @@ def run_trial(config: dict[str, Any]) -> None:
     except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
         tune.report(pack_report(record_failure(spec, error)))
     finally:
-        gc.collect()  # milliseconds: what the imports left is set aside
-        _freeze_imports()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _free_memory()
+
+
+def _free_memory() -> None:
+    """Gives back what ended trials held: optimizers and schedules refer to each other, and wait for a collection."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _report_to_tune(folder: TrialFolder, report: EpochReport) -> None:
@@ -88,12 +100,6 @@ def _report_to_tune(folder: TrialFolder, report: EpochReport) -> None:
     tune.report(pack_report(report))
     if folder.stop_file.exists():
         raise StopTrial
-
-
-@functools.cache
-def _freeze_imports() -> None:
-    """Sets aside, once in a process, what lives for good: half a million objects, which each collection would visit."""
-    gc.freeze()
 
 
 def record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
