@@ -3,7 +3,9 @@
 import contextlib
 import math
 import time
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +94,7 @@ class TrialFiles:
             checkpoint.save_checkpoint(folder.checkpoint, self._state, folder.previous_checkpoint)
 
     def _save_history(self, sync: bool = True) -> None:
-        rows = list(self._state.history)
+        rows: list[Mapping[str, Any]] = list(self._state.history)
         patiently(lambda: atomic_files.write_json_lines(self._folder.metrics, rows, sync=sync))
 
     def _save_samples(self, images: npt.NDArray[np.uint8] | None) -> None:

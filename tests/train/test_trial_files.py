@@ -53,7 +53,7 @@ class Trial:
                 raise by
 
         config = self.make_config(epochs=5, checkpoint_period_s=period_s)
-        kept = {"folder": self.folder, "resume": True, "num_reported": self.num_reported}
+        kept: dict[str, Any] = {"folder": self.folder, "resume": True, "num_reported": self.num_reported}
         if until is None:
             fit(config, self.data, objective, report=report, **kept, **options)
         else:
