@@ -1,6 +1,7 @@
 """A search of 1,000 trials that train next to nothing: what each costs on Ray, from the first hundred to the last.
 
-Claim: the thousandth trial costs no more than 1.5 times what the first ones cost.
+Claim: the thousandth trial costs no more than 1.5 times what the first ones cost, and a trial no more than 4 times what
+Ray Tune takes for one that does nothing.
 
 Ours: `raysweep.search.run.run_study` as the command line calls it, the default strategy, one step of training a trial,
 with checkpoints, journal, retention and final evaluation; W&B disabled. Seconds a trial are those between the ends of
@@ -38,6 +39,7 @@ from raysweep.tasks.classification.config import ClassificationConfig
 WINDOW = 100
 KEYS = ("task.learning_rate", "task.dropout", "task.weight_decay", "task.label_smoothing")
 GOAL = 1.5
+PEER_GOAL = 4.0
 
 
 def build_study(folder: Path, trials: int) -> Study:
@@ -122,15 +124,23 @@ def main() -> None:
     ray.shutdown()
     print(f"Ray Tune with OptunaSearch, trials that do nothing: {peer:.3f} s each")
     growth = seconds[-1] / seconds[0]
+    over_peer = bootstrap_median([value / peer for value in seconds])
     print(f"goal: the last at most {GOAL} times the first: {'met' if growth <= GOAL else 'MISSED'}")
+    print(f"goal: at most {PEER_GOAL} times Ray Tune's: {'met' if over_peer.median <= PEER_GOAL else 'MISSED'}")
     finish(
         "many_trials",
         ratios={
             "last_over_first_hundred": bootstrap_median([growth]),
-            "ours_over_peer": bootstrap_median([value / peer for value in seconds]),
+            "ours_over_peer": over_peer,
         },
         n=args.trials,
-        values={"seconds_a_trial": seconds, "peer_s": peer, "driver_memory_mb": memory_mb, "goal": GOAL},
+        values={
+            "seconds_a_trial": seconds,
+            "peer_s": peer,
+            "driver_memory_mb": memory_mb,
+            "goal": GOAL,
+            "peer_goal": PEER_GOAL,
+        },
     )
 
 

@@ -29,10 +29,16 @@ MAX_REASON = 300
 
 
 def write_atomically(
-    path: Path, write: Callable[[Path], None], *, size_bytes: int | None = None, previous: Path | None = None
+    path: Path,
+    write: Callable[[Path], None],
+    *,
+    size_bytes: int | None = None,
+    previous: Path | None = None,
+    sync: bool = True,
 ) -> None:
     """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`.
 
+    Without `sync` the file outlives the process that writes it, but not always a crash of the machine.
     The file that was there becomes `previous`, if that is given. Its folder is made. The file gets the mode that the
     umask and the folder's defaults give a new file, whatever mode `write` chose: safetensors writes files that only
     their owner reads, also where a whole group works in the storage.
@@ -48,8 +54,9 @@ def write_atomically(
             mode = temporary.stat().st_mode
             write(temporary)
             temporary.chmod(mode)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            if sync:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             if previous is not None and path.exists():
                 path.replace(previous)
             temporary.replace(path)
@@ -95,10 +102,10 @@ def touch(path: Path) -> None:
         path.touch()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8, atomically."""
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Writes `text` as UTF-8, atomically; `sync` as of `write_atomically`."""
     content = text.encode()
-    write_atomically(path, lambda temporary: _write(temporary, content), size_bytes=len(content))
+    write_atomically(path, lambda temporary: _write(temporary, content), size_bytes=len(content), sync=sync)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -114,9 +121,10 @@ def write_json(path: Path, value: Any, *, checksum: bool = False) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_json_lines(path: Path, rows: list[Mapping[str, Any]]) -> None:
-    """Writes one JSON object a line, each with its checksum, atomically."""
-    write_text(path, "".join(json.dumps(add_checksum(row), allow_nan=False) + "\n" for row in rows))
+def write_json_lines(path: Path, rows: list[Mapping[str, Any]], *, sync: bool = True) -> None:
+    """Writes one JSON object a line, each with its checksum, atomically; `sync` as of `write_atomically`."""
+    text = "".join(json.dumps(add_checksum(row), allow_nan=False) + "\n" for row in rows)
+    write_text(path, text, sync=sync)
 
 
 def add_checksum(values: Mapping[str, Any]) -> Json:

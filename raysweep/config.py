@@ -141,6 +141,9 @@ class TrainingConfig:
     """Records a training step once and repeats it: for small networks on a GPU, with one worker; not yet run on one."""
     eval_batch_size: int = 500
     """Images per evaluation step on one worker; changes speed, not results; 1 to 65536."""
+    checkpoint_period_s: float = 5.0
+    """Seconds from one checkpoint of a trial to the next, at most what a kill costs beside the epoch in progress; 0:
+    after each epoch; 0 to 3600."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "training.epochs must be at least 1", self.epochs)
@@ -153,6 +156,11 @@ class TrainingConfig:
         )
         require(
             1 <= self.eval_batch_size <= 65536, "training.eval_batch_size must be in 1..65536", self.eval_batch_size
+        )
+        require(
+            0 <= self.checkpoint_period_s <= 3600,
+            "training.checkpoint_period_s must be in 0..3600",
+            self.checkpoint_period_s,
         )
 
 

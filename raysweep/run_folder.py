@@ -103,7 +103,7 @@ class TrialFolder:
 
     @property
     def stop_file(self) -> Path:
-        """Locates the file after whose appearance a DDP trial ends with its epoch."""
+        """Locates the file after whose appearance a trial ends with its epoch."""
         return self.path / "stop"
 
 

@@ -1,5 +1,6 @@
 """Storage that is full, gone or read-only, without Ray: one kind of error, waited for, and nothing half-written."""
 
+import contextlib
 import errno
 import json
 import os
@@ -21,7 +22,7 @@ from PIL import Image
 from raysweep import atomic_files, storage_faults
 from raysweep.errors import StorageError
 from raysweep.run_folder import RunFolder
-from raysweep.search.session.storage import guard_optuna, open_storage
+from raysweep.search.session.storage import JournalStudies, guard_optuna, open_storage
 from raysweep.storage_faults import find_fault, guard_work, guard_writing, patiently
 from raysweep.train import checkpoint
 
@@ -153,18 +154,21 @@ def open_study(folder: Path) -> optuna.Study:
     return optuna.create_study(study_name="s", storage=open_storage(RunFolder(folder), None), load_if_exists=True)
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("room", [0, 1, 40, 90])
 def test_what_a_full_disk_took_of_a_journal_line_is_removed_again(
-    tmp_path: Path, room: int, limit_files: Callable[[int], Any]
+    tmp_path: Path, room: int, together: bool, limit_files: Callable[[int], Any]
 ) -> None:
     study = open_study(tmp_path)
+    assert isinstance(study._storage, JournalStudies)
     study.tell(study.ask(), 0.5)
     journal = RunFolder(tmp_path).journal
     before = journal.read_bytes()
     trial = study.ask()
     for _ in range(2):
         size = journal.stat().st_size
-        with limit_files(size + room), pytest.raises(StorageError, match=str(journal)):
+        context = study._storage.write_together() if together else contextlib.nullcontext()
+        with limit_files(size + room), pytest.raises(StorageError, match=str(journal)), context:
             trial.set_user_attr("text", "x" * 200)
         assert journal.stat().st_size == size
     trial.set_user_attr("text", "y")

@@ -12,6 +12,7 @@ from raysweep.tasks.classification.config import ClassificationConfig
 
 NUM_TRIALS = 3
 NUM_EPOCHS = 10
+CHECKPOINT_PERIOD_S = 0.5
 NUM_DRAWN = 20
 """Points that are drawn to find as many different ones as there are trials."""
 SAMPLE = Study(
@@ -36,9 +37,14 @@ def shrink(study: Study) -> Study:
     """Cuts a study down to NUM_TRIALS trials of NUM_EPOCHS epochs at most.
 
     All points are drawn beforehand, so that a trial's number says what it trains, however often the search is
-    resumed. The precision is fp32: `auto` may choose another one each time.
+    resumed. The precision is fp32: `auto` may choose another one each time. Checkpoints are as many as in longer
+    trials.
     """
-    settings = ["training.precision=fp32", f"training.epochs={NUM_EPOCHS}"]
+    settings = [
+        "training.precision=fp32",
+        f"training.epochs={NUM_EPOCHS}",
+        f"training.checkpoint_period_s={CHECKPOINT_PERIOD_S}",
+    ]
     small = dataclasses.replace(study, second_objective=None).with_settings(settings)
     if small.space:
         space = UnitCube(small.space, small.conditions)

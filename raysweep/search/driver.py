@@ -30,6 +30,8 @@ class _Attempt:
     """Of the cluster as it began."""
     result: TrialResult | None = None
     """How the trial ended, once the strategy knows it; none: it has not, or its process died."""
+    is_weak: bool = False
+    """Whether it is to stop: its process writes what is to be kept of it, and ends."""
     is_left: bool = False
     """Whether it stays as it is, for a session to come: the storage is at fault."""
     death: str | None = None
@@ -131,8 +133,8 @@ class SearchDriver:
     def on_report(self, trial_id: str, report: TrialReport) -> bool:
         """Takes a report; returns whether Ray Tune is to stop the trial now.
 
-        A DDP trial is never stopped from outside, which would leave its workers and their placement group
-        behind: it ends by itself, on a word in its folder where it is weak.
+        A weak trial ends by itself, on a word in its folder, once it has written what it has in memory only. A DDP
+        trial always does: to stop it from outside would leave its workers and their placement group behind.
         """
         attempt = self._attempts.get(trial_id)
         if attempt is None or attempt.result is not None or attempt.is_left:
@@ -140,10 +142,12 @@ class SearchDriver:
         if isinstance(report, TrialFailure):
             self._on_failure(attempt, report)
             return not (report.died and attempt.spec.request.num_workers == 1)  # such a process ends by itself
-        stop = True
+        if attempt.is_weak:  # the report was under way
+            return False
+        is_over = True
         with self._guard(attempt):
-            stop = self._on_epoch(attempt, report)
-        return stop and attempt.spec.request.num_workers == 1
+            is_over = self._on_epoch(attempt, report)
+        return is_over and attempt.spec.request.num_workers == 1
 
     def _on_failure(self, attempt: _Attempt, failure: TrialFailure) -> None:
         if failure.of_storage:
@@ -155,7 +159,7 @@ class SearchDriver:
                 self._end(attempt, "FAIL", failure.error)
 
     def _on_epoch(self, attempt: _Attempt, report: EpochReport) -> bool:
-        """Takes the report of an epoch; returns whether the trial is to stop."""
+        """Takes the report of an epoch; returns whether the trial is finished."""
         if report.notice is not None:
             say(f"trial {attempt.number}: {report.notice}")
         self._last[attempt.number] = report
@@ -168,8 +172,8 @@ class SearchDriver:
             self._end(attempt, "COMPLETE", report.cause)
         elif stop:
             atomic_files.touch(attempt.spec.folder.stop_file)
-            self._end(attempt, "PRUNED")
-        return report.finished or stop
+            attempt.is_weak = True
+        return report.finished
 
     def on_death(self, trial_id: str, error: str) -> None:
         """Takes note that a trial's process died, and of Ray's words for it where it had no own."""
@@ -184,18 +188,21 @@ class SearchDriver:
         attempt = self._attempts.pop(trial_id)
         with self._guard(attempt):
             if attempt.result is None and self.fault is None and not attempt.is_left:
-                self._on_death(attempt)
+                if attempt.is_weak and attempt.death is None:
+                    self._end(attempt, "PRUNED")
+                else:
+                    self._on_death(attempt)
             if attempt.result is not None:
                 for observer in self.observers:
                     observer.trial_ended(attempt.result)
 
     def _on_death(self, attempt: _Attempt) -> None:
         """Tries a trial again whose process died without a last word, or ends it where that is often."""
-        death = attempt.death or "the trial's process ended without a report"
         lost = self.watch.find_lost(attempt.nodes)
+        death = attempt.death or "the trial's process ended without a report"
         if self.strategy.retry(attempt.number, node_lost=bool(lost)):
             cause = f"node {', '.join(lost)} was lost" if lost else f"its process died ({death})"
-            say(f"trial {attempt.number}: {cause}; it goes on from its last epoch")
+            say(f"trial {attempt.number}: {cause}; it goes on from its last checkpoint")
         else:
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {death}")
 

@@ -40,8 +40,12 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
 
 def save_weights(path: Path, modules: dict[str, nn.Module], facts: Json) -> None:
     """Writes the parameters and buffers of some modules, with JSON facts such as the epoch, atomically."""
-    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
-    save_tensors(path, tensors, facts)
+    save_tensors(path, collect_weights(modules), facts)
+
+
+def collect_weights(modules: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
+    """Returns the parameters and buffers of some modules, as `save_weights` names them; they share their memory."""
+    return {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
 
 
 def load_weights(path: Path, modules: dict[str, nn.Module]) -> Json:

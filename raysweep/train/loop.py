@@ -3,26 +3,23 @@
 The same function runs in a trial's own process, in each DDP worker and in unit tests.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed
-from PIL import Image
 
 from raysweep import atomic_files
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_ingredients
 from raysweep.data.images import PreparedData, space_evenly
 from raysweep.data.placement import Images, place
-from raysweep.errors import StorageError, TrialError
+from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
-from raysweep.storage_faults import is_full, patiently
-from raysweep.train import checkpoint
+from raysweep.storage_faults import patiently
 from raysweep.train.accumulation import describe_parts, recall_num_parts
 from raysweep.train.cost import find_costs
 from raysweep.train.metrics import compare_with_declared
@@ -31,6 +28,7 @@ from raysweep.train.restoring import restore
 from raysweep.train.state import Prepare, TrainState
 from raysweep.train.step import StepRunner, build_runner
 from raysweep.train.task import Task, build_task
+from raysweep.train.trial_files import TrialFiles
 
 Report = Callable[[EpochReport], None]
 
@@ -51,11 +49,10 @@ def fit(
 ) -> TrainState:
     """Trains one trial and calls `report` after each epoch, on every worker.
 
-    With a `folder`, rank 0 writes `last/` each epoch, `best/model.safetensors` whenever the objective is
-    better than before and `metrics.jsonl`; with `resume` the trial goes on from `last/`. An earlier process may
-    have ended before its last epochs arrived: with `num_reported` those after so many are reported again from the
-    history, and the last one in any case, which says whether the trial is finished. A storage that takes nothing for
-    a while is waited for, with the state in memory.
+    With a `folder`, rank 0 writes `metrics.jsonl`, `last/` and `best/model.safetensors` as TrialFiles says; with
+    `resume` the trial goes on from `last/`. An earlier process may have ended before its last epochs arrived: with
+    `num_reported` those after so many are reported again from the history, and the last one in any case, which says
+    whether the trial is finished. A StopTrial that `report` raises ends the trial, and is raised.
 
     `num_parts`: in how many parts, at least, the images of a step are shown to the networks; see accumulation.
 
@@ -72,46 +69,38 @@ def fit(
     report = _add_notices(report, notices)
     if resume and folder is not None:
         notices.extend(filter(None, [restore(folder, state, worker)]))
-    if resume and folder is not None and state.epoch:
-        if worker.rank == 0:  # the process may have ended between the two files
-            _save_history(folder, state)
-        if num_reported is not None:
-            _report_again(state, config, objective, second_objective, min(num_reported, state.epoch - 1), report)
     task.num_parts = recall_num_parts(state.history, num_parts)
-    costs = find_costs(task, state, config, worker, second_objective)
-    if is_finished(state, config):
-        return state
-    train, val = place((data.train, data.val), worker.device, worker.num_sharing)
-    runner = build_runner(task, state, train, config, worker, lambda notice: _note(notice, notices, folder))
-    while not is_finished(state, config):
-        metrics = _train_epoch(runner, state, config, train, worker)
-        metrics |= _evaluate(task, state, config, val, worker) | costs | describe_parts(task.num_parts)
-        _check_declared(task, metrics)
-        _check_finite(metrics, config.task.advice_on_divergence)
-        state.cause = task.end_epoch(state, metrics)
-        state.epoch += 1
-        state.history.append(metrics)
-        value = metrics[objective.metric]
-        improved = objective.is_better(value, state.best_value)
-        if improved:
-            state.best_value, state.best_epoch, state.epochs_since_best = value, state.epoch, 0
-        else:
-            state.epochs_since_best += 1
-        if folder is not None and worker.rank == 0:
-            _save(folder, state, improved)
-            _save_samples(folder, state.epoch, task.sample(state))
-        assert state.best_value is not None
-        report(
-            EpochReport(
-                metrics=metrics,
-                value=value,
-                best_value=state.best_value,
-                best_epoch=state.best_epoch,
-                second_value=_second_value(state, second_objective, state.best_epoch),
-                finished=is_finished(state, config),
-                cause=state.cause,
+    files = None
+    if folder is not None and worker.rank == 0:
+        files = TrialFiles(folder, state, config.training.checkpoint_period_s)
+    with files or contextlib.nullcontext():
+        if state.epoch and num_reported is not None:
+            _report_again(state, config, objective, second_objective, min(num_reported, state.epoch - 1), report)
+        costs = find_costs(task, state, config, worker, second_objective)
+        if is_finished(state, config):
+            return state
+        train, val = place((data.train, data.val), worker.device, worker.num_sharing)
+        runner = build_runner(task, state, train, config, worker, lambda notice: _note(notice, notices, folder))
+        while not is_finished(state, config):
+            metrics = _train_epoch(runner, state, config, train, worker)
+            metrics |= _evaluate(task, state, config, val, worker) | costs | describe_parts(task.num_parts)
+            _check_declared(task, metrics)
+            _check_finite(metrics, config.task.advice_on_divergence)
+            improved = _take_metrics(state, metrics, objective, task.end_epoch(state, metrics))
+            if files is not None:
+                files.epoch_ended(improved, is_finished(state, config), task.sample(state))
+            assert state.best_value is not None
+            report(
+                EpochReport(
+                    metrics=metrics,
+                    value=metrics[objective.metric],
+                    best_value=state.best_value,
+                    best_epoch=state.best_epoch,
+                    second_value=_second_value(state, second_objective, state.best_epoch),
+                    finished=is_finished(state, config),
+                    cause=state.cause,
+                )
             )
-        )
     return state
 
 
@@ -132,6 +121,20 @@ def _add_notices(report: Report, notices: list[str]) -> Report:
         report(dataclasses.replace(epoch, notice=notice))
 
     return report_all
+
+
+def _take_metrics(state: TrainState, metrics: dict[str, float], objective: Objective, cause: str | None) -> bool:
+    """Counts an epoch that has ended; returns whether it is the best so far."""
+    state.cause = cause
+    state.epoch += 1
+    state.history.append(metrics)
+    value = metrics[objective.metric]
+    improved = objective.is_better(value, state.best_value)
+    if improved:
+        state.best_value, state.best_epoch, state.epochs_since_best = value, state.epoch, 0
+    else:
+        state.epochs_since_best += 1
+    return improved
 
 
 def _second_value(state: TrainState, second_objective: Objective | None, best_epoch: int) -> float | None:
@@ -235,38 +238,3 @@ def _check_finite(metrics: dict[str, float], advice: str) -> None:
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise TrialError(f"{name} is {value} in epoch {metrics['epoch']:.0f}: training diverged; {advice}")
-
-
-def _save(folder: TrialFolder, state: TrainState, improved: bool) -> None:
-    """Writes the checkpoint with its metric history; only then is the epoch reported."""
-    patiently(lambda: atomic_files.make_folder(folder.path))
-    if improved:
-        facts = {"epoch": state.best_epoch, "value": state.best_value}
-        patiently(lambda: checkpoint.save_weights(folder.weights, state.best_modules(), facts))
-    patiently(lambda: _save_checkpoint(folder, state))
-    _save_history(folder, state)
-
-
-def _save_checkpoint(folder: TrialFolder, state: TrainState) -> None:
-    """Writes the checkpoint and keeps the one before; on a full disk that makes room for it."""
-    try:
-        checkpoint.save_checkpoint(folder.checkpoint, state, folder.previous_checkpoint)
-    except StorageError as fault:
-        if not (is_full(fault) and folder.checkpoint.is_file() and folder.previous_checkpoint.is_file()):
-            raise
-        atomic_files.remove(folder.previous_checkpoint)
-        checkpoint.save_checkpoint(folder.checkpoint, state, folder.previous_checkpoint)
-
-
-def _save_history(folder: TrialFolder, state: TrainState) -> None:
-    patiently(lambda: atomic_files.write_json_lines(folder.metrics, list(state.history)))
-
-
-def _save_samples(folder: TrialFolder, epoch: int, images: npt.NDArray[np.uint8] | None) -> None:
-    """Writes what the task shows of an epoch as a square grid."""
-    if images is None:
-        return
-    side = math.isqrt(len(images))
-    rows = [np.concatenate(images[row * side : (row + 1) * side], axis=1) for row in range(side)]
-    grid = Image.fromarray(np.concatenate(rows).squeeze())
-    patiently(lambda: atomic_files.write_atomically(folder.sample(epoch), lambda path: grid.save(path, format="png")))

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochReport:
-    """Says what is known after an epoch; checkpoints and history are on disk by then."""
+    """Says what is known after an epoch; its metrics are on disk by then, after the last one everything."""
 
     metrics: dict[str, float]
     """`epoch` (from 1), `train/...`, `val/...`, `learning_rate`, `train/images_per_s`."""
@@ -41,6 +41,10 @@ class TrialFailure:
     """Whether a process died, which may well end better on another try; else an exception was raised."""
     of_storage: bool = False
     """Whether it is no fault of the trial, which is to go on when the storage is mended."""
+
+
+class StopTrial(Exception):  # noqa: N818 - a decision, not an error
+    """Ends the loop of a trial that is to stop: raised where an epoch is reported."""
 
 
 TrialReport = EpochReport | TrialFailure

@@ -2,6 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
+import gc
+import itertools
 import os
 import pickle
 import traceback
@@ -37,14 +40,14 @@ from raysweep.train.device import choose_device, forget_frames, is_out_of_memory
 from raysweep.train.loop import fit
 from raysweep.train.number_format import settle_format
 from raysweep.train.precision import prepare_process
-from raysweep.train.report import EpochReport, Message, TrialFailure, pack_report
+from raysweep.train.report import EpochReport, Message, StopTrial, TrialFailure, pack_report
 from raysweep.train.usage import UsageRecorder
 
 HEALTH_CHECK_ERRORS = health_check_errors()
-
-
-class StopTrial(Exception):  # noqa: N818 - a decision, not an error
-    """Ends the loop of a DDP trial that is to stop."""
+NUM_FREEZES = 2
+"""Trials of a process that begin with setting aside what lives for good, which each collection would visit: half a
+million objects of the first imports, then what the first trial has imported. No trial's own are among them by then."""
+_begun = itertools.count()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +92,9 @@ def run_trial(config: dict[str, Any]) -> None:
     an error has poisoned ends once the driver knows: Ray Tune would use it for the next trial.
     """
     spec: TrialSpec = config["spec"]
+    release_memory()
+    if next(_begun) < NUM_FREEZES:
+        gc.freeze()
     try:
         failure = _train_within_memory(spec)
     except SystemExit as stop:  # raised by Ray in a trial that is to stop
@@ -109,7 +115,7 @@ def _train_within_memory(spec: TrialSpec) -> TrialFailure | None:
             if spec.request.num_workers == 1:
                 device = choose_device(spec.request.gpus_per_worker)
                 worker = Worker(device=device, num_sharing=count_per_gpu(spec.request))
-                _train(spec, worker, lambda report: tune.report(pack_report(report)))
+                _train(spec, worker, functools.partial(_report_to_tune, spec.folder))
             else:
                 _train_distributed(spec)
             return None
@@ -122,6 +128,17 @@ def _train_within_memory(spec: TrialSpec) -> TrialFailure | None:
         assert num_parts is not None
         spec = spec.split(num_parts)
         release_memory()
+
+
+def _report_to_tune(folder: TrialFolder, report: EpochReport) -> None:
+    """Reports an epoch and waits until the driver has decided.
+
+    Raises:
+        StopTrial: the trial is to stop.
+    """
+    tune.report(pack_report(report))
+    if folder.stop_file.exists():
+        raise StopTrial
 
 
 def record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
@@ -182,19 +199,20 @@ def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None
             epoch = epoch.add_notice(notices.pop())
         report(epoch)
 
-    fit(
-        config,
-        data if data.train.is_decoded else dataclasses.replace(data, stream=_size_stream(spec.request)),
-        spec.objective,
-        report=send,
-        second_objective=spec.second_objective,
-        folder=spec.folder,
-        worker=worker,
-        resume=True,
-        num_reported=spec.num_reported,
-        num_parts=spec.num_parts,
-        **options,
-    )
+    with contextlib.suppress(StopTrial):
+        fit(
+            config,
+            data if data.train.is_decoded else dataclasses.replace(data, stream=_size_stream(spec.request)),
+            spec.objective,
+            report=send,
+            second_objective=spec.second_objective,
+            folder=spec.folder,
+            worker=worker,
+            resume=True,
+            num_reported=spec.num_reported,
+            num_parts=spec.num_parts,
+            **options,
+        )
 
 
 def _size_stream(request: Request) -> RayStream:
@@ -287,5 +305,4 @@ def _train_worker(config: dict[str, Any]) -> None:
         if stop:
             raise StopTrial
 
-    with contextlib.suppress(StopTrial):
-        _train(spec, worker, report, prepare=ray.train.torch.prepare_model)
+    _train(spec, worker, report, prepare=ray.train.torch.prepare_model)

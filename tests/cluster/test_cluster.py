@@ -168,7 +168,7 @@ def test_a_lost_node_s_trial_goes_on_elsewhere(
     cluster.lose()
     _, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
-    assert "was lost; it goes on from its last epoch" in stderr
+    assert "was lost; it goes on from its last checkpoint" in stderr
     record = json.loads((tmp_path / "results/lost/results.json").read_text())
     assert [(trial["state"], trial["retries"]) for trial in record["trials"]] == [("COMPLETE", 0)] * 2
     assert sum(trial["node_losses"] for trial in record["trials"]) == 1

@@ -189,7 +189,7 @@ def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts) -> No
     finally:
         study.kill()
     told = log.read_text()
-    assert f"trial 0: node 10.78.0.{WORKER} was lost; it goes on from its last epoch" in told
+    assert f"trial 0: node 10.78.0.{WORKER} was lost; it goes on from its last checkpoint" in told
     assert "the cluster has room for a trial again" in told
     record = json.loads((run / "results.json").read_text())
     assert [(trial["state"], trial["retries"]) for trial in record["trials"]] == [("COMPLETE", 0)] * 2

@@ -279,5 +279,7 @@ def test_a_search_with_all_three_is_resumed_from_another_folder(installed: dict[
     results = json.loads((tmp_path / "runs" / "shades" / "results.json").read_text())
     assert [trial["state"] for trial in results["trials"]] == ["COMPLETE", "PRUNED", "PRUNED"]
     assert [trial["params"]["task.learning_rate"] for trial in results["trials"][1:]] == [1e-4, 1e-4]
+    histories = sorted((tmp_path / "runs" / "shades" / "trials").glob("*/metrics.jsonl"))
+    assert [len(path.read_text().splitlines()) for path in histories] == [2, 1, 1], "a weak trial ends with its epoch"
     assert results["data"]["source"] == "3 shades"
     assert results["data"]["num_train"] == 18

@@ -105,6 +105,10 @@ def epoch(number: int, finished: bool = False, value: float = 0.5) -> EpochRepor
     return EpochReport(metrics=metrics, value=value, best_value=value, best_epoch=number, finished=finished)
 
 
+def is_told_to_stop(driver: SearchDriver, trial_id: str) -> bool:
+    return driver._attempts[trial_id].spec.folder.stop_file.exists()
+
+
 def test_a_trial_ends_when_ray_tune_is_done_with_it(make_driver: Callable[..., Any]) -> None:
     driver, events = make_driver()
     assert driver.start("a").number == 0
@@ -116,6 +120,46 @@ def test_a_trial_ends_when_ray_tune_is_done_with_it(make_driver: Callable[..., A
     assert events[3:] == [("COMPLETE", 0)]
     assert driver.is_idle
     assert driver.strategy.results()[0].best_epoch == 2
+
+
+def start_weak_trial(driver: SearchDriver) -> None:
+    """Trial 0 is complete; trial 1 has been told to stop after its second epoch."""
+    driver.start("a")
+    driver.on_report("a", epoch(1, finished=True))
+    driver.on_end("a")
+    driver.strategy.optuna_study.pruner = optuna.pruners.ThresholdPruner(upper=0.9)
+    driver.start("b")
+    assert not driver.on_report("b", epoch(1))
+    assert not is_told_to_stop(driver, "b")
+    assert not driver.on_report("b", epoch(2, value=0.95)), "it ends by itself"
+    assert is_told_to_stop(driver, "b")
+
+
+def test_a_weak_trial_is_pruned_once_its_process_has_written_what_is_kept(make_driver: Callable[..., Any]) -> None:
+    driver, events = make_driver()
+    start_weak_trial(driver)
+    assert not driver.on_report("b", epoch(3)), "what was under way does not count"
+    assert states(driver) == ["COMPLETE", "RUNNING"]
+    driver.on_end("b")
+    assert states(driver) == ["COMPLETE", "PRUNED"]
+    assert events[3:] == [("started", 1), (1, 1), (2, 1), ("PRUNED", 1)]
+    assert driver.strategy.results()[1].best_epoch == 2
+
+
+def test_a_weak_trial_that_dies_while_it_writes_goes_on_and_is_judged_again(make_driver: Callable[..., Any]) -> None:
+    driver, events = make_driver()
+    start_weak_trial(driver)
+    driver.on_death("b", "killed")
+    driver.on_end("b")
+    spec = driver.start("c")
+    assert (spec.number, spec.num_reported) == (1, 2)
+    spec.folder.stop_file.unlink()  # as `launch` does
+    driver.on_report("c", epoch(1))
+    assert not is_told_to_stop(driver, "c")
+    driver.on_report("c", epoch(2, value=0.95))
+    assert is_told_to_stop(driver, "c")
+    driver.on_end("c")
+    assert events[3:] == [("started", 1), (1, 1), (2, 1), ("PRUNED", 1)]
 
 
 def test_a_trial_whose_process_dies_goes_on_and_no_epoch_is_counted_twice(make_driver: Callable[..., Any]) -> None:
@@ -173,8 +217,8 @@ def test_a_lost_node_is_no_failure_of_its_trials(
     assert (result.state, result.node_losses, result.retries) == ("COMPLETE", MAX_RETRIES + 2, 1)
     assert events == [("started", 0), (1, 0), ("COMPLETE", 0)]
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "trial 0: node 10.0.0.2 was lost; it goes on from its last epoch"
-    assert told[-1] == "trial 0: its process died (ActorDiedError: killed); it goes on from its last epoch"
+    assert told[0] == "trial 0: node 10.0.0.2 was lost; it goes on from its last checkpoint"
+    assert told[-1] == "trial 0: its process died (ActorDiedError: killed); it goes on from its last checkpoint"
 
 
 def test_a_cluster_too_small_for_a_trial_is_waited_for_and_stderr_says_so_every_half_minute() -> None:
@@ -413,7 +457,9 @@ def test_a_trial_that_lost_its_last_epoch_is_not_judged_by_the_one_before(make_d
     driver.start("c")
     assert not driver.on_report("c", epoch(1, value=0.95))
     assert not driver.on_report("c", epoch(2))
-    assert driver.on_report("c", epoch(3, value=0.95))
+    assert not is_told_to_stop(driver, "c")
+    assert not driver.on_report("c", epoch(3, value=0.95))
+    assert is_told_to_stop(driver, "c")
 
 
 def test_what_was_damaged_is_said_by_the_driver(

@@ -44,7 +44,7 @@ STUDY = Study(
     name="full",
     task=ClassificationConfig(model="fashion_cnn"),
     data=DataConfig(source={source!r}, image_size=32),
-    training=TrainingConfig(epochs={epochs}, batch_size=16, precision="fp32"),
+    training=TrainingConfig(epochs={epochs}, batch_size=16, precision="fp32", checkpoint_period_s=0.0),
     space={{"task.learning_rate": FloatDistribution(1e-4, 1e-3, log=True)}},
     objective=Objective(metric="val/loss", direction="minimize"),
     budget=Budget(trials={trials}),

@@ -42,7 +42,9 @@ def make_gan_config() -> Callable[..., TrialConfig]:
         return TrialConfig(
             task=GanConfig(**{"network": "dense", "latent_size": 8, **task}, noise=NoiseSchedule(**noise or {})),
             data=DataConfig(image_size=SIDE, channels=1, normalization="symmetric"),
-            training=TrainingConfig(**{"epochs": 4, "batch_size": 8, "precision": "fp32", **values}),
+            training=TrainingConfig(
+                **{"epochs": 4, "batch_size": 8, "precision": "fp32", "checkpoint_period_s": 0.0, **values}
+            ),
             seed=seed,
         )
 

@@ -45,14 +45,16 @@ def make_data(tmp_path: Path, save_prepared: Callable[..., PreparedData]) -> Cal
 
 @pytest.fixture
 def make_config() -> Callable[..., TrialConfig]:
-    """Builds a configuration from the fields of all three parts by their plain names."""
+    """Builds a configuration from the fields of all three parts by their plain names; checkpoints each epoch."""
 
     def make(seed: int = 0, size: int = 12, strength: float = 0.0, **values: Any) -> TrialConfig:
         task = {name: values.pop(name) for name in ClassificationConfig.__dataclass_fields__ if name in values}
         return TrialConfig(
             task=ClassificationConfig(**{"model": "fashion_cnn", **task}),
             data=DataConfig(image_size=size, augmentation=AugmentationConfig(strength=strength)),
-            training=TrainingConfig(**{"epochs": 4, "batch_size": 8, "precision": "fp32", **values}),
+            training=TrainingConfig(
+                **{"epochs": 4, "batch_size": 8, "precision": "fp32", "checkpoint_period_s": 0.0, **values}
+            ),
             seed=seed,
         )
 

@@ -1,12 +1,15 @@
 """Proposes trials and decides which to stop: an Optuna sampler and pruner over a persistent study. No Ray here."""
 
+import contextlib
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import ThreadpoolController
 
 from raysweep.config import TrialConfig
 from raysweep.search.strategy.pruners import build_pruner
@@ -26,9 +29,17 @@ class Strategy:
     Trials that the study has as RUNNING were in flight when an earlier driver died: they are resumed first.
     """
 
-    def __init__(self, study: Study, optuna_study: optuna.Study) -> None:
+    def __init__(
+        self,
+        study: Study,
+        optuna_study: optuna.Study,
+        write_together: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """write_together: in its context the storage may put off syncing what is written until the end of it."""
         self.study = study
         self.optuna_study = optuna_study
+        self._write_together = write_together
+        self._threads = ThreadpoolController()
         unfinished = optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._running = {trial.number: optuna.Trial(optuna_study, trial._trial_id) for trial in unfinished}
         self._num_reported = {
@@ -42,14 +53,25 @@ class Strategy:
 
         `only_resumed`: starts no new trial.
         """
-        if self._to_resume:
-            number = self._to_resume.popleft()
-            return number, self._suggest(self._running[number])
-        if only_resumed or not self.has_budget():
-            return None
-        trial = self.optuna_study.ask()
-        self._running[trial.number], self._num_reported[trial.number] = trial, 0
-        return trial.number, self._suggest(trial)
+        with self._work():
+            if self._to_resume:
+                number = self._to_resume.popleft()
+                return number, self._suggest(self._running[number])
+            if only_resumed or not self.has_budget():
+                return None
+            trial = self.optuna_study.ask()
+            self._running[trial.number], self._num_reported[trial.number] = trial, 0
+            return trial.number, self._suggest(trial)
+
+    @contextlib.contextmanager
+    def _work(self) -> Iterator[None]:
+        """Computes in one thread, and writes together.
+
+        The matrices are small, and trials train on the cores: several threads would wait for each other longer than
+        they compute, and proposals would depend on the number of cores, as sums round differently.
+        """
+        with self._threads.limit(limits=1, user_api="blas"), self._write_together():
+            yield
 
     def has_work(self) -> bool:
         """Checks whether there is a trial to propose."""
@@ -99,14 +121,15 @@ class Strategy:
         """
         trial = self._running[number]
         has_curve = self.study.second_objective is None
-        if epoch > self._num_reported[number]:
-            if has_curve:
-                trial.report(value, epoch)
-            else:
-                trial.set_user_attr(NUM_EPOCHS, epoch)
-            self._num_reported[number] = epoch
-        is_last = epoch == self._num_reported[number]
-        return has_curve and is_last and number != BASELINE and bool(trial.should_prune())
+        with self._work():
+            if epoch > self._num_reported[number]:
+                if has_curve:
+                    trial.report(value, epoch)
+                else:
+                    trial.set_user_attr(NUM_EPOCHS, epoch)
+                self._num_reported[number] = epoch
+            is_last = epoch == self._num_reported[number]
+            return has_curve and is_last and number != BASELINE and bool(trial.should_prune())
 
     def retry(self, number: int, *, node_lost: bool = False) -> bool:
         """Queues a trial whose process died, to be resumed under its number; false when it has died too often.
@@ -125,14 +148,15 @@ class Strategy:
     def tell(self, result: TrialResult) -> None:
         """Records how a trial ended."""
         trial = self._running.pop(result.number)
-        trial.set_user_attr("duration_s", round(result.duration_s, 3))
-        if result.best_epoch is not None:
-            trial.set_user_attr("best_epoch", result.best_epoch)
-        if result.error is not None:
-            trial.set_user_attr("error", result.error)
         state = TrialState[result.state]
         values = [value for value in (result.value, result.second_value) if value is not None]
-        self.optuna_study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+        with self._work():
+            trial.set_user_attr("duration_s", round(result.duration_s, 3))
+            if result.best_epoch is not None:
+                trial.set_user_attr("best_epoch", result.best_epoch)
+            if result.error is not None:
+                trial.set_user_attr("error", result.error)
+            self.optuna_study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def results(self) -> list[TrialResult]:
         """Lists the results of the study's finished trials by number, whoever drove them."""
@@ -199,4 +223,4 @@ def create_strategy(
     for point in study.starting_points:
         if point not in known:
             optuna_study.enqueue_trial(point)
-    return Strategy(study, optuna_study)
+    return Strategy(study, optuna_study, getattr(storage, "write_together", contextlib.nullcontext))

@@ -1,13 +1,17 @@
 """The strategy over a real Optuna study in a journal file: proposals, early stopping, what is remembered."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.distributions import IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from raysweep.config import Budget, TrainingConfig
 from raysweep.run_folder import SearchFolder
@@ -111,6 +115,56 @@ def test_the_same_seed_proposes_the_same_points(study: Study, tmp_path: Path) ->
             end(strategy, *proposal, value=proposal[1]["task.learning_rate"])
         points.append(mine)
     assert points[0] == points[1]
+
+
+class ThreadCounter(optuna.samplers.RandomSampler):
+    """Keeps in how many threads linear algebra is computed while it proposes."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0)
+        self.counts: set[int] = set()
+
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, *args: Any) -> Any:
+        self.counts |= count_threads()
+        return super().sample_independent(study, trial, *args)
+
+
+def count_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_a_proposal_computes_in_one_thread_and_what_follows_in_as_many_as_before(study: Study, tmp_path: Path) -> None:
+    strategy = open_strategy(study, tmp_path)
+    strategy.optuna_study.sampler = counter = ThreadCounter()
+    propose(strategy)  # the baseline, of which nothing is drawn
+    with threadpool_limits(limits=2, user_api="blas"):
+        propose(strategy)
+        assert count_threads() == {2}
+    assert counter.counts == {1}
+
+
+def test_what_a_proposal_and_an_end_write_is_synced_once(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the file before that: another process, and one that comes after a kill, reads it."""
+    strategy = open_strategy(study, tmp_path)
+    journal, fsync, synced = SearchFolder(tmp_path).journal, os.fsync, []
+
+    def sync(descriptor: int) -> None:
+        synced.append(len(journal.read_bytes().splitlines()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    propose(strategy)
+    number, params = propose(strategy)
+    strategy.report(number, 1, 0.5)
+    end(strategy, number, params)
+    assert len(synced) == 4
+    assert synced == sorted(synced)
+    assert synced[-1] == len(journal.read_bytes().splitlines())
+    assert optuna.load_study(study_name=study.name, storage=open_storage(SearchFolder(tmp_path), None)).trials == (
+        strategy.optuna_study.trials
+    )
 
 
 def test_trials_in_flight_go_on_first_and_finished_ones_are_never_proposed_again(study: Study, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def make_config(epochs: int = 3, **task: Any) -> TrialConfig:
     return TrialConfig(
         task=AutoencoderConfig(**task),
         data=DataConfig(image_size=28, channels=1, normalization="unit"),
-        training=TrainingConfig(epochs=epochs, batch_size=8, precision="fp32"),
+        training=TrainingConfig(epochs=epochs, batch_size=8, precision="fp32", checkpoint_period_s=0.0),
     )
 
 
