@@ -56,11 +56,12 @@ class Blurred(ClassificationConfig):
 
 
 def test_a_task_of_ones_own_may_have_new_fields(study: Study) -> None:
-    study = replace(study, task=Blurred(model="fashion_cnn", optimizer="adam", dropout=0.5))
+    task = Blurred(model="fashion_cnn", optimizer="adam", dropout=0.5)
+    study = replace(study, task=task)
     values = json.loads(json.dumps(study.to_json()))
     del values["task"]["radius"]
     assert describe_changes(values, study) == []
-    changed = replace(study, task=replace(study.task, radius=2.0))
+    changed = replace(study, task=replace(task, radius=2.0))
     assert describe_changes(values, changed) == ["task.radius: 0.0 -> 2.0"]
 
 
