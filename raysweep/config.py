@@ -179,6 +179,8 @@ class TaskConfig:
     evaluation: ClassVar[str]
     """Reference of the function that evaluates its best model on the test images; see FinalRun."""
 
+    needs_classes: ClassVar[bool] = False
+    """Whether images without labels are refused."""
     takes_mixed_labels: ClassVar[bool] = False
     """Whether its loss reads `Batch.mixing`: only then may images be mixed."""
     advice_on_divergence: ClassVar[str] = "a lower learning rate may help"

@@ -43,6 +43,8 @@ class Source:
     synthetic: bool = False
     notes: tuple[str, ...] = ()
     """What a user may not expect of it, a sentence each."""
+    no_classes: str = ""
+    """Says why its images cannot be classified, and what to do; empty: they can."""
 
     def __post_init__(self) -> None:
         odd = [name for name in self.classes if not name.isprintable()]

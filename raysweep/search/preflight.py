@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from raysweep.config import check_config
 from raysweep.data.sources import is_folder, load_source
-from raysweep.errors import UsageError
+from raysweep.errors import DataError, UsageError
 from raysweep.registry import describe_reference, load_object
 from raysweep.search.observer import load_observers
 from raysweep.search.options import RunOptions
@@ -58,7 +58,7 @@ def find_images(study: Study, options: RunOptions) -> "Source":
     """Finds the images of a study, and says on stderr what a user may not expect of them.
 
     Raises:
-        DataError: they cannot be had.
+        DataError: they cannot be had, or have no classes and the task needs some.
     """
     source = load_source(
         study.data.source,
@@ -66,6 +66,8 @@ def find_images(study: Study, options: RunOptions) -> "Source":
         storage=options.storage,
         data_root=options.data_root,
     )
+    if study.task.needs_classes and source.no_classes:
+        raise DataError(source.no_classes)
     print_notes(source.notes)
     return source
 
