@@ -5,9 +5,11 @@ the format by its first bytes, reaches no other decoder, leaves the limit on pix
 which warns), and keeps the plugin's own message where `Image.open` would say only "cannot identify image file".
 """
 
+import contextlib
 import io
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -90,6 +92,16 @@ def read_image_file(path: Path, max_pixels: int) -> bytes:
     return data
 
 
+def measure_image(data: bytes) -> tuple[str, int, int]:
+    """Reads format, width and height, in pixels, of the image file in `data`.
+
+    Raises:
+        UndecodableImage: it has no header of a format that is read.
+    """
+    with _open(data) as image:
+        return find_format(data[:START_BYTES]) or "", *image.size
+
+
 def decode_image(data: bytes, *, size: int, channels: Literal[1, 3], max_pixels: int = 50_000_000) -> NDArray[np.uint8]:
     """Decodes the image file in `data` as (size, size, channels) uint8 in [0, 255], writable.
 
@@ -109,6 +121,13 @@ def decode_image(data: bytes, *, size: int, channels: Literal[1, 3], max_pixels:
     """
     if size < 1 or channels not in (1, 3):
         raise ValueError(f"size must be at least 1 and channels 1 or 3, got {size} and {channels}")
+    with _open(data) as image:
+        return _decode(image, size, channels, max_pixels)
+
+
+@contextlib.contextmanager
+def _open(data: bytes) -> Iterator[ImageFile]:
+    """Opens an image file by the plugin of its format; what goes wrong until it is closed is an UndecodableImage."""
     kind = find_format(data[:START_BYTES])
     if kind is None:
         raise UndecodableImage(describe_unknown(data))
@@ -116,7 +135,7 @@ def decode_image(data: bytes, *, size: int, channels: Literal[1, 3], max_pixels:
         with warnings.catch_warnings():
             # Broken EXIF in a good image is common. Limited to Pillow as other threads see the filter too.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _decode(_PLUGINS[kind](io.BytesIO(data)), size, channels, max_pixels)
+            yield _PLUGINS[kind](io.BytesIO(data))
     except UndecodableImage:
         raise
     except Exception as error:  # Pillow has no base class for what hostile bytes can raise
