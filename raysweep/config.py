@@ -84,6 +84,8 @@ class DataConfig:
     """Side of the images that the model sees, in pixels; 8 to 2048."""
     cache_size: int | None = None
     """Side of the decoded images kept on disk, in pixels, at least image_size; none: image_size."""
+    cache: Literal["auto", "decoded", "stream"] = "auto"
+    """decoded: images are decoded once and kept; stream: anew in each epoch; auto: decoded where the disk has room."""
     channels: Literal[1, 3] = 3
     """1 grey, 3 RGB."""
     normalization: Literal["imagenet", "unit", "symmetric"] = "imagenet"

@@ -47,12 +47,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raysweep"
 Answers = dict[str, Any]
 
 
-def decode_here(source: Any, config: DataConfig, into: Any) -> Iterator[dict[str, Any]]:
+def decode_here(source: Any, into: Any) -> Iterator[dict[str, Any]]:
     """Decodes as the workers of Ray Data do, in this process."""
     for block in pipeline._make_blocks(source, 1.0):
-        yield from pipeline.decode_block(
-            block, into=into, side=config.decoded_size, channels=config.channels, max_pixels=config.max_pixels
-        ).to_pylist()
+        yield from pipeline.decode_block(block, into=into).to_pylist()
 
 
 def evaluate_quickly(run: FinalRun) -> Json:

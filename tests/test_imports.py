@@ -16,6 +16,7 @@ ALLOWED = {
         "cluster/lost_ray.py",
         "cluster/leftovers.py",
         "data/pipeline.py",
+        "data/stream.py",
         "search/run.py",
         "cluster/orphans.py",
         "cluster/ray_internals.py",

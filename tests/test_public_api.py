@@ -26,7 +26,7 @@ ClassificationConfig(model=, pretrained=, head=, dropout=, batch_norm=, label_sm
     learning_rate=, backbone_factor=, momentum=, weight_decay=, schedule=, warmup_epochs=, gradient_clip_norm=,
     ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, comparison_group, evaluation, kind,
     metrics, prepare, reported_metrics, takes_mixed_labels, task
-DataConfig(source=, image_size=, cache_size=, channels=, normalization=, augmentation=, split_seed=,
+DataConfig(source=, image_size=, cache_size=, cache=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
 FinalRun(best, baseline, baseline_failure=, test, data, run_folder, folder, data_root, histories, note):

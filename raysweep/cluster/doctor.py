@@ -116,7 +116,7 @@ def _look_at_data(question: Question) -> tuple[str, list[str]]:
     source = load_source(
         config.source, split_seed=config.split_seed, storage=question.storage, data_root=question.data_root
     )
-    if is_prepared(source, config, cache_folder(question.storage)):
+    if config.cache != "stream" and is_prepared(source, config, cache_folder(question.storage)):
         return source.name, []
     paths = list(dict.fromkeys(path for records in source.records.values() for path in records.paths))
     return source.name, paths[:: math.ceil(len(paths) / MAX_FILES_TRIED)]

@@ -68,11 +68,11 @@ def iterate_training(
 ) -> Iterator[Batch]:
     """Yields an epoch's batches, permuted by (seed, epoch); each step's batch is dealt out to the workers."""
     order = np.random.default_rng([seed, epoch]).permutation(len(images))
-    for step in range(count_steps(len(images), batch_size, worker.num_workers)):
-        whole = order[step * batch_size : (step + 1) * batch_size]
-        share = whole[worker.rank :: worker.num_workers]
+    starts = range(0, count_steps(len(images), batch_size, worker.num_workers) * batch_size, batch_size)
+    shares = [order[start : start + batch_size][worker.rank :: worker.num_workers] for start in starts]
+    for step, (share, decoded) in enumerate(zip(shares, images.iterate(shares), strict=True)):
         changed = config.augmentation.strength > 0
-        pixels = _to_device(images.gather(share), worker.device, by_channel=changed)
+        pixels = _to_device(decoded, worker.device, by_channel=changed)
         labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
         mixing = None
         if changed:
@@ -80,7 +80,7 @@ def iterate_training(
             pixels = augment(pixels, config.augmentation, config.image_size, generator)
             if config.augmentation.mixes:
                 pixels, mixing = mix(pixels, labels, config.augmentation, generator)
-        weight = len(share) * worker.num_workers / len(whole)
+        weight = len(share) * worker.num_workers / len(order[starts[step] : starts[step] + batch_size])
         yield Batch(_normalise(pixels, config), labels, share, weight, mixing)
 
 
@@ -94,9 +94,9 @@ def iterate_evaluation(
 ) -> Iterator[Batch]:
     """Yields every image exactly once over all workers, in order, the last partial batch included."""
     mine = (np.arange(len(images)) if indices is None else indices)[worker.rank :: worker.num_workers]
-    for start in range(0, len(mine), batch_size):
-        share = mine[start : start + batch_size]
-        pixels = _to_device(images.gather(share), worker.device)
+    shares = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    for share, decoded in zip(shares, images.iterate(shares), strict=True):
+        pixels = _to_device(decoded, worker.device)
         labels = torch.from_numpy(images.labels[share]).to(worker.device, non_blocking=True)
         yield Batch(_normalise(pixels, config), labels, share)
 

@@ -156,7 +156,7 @@ def _decode(image: ImageFile, size: int, channels: int, max_pixels: int) -> NDAr
     # A square is turned after it is small: the same picture for less work.
     undo = _UNDO_ORIENTATION.get(_orientation(image))
     upright = square if undo is None else square.transpose(undo)
-    return np.array(upright.convert("L" if channels == 1 else "RGB")).reshape(size, size, channels)
+    return np.array(_convert(upright, "L" if channels == 1 else "RGB")).reshape(size, size, channels)
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -170,7 +170,12 @@ def _flatten(image: Image.Image) -> Image.Image:
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(rgba, mask=rgba)
         return canvas
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return _convert(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    """Converts an image to a mode; one that has it already is not copied."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _flatten_16_bit(image: Image.Image) -> Image.Image:

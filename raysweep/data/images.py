@@ -1,50 +1,64 @@
-"""Decoded images on disk, memory-mapped: every process of a node shares the same pages."""
+"""Prepared images: decoded ones on disk, memory-mapped and so shared by all processes of a node, or files."""
 
 import dataclasses
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from raysweep import atomic_files, config_fields
 from raysweep.config import require
+from raysweep.data.arrays import REMEDY, WHAT, compute_digest, load_array
+from raysweep.data.files import ImageFiles
 
-WHAT = "decoded images"
-REMEDY = "remove the folder that it is in: then they are decoded again"
+Rows = npt.NDArray[np.int64]
+FILES = "files"
+Stream = Callable[[ImageFiles, Iterable[Rows]], Iterator[npt.NDArray[np.uint8]]]
+"""Decodes batches of files ahead of their use, each given by its rows, in the order given."""
 
 
 class ImageSet:
-    """The decoded images and labels of one split, by reference: only the folder's path is sent around.
+    """The images and labels of one split, by reference: only the folder's path is sent around.
 
-    `images.npy` has a row for each file, `rows.npy` names those that could be decoded.
+    `images.npy` has a row for each file, decoded; without it images are decoded from `files/` when they are asked for.
+    `rows.npy` names those that could be decoded.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pixels: Path | None = None, stream: Stream | None = None) -> None:
         self.folder = folder
+        self._pixels = pixels or folder / "images.npy"
+        self._stream = stream
 
-    def __reduce__(self) -> tuple[type["ImageSet"], tuple[Path]]:
-        return ImageSet, (self.folder,)
+    def __reduce__(self) -> tuple[Callable[..., "ImageSet"], tuple[Path]]:
+        return partial(ImageSet, pixels=self._pixels, stream=self._stream), (self.folder,)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def is_decoded(self) -> bool:
+        """Tells whether the images are kept decoded."""
+        return not (self.folder / FILES).exists()
+
     @cached_property
-    def _images(self) -> npt.NDArray[np.uint8]:
-        return _load_array(self.folder / "images.npy", np.uint8, num_axes=4, mmap_mode="r")
+    def _images(self) -> npt.NDArray[np.uint8] | ImageFiles:
+        if not self.is_decoded:
+            return ImageFiles(self.folder / FILES)
+        return load_array(self._pixels, np.uint8, num_axes=4, mmap_mode="r")
 
     @cached_property
     def rows(self) -> npt.NDArray[np.int64]:
         """Returns the row of each image in `images.npy`, (N,) int64."""
-        return _load_array(self.folder / "rows.npy", np.int64)
+        return load_array(self.folder / "rows.npy", np.int64)
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Returns class numbers, (N,) int64."""
-        return _load_array(self.folder / "labels.npy", np.int64)
+        return load_array(self.folder / "labels.npy", np.int64)
 
     @cached_property
     def names(self) -> list[str]:
@@ -55,11 +69,15 @@ class ImageSet:
         """Copies some images, (len(indices), H, W, C) uint8."""
         return np.asarray(self._images[self.rows[indices]])
 
+    def iterate(self, batches: Iterable[Rows]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yields batches of images, each given by its indices: (B, H, W, C) uint8."""
+        if self._stream is not None and isinstance(self._images, ImageFiles):
+            return self._stream(self._images, (self.rows[indices] for indices in batches))
+        return map(self.gather, batches)
+
     def seal(self) -> None:
         """Writes the digests of the small files. That of all pixels would be computed as long as they are decoded."""
-        atomic_files.write_json(
-            self._digests, {path.name: _compute_digest(path) for path in self._small}, checksum=True
-        )
+        atomic_files.write_json(self._digests, {path.name: compute_digest(path) for path in self._small}, checksum=True)
 
     def check(self, num_classes: int) -> int:
         """Checks the files of the split, all but the values of pixels, and returns the number of its images.
@@ -72,7 +90,7 @@ class ImageSet:
             stored = atomic_files.read_json(self._digests, "digests of decoded images", REMEDY, dict)
         for path in self._small:
             with atomic_files.guard(path, WHAT, REMEDY):
-                if stored.get(path.name) not in (None, _compute_digest(path)):
+                if stored.get(path.name) not in (None, compute_digest(path)):
                     raise ValueError("other bytes than were written")
         num_images = len(self.labels)
         with atomic_files.guard(self.folder, WHAT, REMEDY):
@@ -87,29 +105,12 @@ class ImageSet:
 
     @property
     def _small(self) -> list[Path]:
-        return [self.folder / name for name in ("rows.npy", "labels.npy", "names.json")]
-
-
-def _load_array(
-    path: Path, dtype: type[np.generic], num_axes: int = 1, mmap_mode: Literal["r"] | None = None
-) -> npt.NDArray[Any]:
-    """Loads an array, of the type and number of axes that it was written with; objects would be unpickled: never.
-
-    Raises:
-        CorruptFileError: the file is damaged.
-    """
-    with atomic_files.guard(path, WHAT, REMEDY):
-        array: npt.NDArray[Any] = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-        require(array.dtype == dtype and array.ndim == num_axes, f"the type must be {dtype.__name__}", array.dtype)
-        return array
+        files = [] if self.is_decoded else ImageFiles(self.folder / FILES).small_files
+        return [*(self.folder / name for name in ("rows.npy", "labels.npy", "names.json")), *files]
 
 
 def _require_below(numbers: npt.NDArray[np.int64], end: int, what: str) -> None:
     require(bool(np.all((numbers >= 0) & (numbers < end))), f"{what} must be in 0..{end - 1}", numbers.tolist()[:5])
-
-
-def _compute_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,20 +141,27 @@ class DataInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedData:
-    """Training and validation images, decoded; nothing in it leads to the test split."""
+    """Training and validation images; nothing in it leads to the test split."""
 
     folder: Path
     info: DataInfo
+    copies: Mapping[str, Path] = field(default_factory=dict)
+    """Copies of decoded images on this node's own disk, by split."""
+    stream: Stream | None = None
+    """Decodes images ahead that are not kept decoded; none: when they are asked for."""
 
     @property
     def train(self) -> ImageSet:
         """Returns the training images."""
-        return ImageSet(self.folder / "train")
+        return self._open("train")
 
     @property
     def val(self) -> ImageSet:
         """Returns the validation images."""
-        return ImageSet(self.folder / "val")
+        return self._open("val")
+
+    def _open(self, split: str) -> ImageSet:
+        return ImageSet(self.folder / split, pixels=self.copies.get(split), stream=self.stream)
 
     def take_subset(self, folder: Path, num_train: int, num_val: int) -> "PreparedData":
         """Takes at most so many images, evenly spaced, into a new `folder`; pixels are linked to."""
@@ -166,7 +174,8 @@ class PreparedData:
             place = folder / images.folder.name
             place.mkdir()
             chosen = space_evenly(len(images), most)
-            (place / "images.npy").symlink_to(images.folder / "images.npy")
+            kept = "images.npy" if images.is_decoded else FILES
+            (place / kept).symlink_to(images.folder / kept)
             np.save(place / "rows.npy", images.rows[chosen])
             np.save(place / "labels.npy", images.labels[chosen])
             counts[place.name] = len(chosen)

@@ -1,6 +1,7 @@
 """Runs one trial on Ray: in the trial's own process, or as DDP through Ray Train. The loop is the same."""
 
 import contextlib
+import dataclasses
 import gc
 import pickle
 import traceback
@@ -26,6 +27,8 @@ from raysweep.cluster.ray_internals import health_check_errors
 from raysweep.config import Objective, TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
+from raysweep.data.node_copies import read_nearby
+from raysweep.data.stream import RayStream
 from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import find_fault
@@ -125,15 +128,19 @@ def describe_error(error: BaseException) -> str:
 def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None], **options: Any) -> None:
     prepare_process(int(spec.request.cpus_per_worker))
     recorder = UsageRecorder(spec.folder.usage, worker.device) if spec.measured and worker.rank == 0 else None
+    data, notice = read_nearby(spec.data)
 
     def send(epoch: EpochReport) -> None:
+        nonlocal notice
+        if notice is not None:
+            epoch, notice = dataclasses.replace(epoch, notice=epoch.notice or notice), None
         if recorder is not None:
             recorder.epoch_ended()
         report(epoch)
 
     fit(
         spec.config,
-        spec.data,
+        dataclasses.replace(data, stream=_size_stream(spec.request)),
         spec.objective,
         report=send,
         second_objective=spec.second_objective,
@@ -142,6 +149,14 @@ def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None
         resume=True,
         num_reported=spec.num_reported,
         **options,
+    )
+
+
+def _size_stream(request: Request) -> RayStream:
+    """Sizes the streams of workers that decode their images anew, as if the cluster were full of them."""
+    cpus = ray.cluster_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
+    return RayStream(
+        num_tasks=max(1, int(request.cpus_per_worker)), num_streams=max(1, int(cpus / request.cpus_per_worker))
     )
 
 

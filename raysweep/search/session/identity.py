@@ -34,8 +34,8 @@ MAX_SHOWN = 200
 """Letters of a value that a message about a difference shows."""
 COMPLETED: Mapping[str, type[Any]] = {"data": DataConfig, "training": TrainingConfig}
 """Parts whose fields of later versions change nothing where they are at their defaults."""
-MOVABLE = "data.source"
-"""Images may move: their digest says whether they are the same."""
+MOVABLE = frozenset(("data.source", "data.cache"))
+"""Images may move, and be kept in another way: their digest says whether they are the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,7 +204,7 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return [
         f"{key}: {old.get(key, 'not there')[:MAX_SHOWN]} -> {new.get(key, 'not there')[:MAX_SHOWN]}"
         for key in sorted(old.keys() | new.keys())
-        if key != MOVABLE and (key not in old or key not in new or old[key] != new[key])
+        if key not in MOVABLE and (key not in old or key not in new or old[key] != new[key])
     ]
 
 
