@@ -75,7 +75,7 @@ def describe_survey(source: Source, seen: Survey) -> str:
         if look.fault
     ]
     lines += [f"broken   {len(faults):,}", *faults[:10], *([f"  and {len(faults) - 10:,} more"] * (len(faults) > 10))]
-    lines += [f"same     {sum(map(len, seen.groups)):,} images in {len(seen.groups):,} groups", ""]
+    lines += [f"repeated {len(seen.groups):,}", ""]
     return "\n".join([*lines, *(f"note: {note}" for note in list_notes(source, seen))]).rstrip()
 
 

@@ -66,11 +66,11 @@ def _find_alike(contents: Sequence[Content]) -> Iterator[npt.NDArray[np.int64]]:
 
     Hashes that differ in fewer bits than they have words agree in one word: only those are compared that do.
     """
-    positions = np.array([number for number, content in enumerate(contents) if any(content.looks)], dtype=np.int64)
-    if not len(positions):
-        return
+    positions = np.array([number for number, content in enumerate(contents) if content.looks], dtype=np.int64)
     words = np.frombuffer(b"".join(contents[position].looks for position in positions), dtype=np.uint16)
-    words = words.reshape(len(positions), -1)
+    words = words.reshape(len(positions), HASH_SIDE)
+    is_picture = np.bitwise_count(words).sum(axis=1) > MAX_DISTANCE  # a blank image has one bit
+    positions, words = positions[is_picture], words[is_picture]
     for column in range(words.shape[1]):
         order = np.argsort(words[:, column], kind="stable")
         values = words[order, column]
@@ -83,74 +83,63 @@ def _find_alike(contents: Sequence[Content]) -> Iterator[npt.NDArray[np.int64]]:
             yield positions[np.stack([first[close], second[close]])]
 
 
-def choose_left_out(groups: Iterable[Group]) -> set[str]:
-    """Chooses what is taken out of train and val, by name: the images that a split which measures more has too."""
-    left_out = set()
+def choose_left_out(groups: Iterable[Group]) -> set[tuple[Split, str]]:
+    """Chooses what is taken out of train and val, by split and name: what test has too, and of train what val has."""
+    left_out: set[tuple[Split, str]] = set()
     for group in groups:
         kept = max((content.split for content in group), key=SPLITS.index)
-        left_out |= {content.name for content in group if content.split != kept}
+        left_out |= {(content.split, content.name) for content in group if content.split != kept}
     return left_out
 
 
 def describe_duplicates(groups: Sequence[Group]) -> tuple[str, ...]:
     """Says, a sentence each, how many images are in two splits, in two classes, and more than once."""
-    notes = []
+    return (*_describe_splits(groups), *_describe_classes(groups), *_describe_copies(groups))
+
+
+def _describe_splits(groups: Sequence[Group]) -> Iterator[str]:
     for position, second in enumerate(SPLITS):
         for first in SPLITS[:position]:
-            found = [pair for group in groups if (pair := _pair_splits(group, first, second))]
-            if found:
-                names = f"{found[0][0].name} and {found[0][1].name}"
-                notes.append(
-                    f"{first} had {_count(sum(len(group) for group in _of_split(groups, first, second)))} that {second} "
-                    f"has too{_say_alike([list(pair) for pair in found])}, and went without: what is measured on them "
-                    f"would be too good ({names}{', for one' * (len(found) > 1)})"
+            both = [group for group in groups if {first, second} <= {content.split for content in group}]
+            if both:
+                num = sum(content.split == first for group in both for content in group)
+                one, other = (next(found for found in both[0] if found.split == split) for split in (first, second))
+                yield (
+                    f"{_count(num)} of {first} {_be(num)} in {second} too{_say_alike(both)}, and left out of {first}: "
+                    f"what is measured on them would be too good{_name(one, other, num)}"
                 )
+
+
+def _describe_classes(groups: Sequence[Group]) -> Iterator[str]:
     if torn := [group for group in groups if len({content.label for content in group}) > 1]:
-        first_image, *others = torn[0]
-        other = next(content for content in others if content.label != first_image.label)
-        notes.append(
-            f"{_count(len(torn))} in two classes{_say_alike(torn)}: at most one is right ({first_image.name} is "
-            f"{first_image.label}, {other.name} {other.label}{', for one' * (len(torn) > 1)})"
-        )
+        first, *others = torn[0]
+        other = next(content for content in others if content.label != first.label)
+        example = f" ({first.name} is {first.label}, {other.name} {other.label}{', for one' * (len(torn) > 1)})"
+        num = len(torn)
+        yield f"{_count(num)} {_be(num)} in two classes{_say_alike(torn)}: at most one is right{example}"
+
+
+def _describe_copies(groups: Sequence[Group]) -> Iterator[str]:
     if again := [group for group in groups if len({content.split for content in group}) < len(group)]:
-        first_image, other = _pair_within(again[0])
-        notes.append(
-            f"{_count(len(again))} more than once in a split{_say_alike(again)} ({first_image.name} and {other.name}"
-            f"{', for one' * (len(again) > 1)})"
-        )
-    return tuple(notes)
-
-
-def _of_split(groups: Iterable[Group], first: Split, second: Split) -> list[list[Content]]:
-    """Takes of each group that has images of both splits those of the first."""
-    return [
-        [content for content in group if content.split == first]
-        for group in groups
-        if _pair_splits(group, first, second)
-    ]
-
-
-def _pair_splits(group: Group, first: Split, second: Split) -> tuple[Content, Content] | None:
-    """Returns an image of each split, where a group of the same images has both."""
-    found: dict[Split, Content] = {}
-    for content in group:
-        found.setdefault(content.split, content)
-    return (found[first], found[second]) if first in found and second in found else None
-
-
-def _pair_within(group: Group) -> tuple[Content, Content]:
-    """Returns two images of one split."""
-    seen: dict[Split, Content] = {}
-    return next(
-        (seen[content.split], content) for content in group if seen.setdefault(content.split, content) != content
-    )
+        seen: dict[Split, Content] = {}
+        pair = next((seen[one.split], one) for one in again[0] if seen.setdefault(one.split, one) is not one)
+        num = len(again)
+        yield f"{_count(num)} {_be(num)} more than once in a split{_say_alike(again)}{_name(*pair, num)}"
 
 
 def _say_alike(groups: Sequence[Group]) -> str:
-    """Says how many are the same by their looks only."""
+    """Says how many are told by their looks only."""
     alike = sum(len({content.digest for content in group}) > 1 for group in groups)
-    return f", {alike:,} of them saved anew" if alike else ""
+    return f" ({alike:,} saved anew)" if alike else ""
+
+
+def _name(first: Content, second: Content, num: int) -> str:
+    return f" ({first.name} and {second.name}{', for one' * (num > 1)})"
 
 
 def _count(num: int) -> str:
     return f"{num:,} image{'s' * (num != 1)}"
+
+
+def _be(num: int) -> str:
+    return "is" if num == 1 else "are"

@@ -85,7 +85,5 @@ def complete_splits(
             sealed = ", sealed" * (split == "test")
             notes.append(f"{len(out):,} for {split} ({len(out) / (len(out) + len(kept)):.0%}{sealed})")
     records["train"] = train
-    said = (
-        f"{place} has no {' and no '.join(reversed(missing))} split: out of its {sum(counts):,} images are taken, by "
-    )
+    said = f"{place} has no {' and no '.join(missing)} split: out of its {sum(counts):,} images are taken, by "
     return {split: records[split] for split in SPLITS}, (f"{said}class and data.split_seed, {' and '.join(notes)}",)
