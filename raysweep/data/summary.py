@@ -9,6 +9,7 @@ import numpy as np
 
 from raysweep import atomic_files
 from raysweep.data.duplicates import Content, choose_left_out, describe_duplicates, find_duplicates
+from raysweep.data.groups import describe_groups, group_images
 from raysweep.data.images import DataInfo, ImageSet, Rows, SkippedFile
 from raysweep.data.records import SPLITS, Source, Split
 from raysweep.errors import DataError
@@ -52,20 +53,27 @@ def summarise(
         np.save(into[split] / "rows.npy", rows)
         np.save(into[split] / "labels.npy", records.labels[rows])
         atomic_files.write_text(into[split] / "names.json", json.dumps([records.name(row) for row in rows.tolist()]))
-        ImageSet(into[split]).seal()
         digest.update(split.encode())
         for row in rows:
             digest.update(f"{digests[split][row]} {source.classes[records.labels[row]]}\n".encode())
+    classes, notes = source.classes, describe_duplicates(groups)
+    if source.no_classes and all(len(rows) for rows in used.values()):
+        classes, labels = group_images(into)
+        notes += (describe_groups(len(classes)),)
+        for split in SPLITS:
+            np.save(into[split] / "labels.npy", labels[split])
+    for split in SPLITS:
+        ImageSet(into[split]).seal()
     return DataInfo(
         source=source.name,
         synthetic=source.synthetic,
         digest=digest.hexdigest(),
-        classes=source.classes,
+        classes=classes,
         num_train=len(used["train"]),
         num_val=len(used["val"]),
         num_test=len(used["test"]),
         skipped=tuple(skipped),
-        notes=describe_duplicates(groups),
+        notes=notes,
     )
 
 
