@@ -79,7 +79,8 @@ class DataConfig:
     """Where images come from and what a batch of them looks like."""
 
     source: str = "sample"
-    """A folder, `sample`, `mnist`, `fashion-mnist`, `kaggle:OWNER/NAME`, or one of your own: path/to/file.py:NAME."""
+    """A folder, `sample`, `mnist`, `fashion-mnist`, `kaggle:OWNER/NAME`, `hf:NAME`, `s3://BUCKET/FOLDER`, `gs://...`,
+    or one of your own: path/to/file.py:NAME."""
     image_size: int = 224
     """Side of the images that the model sees, in pixels; 8 to 2048."""
     cache_size: int | None = None

@@ -19,13 +19,13 @@ AugmentationConfig(strength=, random_crop=, rotation_degrees=, horizontal_flip=,
     trivial_augment=, random_erasing=, mixup=, cutmix=): mixes
 AutoencoderConfig(variant=, bottleneck=, latent_size=, width=, dropout=, batch_norm=, loss=, noise_std=, beta=,
     kl_warmup_epochs=, optimizer=, learning_rate=, weight_decay=, schedule=): advice_on_divergence, check_available,
-    comparison_group, evaluation, kind, metrics, prepare, reported_metrics, takes_mixed_labels, task
+    comparison_group, evaluation, kind, metrics, needs_classes, prepare, reported_metrics, takes_mixed_labels, task
 Batch(images, labels, indices, weight=, mixing=)
 Budget(trials=, time_s=, target=)
-ClassificationConfig(model=, pretrained=, head=, dropout=, batch_norm=, label_smoothing=, optimizer=,
+ClassificationConfig(model=, pretrained=, head=, dropout=, batch_norm=, label_smoothing=, class_weighting=, optimizer=,
     learning_rate=, backbone_factor=, momentum=, weight_decay=, schedule=, warmup_epochs=, gradient_clip_norm=,
     ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, comparison_group, evaluation, kind,
-    metrics, prepare, reported_metrics, takes_mixed_labels, task
+    metrics, needs_classes, prepare, reported_metrics, takes_mixed_labels, task
 DataConfig(source=, image_size=, cache_size=, cache=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)

@@ -61,7 +61,8 @@ def describe_survey(source: Source, seen: Survey) -> str:
     lines += [f"{'all':<{width}}  " + _columns(counts[split].total() for split in SPLITS), ""]
     if seen.seen:
         sides = seen.sides
-        middle, least, most = np.median(sides, axis=0), *(sides[np.prod(sides, axis=1).argsort()[[0, -1]]])
+        middle, order = np.median(sides, axis=0), np.prod(sides, axis=1).argsort()
+        least, most = sides[order[0]], sides[order[-1]]
         lines.append(
             f"sizes    {middle[0]:.0f} x {middle[1]:.0f} pixels (median), from {least[0]} x {least[1]} to "
             f"{most[0]} x {most[1]}"

@@ -15,8 +15,8 @@ SIDE = 8
 """Of the small versions that are compared, in pixels."""
 CHUNK = 1000
 NOTE = (
-    "the images have no labels: reports tell {num} groups apart, found in train by k-means of the images at {side}x{side} "
-    "pixels; they are of colour and layout, and stand for no meaning"
+    "the images have no labels: reports tell {num} groups apart, found in train by k-means of the images at "
+    "{side}x{side} pixels; they are of colour and layout, and stand for no meaning"
 )
 
 

@@ -21,7 +21,7 @@ SIDE = 64
 """Of the images as they are looked at, in pixels."""
 GREY_LEVELS = 6
 """Largest difference of two channels of a grey image, on average over its pixels: JPEG leaves some colour."""
-MAX_PIXELS: int = DataConfig.__dataclass_fields__["max_pixels"].default
+MAX_PIXELS = DataConfig().max_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Survey:
     """Those that can be decoded."""
 
     def __post_init__(self) -> None:
-        seen = [look for split in SPLITS for look in self.looks[split] if not look.fault]
+        seen = [look for split in self.looks.values() for look in split if not look.fault]
         object.__setattr__(self, "seen", seen)
 
     @property
@@ -70,14 +70,14 @@ class Survey:
         return sum(look.is_grey for look in self.seen)
 
 
-def survey(source: Source, most: int | None = None) -> Survey:
-    """Looks at every image on all cores, or at `most` of each split, evenly spaced."""
+def survey(source: Source) -> Survey:
+    """Looks at every image, on all cores."""
     looks: dict[Split, list[Look]] = {}
     contents: list[Content] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         for split in SPLITS:
             records = source.records[split]
-            rows = space(len(records), most)
+            rows = range(len(records))
             looks[split] = list(threads.map(lambda row, records=records: look_at(records, row)[0], rows))
             contents += [
                 Content(look.digest, split, source.classes[records.labels[row]], records.name(row), look.looks)
@@ -85,6 +85,12 @@ def survey(source: Source, most: int | None = None) -> Survey:
                 if not look.fault
             ]
     return Survey(looks, find_duplicates(contents))
+
+
+def sample_train(source: Source, most: int) -> Survey:
+    """Looks at `most` training images, evenly spaced, and at no other split; none is compared with others."""
+    train = source.records["train"]
+    return Survey({"train": [look_at(train, row, hashed=False)[0] for row in space(len(train), most)]}, [])
 
 
 def space(num: int, most: int | None) -> Sequence[int]:
@@ -95,23 +101,24 @@ def space(num: int, most: int | None) -> Sequence[int]:
     return positions
 
 
-def look_at(records: Records, row: int) -> tuple[Look, npt.NDArray[np.uint8]]:
+def look_at(records: Records, row: int, *, hashed: bool = True) -> tuple[Look, npt.NDArray[np.uint8]]:
     """Looks at one image; returns its pixels too, (SIDE, SIDE, 3), black where it cannot be decoded."""
     pixels = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
     path = Path(records.paths[row])
     try:
         if records.members[row] != WHOLE_FILE:
             image = load_idx(path)[records.members[row]]
-            return Look("", "idx", *image.shape[::-1], True, hashlib.sha256(image.tobytes()).hexdigest()), _enlarge(
-                image
-            )
+            height, width = image.shape
+            digest = hashlib.sha256(image.tobytes()).hexdigest()
+            return Look("", "idx", width, height, True, digest), _enlarge(image)
         raw = read_image_file(path, MAX_PIXELS)
         kind, width, height = measure_image(raw)
         pixels = decode_image(raw, size=SIDE, channels=3, max_pixels=MAX_PIXELS)
     except (UndecodableImage, OSError) as error:
         return Look(str(error)), pixels
+    looks = hash_looks(pixels) if hashed else b""
     is_grey = bool(np.ptp(pixels.astype(np.int16), axis=2).mean() <= GREY_LEVELS)
-    return Look("", kind, width, height, is_grey, hashlib.sha256(raw).hexdigest(), hash_looks(pixels)), pixels
+    return Look("", kind, width, height, is_grey, hashlib.sha256(raw).hexdigest(), looks), pixels
 
 
 def _enlarge(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
     from raysweep.data.records import Source
 
+NUM_SAMPLED = 60
+"""Images that are looked at before a search starts."""
+
 
 def check_start(study: Study, options: RunOptions) -> "Source | None":
     """Looks at all that can be wrong before Ray and torch are imported, the quickest first; returns the images' source.
@@ -60,6 +63,9 @@ def find_images(study: Study, options: RunOptions) -> "Source":
     Raises:
         DataError: they cannot be had, or have no classes and the task needs some.
     """
+    from raysweep.data.description import describe_classes, describe_images  # slow: imports Pillow
+    from raysweep.data.survey import sample_train
+
     source = load_source(
         study.data.source,
         split_seed=study.data.split_seed,
@@ -68,7 +74,8 @@ def find_images(study: Study, options: RunOptions) -> "Source":
     )
     if study.task.needs_classes and source.no_classes:
         raise DataError(source.no_classes)
-    print_notes(source.notes)
+    seen = describe_images(sample_train(source, NUM_SAMPLED), study.data.image_size, study.data.channels)
+    print_notes((*source.notes, *describe_classes(source), *seen))
     return source
 
 

@@ -61,8 +61,8 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
     classes = parts["train"].classes if len(parts["train"].classes) > 1 else ()
     _check_classes(parts, classes)
     found: dict[Split, Records] = {split: part.take(classes) for split, part in parts.items()}
-    for split, records in found.items():
-        if not len(records):
+    for split, some in found.items():
+        if not len(some):
             raise DataError(f"{parts[split].folder} has no images: expected {LAYOUT}; {_describe_remedy(parts[split])}")
     names = classes or (UNLABELLED,)
     records, notes = complete_splits(str(folder), found, names, split_seed, has_splits=bool(splits))

@@ -53,8 +53,8 @@ def load_labels_file(path: Path, *, name: str, split_seed: int) -> Source:
         found = {split: pool.take(np.flatnonzero(splits == split)) for split in dict.fromkeys(splits.tolist())}
         if "train" not in found:
             raise DataError(f"{path} has no image of the train split, but {', '.join(found)}; add some")
-        for split, records in found.items():
-            if unknown := sorted({classes[label] for label in set(records.labels) - set(found["train"].labels)}):
+        for split, some in found.items():
+            if unknown := sorted({classes[label] for label in set(some.labels) - set(found["train"].labels)}):
                 raise DataError(f"{path} has labels in {split} that no image of train has: {', '.join(unknown)}")
     records, notes = complete_splits(str(path), found, classes, split_seed, has_splits="split" in table)
     no_classes = f"{path} has {f'one label, {classes[0]}' if is_labelled else 'no column label'}"

@@ -89,8 +89,8 @@ FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
 
 
 def test_the_table_has_every_field() -> None:
-    """`pretrained` is tested with stored weights, in test_networks.py."""
-    assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - {"pretrained"}
+    """`pretrained` is tested with stored weights, in test_networks.py; `class_weighting` needs stored labels, below."""
+    assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - {"pretrained", "class_weighting"}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -127,6 +127,8 @@ def test_every_field_changes_the_model(name: str) -> None:
         ("gradient_clip_norm", 0.0),
         ("ema_decay", 1.0),
         ("ema_decay", 0.0),
+        ("class_weighting", -0.1),
+        ("class_weighting", 1.1),
     ],
 )
 def test_values_out_of_range(name: str, value: Any) -> None:
