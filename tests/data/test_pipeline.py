@@ -155,7 +155,7 @@ def test_bad_files_beyond_the_limit_are_refused_and_listed(damaged: Path, tmp_pa
     for name, reason in (
         ("train/class0/0003.jpg", "truncated"),
         ("val/class1/0001.jpg", "empty file"),
-        ("test/class2/0002.jpg", "not a JPEG or PNG"),
+        ("test/class2/0002.jpg", "not a JPEG, PNG"),
     ):
         assert re.search(rf"{re.escape(str(damaged / name))}: .*{reason}", message)
     limit = re.search(r"--set data\.max_bad_fraction=([\d.]+)", message)
