@@ -43,7 +43,7 @@ def test_all_is_counted(folder: Path) -> None:
     text = describe_survey(source, seen)
     for line in (
         "cars: 78 images, 2 classes",
-        "class0           31        4        5",
+        "class0         31        4        5",
         "sizes    40 x 30 pixels (median), from 40 x 30 to 40 x 30",
         "formats  JPEG 75, WebP 1, PNG 1",
         "broken   1",

@@ -71,7 +71,7 @@ def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = F
         classes=names,
         records=records,
         synthetic=synthetic,
-        notes=(*notes, *_describe_rest(folder, parts, classes, has_splits=bool(splits))),
+        notes=() if synthetic else (*notes, *_describe_rest(folder, parts, classes, has_splits=bool(splits))),
         no_classes="" if classes else _explain_no_classes(parts["train"]),
     )
 
