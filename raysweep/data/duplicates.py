@@ -36,7 +36,10 @@ def hash_looks(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Computes the perceptual hash of an image (H, W, C): signs of the low frequencies of its luma, 32 bytes."""
     import imagehash  # slow: imports scipy
 
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
+    image = image.resize(
+        (4 * HASH_SIDE, 4 * HASH_SIDE), Image.Resampling.BOX
+    )  # quicker than imagehash's own, to that size
     return np.packbits(imagehash.phash(image, hash_size=HASH_SIDE).hash).tobytes()
 
 

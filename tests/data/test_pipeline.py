@@ -509,7 +509,9 @@ def test_a_class_that_test_has_whole_is_refused(cars: Path, tmp_path: Path) -> N
 
 def test_images_without_labels_are_grouped_by_looks(tmp_path: Path, make_image_folder: Make) -> None:
     folder = make_image_folder(tmp_path / "flat", ("",), 30)
-    data, test_folder = pipeline.prepare(load(folder), replace(CONFIG, channels=1), tmp_path / "cache")
+    data, test_folder = pipeline.prepare(
+        load(folder), replace(CONFIG, channels=1, normalization="unit"), tmp_path / "cache"
+    )
     assert data.info.classes == tuple(f"group {number}" for number in range(10))
     assert set(data.train.labels.tolist()) == set(range(10))
     assert ImageSet(test_folder).labels.max() < 10

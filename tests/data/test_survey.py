@@ -23,7 +23,7 @@ def folder(tmp_path: Path, make_image_folder: Make) -> Path:
     """Two classes in three splits, with all that may be wrong."""
     folder = make_image_folder(tmp_path / "cars", 2, {"train": 30, "val": 4, "test": 4})
     image = Image.open(folder / "train/class0/0001.jpg")
-    image.save(folder / "train/class0/0001.webp")  # in train again
+    image.save(folder / "train/class0/0001.webp", lossless=True)  # in train again
     image.convert("L").save(folder / "test/class0/grey.png")  # a grey one, also in test
     (folder / "train/class1/0002.jpg").write_bytes(b"no image")
     (folder / "train/class1/0003.heic").write_bytes(b"x")
