@@ -228,7 +228,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "^not a JPEG, PNG"),
     "TIFF of fractions": (plain("F", 0.5, "TIFF"), "^its samples are fractions"),
     "TIFF of 32 bits": (plain("I", 70_000, "TIFF"), "^its samples have more than 16 bits"),
-    "BMP, run-length coded": (RLE_BMP, "^a BMP must not be run-length coded"),
+    "BMP, run-length coded": (bytes(RLE_BMP), "^a BMP must not be run-length coded"),
     "BMP, 72 million pixels": (with_size(plain("RGB", 0, "BMP"), "<ii", 18, 8000, 9000), "^8000x9000 pixels is over"),
     "GIF, 72 million pixels": (with_size(plain("P", 0, "GIF"), "<HH", 6, 8000, 9000), "^8000x9000 pixels is over"),
     "WebP, half": (WEBP[: len(WEBP) // 2], "^(broken|truncated)"),

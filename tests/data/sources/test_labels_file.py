@@ -22,7 +22,7 @@ def folder(tmp_path: Path, make_image_folder: Make) -> Path:
     return make_image_folder(tmp_path / "cars", ("",), 20)
 
 
-def write(folder: Path, suffix: str = ".csv", **columns: list[str]) -> Path:
+def write(folder: Path, suffix: str = ".csv", /, **columns: list[str]) -> Path:
     path = folder / f"labels{suffix}"
     table = pd.DataFrame(columns)
     if suffix == ".parquet":
