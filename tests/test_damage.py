@@ -21,6 +21,7 @@ from raysweep.atomic_files import Json
 from raysweep.cluster.capacity import Node
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data import pipeline
+from raysweep.data.blocks import decode_block
 from raysweep.data.sources import load_source
 from raysweep.errors import CorruptFileError, RaysweepError, UsageError
 from raysweep.evaluate import final
@@ -50,7 +51,7 @@ Answers = dict[str, Any]
 def decode_here(source: Any, into: Any) -> Iterator[dict[str, Any]]:
     """Decodes as the workers of Ray Data do, in this process."""
     for block in pipeline._make_blocks(source, 1.0):
-        yield from pipeline.decode_block(block, into=into).to_pylist()
+        yield from decode_block(block, into=into).to_pylist()
 
 
 def evaluate_quickly(run: FinalRun) -> Json:

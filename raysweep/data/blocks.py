@@ -47,8 +47,9 @@ def _decode_parts(
     for part in (rows[start : start + size] for start in range(0, len(rows), size)):
         decoded = files.allocate(len(part))
         for row, room in zip(part, decoded, strict=True):
-            digest, reason = files.decode(row, room)
-            outcomes.append((digest, reason, b"" if reason or not files.is_whole(row) else hash_looks(room)))
+            digest, problem = files.decode(row, room)
+            looks = hash_looks(room) if problem is None and files.is_whole(row) else b""
+            outcomes.append((digest, "" if problem is None else str(problem), looks))
         yield part[0], decoded
 
 

@@ -18,6 +18,7 @@ from raysweep.data.decode import UndecodableImage, decode_image, read_image_file
 from raysweep.data.idx import load_idx
 from raysweep.data.records import WHOLE_FILE, Records
 from raysweep.errors import DataError
+from raysweep.storage_faults import find_fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +83,7 @@ class ImageFiles:
 
         Raises:
             DataError: one cannot be decoded any more.
+            StorageError: one is out of reach.
         """
         decoded = self.allocate(len(rows))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
@@ -93,6 +95,7 @@ class ImageFiles:
 
         Raises:
             DataError: one cannot be decoded any more.
+            StorageError: one is out of reach.
         """
         decoded = self.allocate(len(rows))
         for row, into in zip(rows.tolist(), decoded, strict=True):
@@ -108,14 +111,14 @@ class ImageFiles:
         side, channels = self.decoding.side, self.decoding.channels
         return np.zeros((num_images, side, side, channels), dtype=np.uint8)
 
-    def decode(self, row: int, into: npt.NDArray[np.uint8]) -> tuple[str, str]:
+    def decode(self, row: int, into: npt.NDArray[np.uint8]) -> tuple[str, UndecodableImage | OSError | None]:
         """Decodes an image into an array (side, side, channels).
 
-        Returns the digest of its raw bytes and why it could not be decoded ("").
+        Returns the digest of its raw bytes and why it could not be decoded, none: it was.
         """
         path, member = Path(os.fsdecode(self._paths[row])), int(self._members[row])
         raw = b""
-        reason = ""
+        problem: UndecodableImage | OSError | None = None
         try:
             if member == WHOLE_FILE:
                 decoding = self.decoding
@@ -128,16 +131,16 @@ class ImageFiles:
                 raw = image.tobytes()
                 into[:] = _resize_grey(image, into.shape[0])
         except (UndecodableImage, OSError) as error:
-            reason = str(error)
-        return hashlib.sha256(raw).hexdigest(), reason
+            problem = error
+        return hashlib.sha256(raw).hexdigest(), problem
 
     def _decode_or_raise(self, row: int, into: npt.NDArray[np.uint8]) -> None:
-        _, reason = self.decode(row, into)
-        if reason:
-            raise DataError(
-                f"{os.fsdecode(self._paths[row])} could be decoded before the search and cannot now: {reason}; restore "
-                "it, or go on with --set data.cache=decoded where the disk has the space: images are then kept decoded"
-            )
+        _, problem = self.decode(row, into)
+        path = Path(os.fsdecode(self._paths[row]))
+        if isinstance(problem, OSError):
+            raise find_fault(problem, path.parent) or problem
+        if problem is not None:
+            raise DataError(f"{path} could be decoded before the search and cannot now: {problem}; restore it")
 
 
 def _resize_grey(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

@@ -180,7 +180,7 @@ def _run(source: Source, into: dict[Split, Path]) -> Iterator[dict[str, Any]]:
         logging.getLogger(name).setLevel(logging.ERROR)
     num_cpus = ray.cluster_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
     dataset = ray.data.from_blocks(_make_blocks(source, num_cpus)).map_batches(
-        decode_block,  # type: ignore[arg-type]
+        decode_block,
         batch_size=None,
         batch_format="pyarrow",
         fn_kwargs={"into": into},

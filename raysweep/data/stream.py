@@ -10,8 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 from ray.data import ExecutionResources, TaskPoolStrategy
+from ray.exceptions import RayTaskError
 
 from raysweep.data.files import ImageFiles
+from raysweep.errors import RaysweepError
 
 SHARE_OF_STORE = 0.5
 """Of Ray's object store, for all streams together."""
@@ -36,10 +38,17 @@ class RayStream:
 
         Raises:
             DataError: an image cannot be decoded any more.
+            StorageError: an image is out of reach.
         """
         rows = list(batches)
-        if rows:
+        if not rows:
+            return
+        try:
             yield from _rebatch(self._decode(files, np.concatenate(rows)), [len(batch) for batch in rows])
+        except RayTaskError as error:
+            if isinstance(error.cause, RaysweepError):
+                raise error.cause from None
+            raise
 
     def _decode(self, files: ImageFiles, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
         """Yields the images in blocks that leave the others room in the object store."""
@@ -57,7 +66,7 @@ class RayStream:
         blocks = [pa.table({"row": rows[start : start + size]}) for start in range(0, len(rows), size)]
         with ray.data.DataContext.current(context):
             dataset = ray.data.from_blocks(blocks).map_batches(
-                _decode_block,  # type: ignore[arg-type]
+                _decode_block,
                 batch_size=None,
                 batch_format="pyarrow",
                 fn_kwargs={"files": files},

@@ -1,6 +1,7 @@
 """Copies of decoded images on a node's own disk: made once, checked, and no reason for a trial to fail."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import namedtuple
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from raysweep.data import node_copies
@@ -78,7 +80,7 @@ def test_network_storage_is_told_by_its_type(kind: str, expected: bool, monkeypa
         partition("/mnt/shared", kind),
         partition("/mnt/s", "nfs"),
     ]
-    monkeypatch.setattr(node_copies.psutil, "disk_partitions", lambda all: mounts)
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     assert find_file_system(Path("/mnt/shared/cache/images.npy")) == kind
     assert is_on_network(Path("/mnt/shared/cache/images.npy")) is expected
     assert not is_on_network(Path("/mnt/other"))
@@ -117,7 +119,7 @@ def test_processes_side_by_side_copy_once(data: PreparedData, near: Path) -> Non
         "print(node_copies.copy_once(Path(sys.argv[1]), Path(sys.argv[2])).stat().st_size, flush=True)\n"
     )
     original = data.folder / "train" / "images.npy"
-    command = [sys.executable, "-c", script, original, near]
+    command = [sys.executable, "-c", script, str(original), str(near)]
     environment = {**os.environ, "PYTHONPATH": str(Path(node_copies.__file__).parents[2])}
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(3)]
     said = [process.communicate(timeout=60)[0].split() for process in running]
@@ -140,7 +142,7 @@ def test_without_room_images_are_read_where_they_are_and_that_is_said_once(
     data: PreparedData, near: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node_copies, "is_on_network", lambda path: True)
-    monkeypatch.setattr(node_copies.shutil, "disk_usage", lambda folder: Usage(10_000, 8_000, 2_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10_000, 8_000, 2_000))
     found, sentence = read_nearby(data, near)
     assert found == data
     assert sentence is not None
@@ -151,9 +153,7 @@ def test_without_room_images_are_read_where_they_are_and_that_is_said_once(
 
 def test_copies_that_nobody_reads_make_room(data: PreparedData, near: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = copy_once(data.folder / "train" / "images.npy", near)
-    monkeypatch.setattr(
-        node_copies.shutil, "disk_usage", lambda folder: Usage(10_000, 0, 9_000 - 8_000 * count_copies(near))
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10_000, 0, 9_000 - 8_000 * count_copies(near)))
     with pytest.raises(OSError, match="free"):
         copy_once(data.folder / "val" / "images.npy", near)
     assert first.exists()  # this process reads it

@@ -15,10 +15,11 @@ import pytest
 from raysweep.config import DataConfig
 from raysweep.data import disk_space, pipeline
 from raysweep.data.batches import Worker, iterate_evaluation, iterate_training
+from raysweep.data.blocks import decode_block
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.data.records import Source
 from raysweep.data.sources.image_folder import load_folder
-from raysweep.errors import CorruptFileError, DataError
+from raysweep.errors import CorruptFileError, DataError, StorageError
 
 Make = Callable[..., Path]
 STREAM = DataConfig(image_size=32, cache="stream")
@@ -28,7 +29,7 @@ ROOT = Path(pipeline.__file__).parents[2]
 def run_here(source: Source, into: Any) -> Iterator[dict[str, Any]]:
     """Decodes as the workers of Ray Data do, in this process."""
     for block in pipeline._make_blocks(source, 1.0):
-        yield from pipeline.decode_block(block, into=into).to_pylist()
+        yield from decode_block(block, into=into).to_pylist()
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +138,9 @@ def test_a_file_that_goes_bad_is_named(tmp_path: Path, make_image_folder: Make) 
     bad = Path(data.train.names[2])
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises(DataError, match=f"{bad} could be decoded before the search and cannot now: truncated"):
+        list_batches(data.train, 0, 1)
+    bad.unlink()
+    with pytest.raises(StorageError, match=f"the storage of {bad} must be in reach"):
         list_batches(data.train, 0, 1)
 
 
