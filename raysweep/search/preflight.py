@@ -75,7 +75,8 @@ def find_images(study: Study, options: RunOptions) -> "Source":
     if study.task.needs_classes and source.no_classes:
         raise DataError(source.no_classes)
     seen = describe_images(sample_train(source, NUM_SAMPLED), study.data.image_size, study.data.channels)
-    print_notes((*source.notes, *describe_classes(source), *seen))
+    classes = describe_classes(source) if study.task.needs_classes else ()
+    print_notes((*source.notes, *classes, *seen))
     return source
 
 
