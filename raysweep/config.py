@@ -79,7 +79,8 @@ class DataConfig:
     """Where images come from and what a batch of them looks like."""
 
     source: str = "sample"
-    """A folder, `sample`, `mnist`, `fashion-mnist`, `kaggle:OWNER/NAME`, or one of your own: path/to/file.py:NAME."""
+    """A folder, `sample`, `mnist`, `fashion-mnist`, `kaggle:OWNER/NAME`, `hf:NAME`, `s3://BUCKET/FOLDER`, `gs://...`,
+    or one of your own: path/to/file.py:NAME."""
     image_size: int = 224
     """Side of the images that the model sees, in pixels; 8 to 2048."""
     cache_size: int | None = None
@@ -192,6 +193,8 @@ class TaskConfig:
     evaluation: ClassVar[str]
     """Reference of the function that evaluates its best model on the test images; see FinalRun."""
 
+    needs_classes: ClassVar[bool] = False
+    """Whether images without labels are refused."""
     takes_mixed_labels: ClassVar[bool] = False
     """Whether its loss reads `Batch.mixing`: only then may images be mixed."""
     advice_on_divergence: ClassVar[str] = "a lower learning rate may help"

@@ -31,6 +31,7 @@ NOT_RUN = {
     "pip install optuna-dashboard": "needs a network",
     "optuna-dashboard results/mine/optuna.journal": "is not a dependency",
     "make demo": "minutes",
+    "python -m platform.data FOLDER": "tests/data/test_survey.py runs it",
     "python -m platform.tune fashion_autoencoder --name small --second-objective model/num_parameters": "hours; "
     "tests/search/test_run.py searches by two objectives",
     "make test": "these tests",

@@ -8,11 +8,9 @@ from typing import Any
 import click
 
 from raysweep.commands.options import CONTEXT, PathType
+from raysweep.data.formats import START_BYTES, describe_unknown, find_format
 from raysweep.errors import UsageError, escape_controls
 from raysweep.run_folder import RunFolder
-
-IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-"""First bytes of JPEG and PNG files."""
 
 
 @click.command(context_settings=CONTEXT)
@@ -47,12 +45,10 @@ def find_fault(path: Path) -> str | None:
         return None  # a pipe is read once
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(START_BYTES)
     except OSError as error:
         return str(error)
-    if not start.startswith(IMAGE_STARTS):
-        return f"not a JPEG or PNG (starts with {start[:4]!r})" if start else "empty file"
-    return None
+    return None if find_format(start) else describe_unknown(start)
 
 
 def describe_prediction(row: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raysweep.data.duplicates import hash_looks
 from raysweep.data.files import ImageFiles
 from raysweep.data.images import FILES
 from raysweep.data.records import Split
@@ -21,32 +22,34 @@ PART_BYTES = 2**23
 def decode_block(block: pa.Table, *, into: dict[Split, Path]) -> pa.Table:
     """Reads and decodes a block, a row with its bounds, and fills it into the split's images.npy where there is one.
 
-    Returns a row for each record: split, row, reason ("" when decoded), digest of the raw bytes.
+    Returns a row for each record: split, row, reason ("" when decoded), digest of the raw bytes, perceptual hash.
     """
     (bounds,) = block.to_pylist()
     rows = range(bounds["start"], bounds["stop"])
     files, path = ImageFiles(into[bounds["split"]] / FILES), into[bounds["split"]] / "images.npy"
-    outcomes: list[tuple[str, Exception | None]] = []
+    outcomes: list[tuple[str, str, bytes]] = []
     parts = _decode_parts(files, rows, outcomes)
     if path.exists():
         _write_parts(path, parts)
     else:
         for _ in parts:
             pass
-    digests = [digest for digest, _ in outcomes]
-    reasons = ["" if problem is None else str(problem) for _, problem in outcomes]
+    digests, reasons, looks = zip(*outcomes, strict=True)
     splits = pa.array([bounds["split"]] * len(rows), pa.string())
-    return pa.table({"split": splits, "row": np.asarray(rows), "reason": reasons, "digest": digests})
+    return pa.table({"split": splits, "row": np.asarray(rows), "reason": reasons, "digest": digests, "looks": looks})
 
 
 def _decode_parts(
-    files: ImageFiles, rows: range, outcomes: list[tuple[str, Exception | None]]
+    files: ImageFiles, rows: range, outcomes: list[tuple[str, str, bytes]]
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """Yields the first row of each part of a block, and its images; appends to `outcomes` digests and problems."""
+    """Yields first row and images of each part of a block; appends digests, reasons and hashes to `outcomes`."""
     size = max(1, PART_BYTES // files.decoding.image_bytes)
     for part in (rows[start : start + size] for start in range(0, len(rows), size)):
         decoded = files.allocate(len(part))
-        outcomes += [files.decode(row, room) for row, room in zip(part, decoded, strict=True)]
+        for row, room in zip(part, decoded, strict=True):
+            digest, problem = files.decode(row, room)
+            looks = hash_looks(room) if problem is None and files.is_whole(row) else b""
+            outcomes.append((digest, "" if problem is None else str(problem), looks))
         yield part[0], decoded
 
 

@@ -107,6 +107,10 @@ class ImageFiles:
             self._decode_or_raise(row, into)
         return decoded
 
+    def is_whole(self, row: int) -> bool:
+        """Tells whether an image is a file of its own, none of an idx file's."""
+        return int(self._members[row]) == WHOLE_FILE
+
     def allocate(self, num_images: int) -> npt.NDArray[np.uint8]:
         """Makes room for decoded images; those that cannot be decoded stay black."""
         return np.zeros((num_images, *self.shape[1:]), dtype=np.uint8)

@@ -145,12 +145,14 @@ def _decode_splits(source: Source, config: DataConfig, decoded: Collection[Split
             np.lib.format.open_memmap(into[split] / "images.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
     reasons: dict[Split, list[str]] = {split: [""] * len(source.records[split]) for split in SPLITS}
     digests: dict[Split, list[str]] = {split: [""] * len(source.records[split]) for split in SPLITS}
+    looks: dict[Split, list[bytes]] = {split: [b""] * len(source.records[split]) for split in SPLITS}
     for row in _run(source, into):
         reasons[row["split"]][row["row"]] = row["reason"]
         digests[row["split"]][row["row"]] = row["digest"]
+        looks[row["split"]][row["row"]] = row["looks"]
     for split in decoded:
         shutil.rmtree(into[split] / FILES)
-    return summarise(source, into, reasons, digests)
+    return summarise(source, into, reasons, digests, looks)
 
 
 def _make_blocks(source: Source, num_cpus: float) -> list[pa.Table]:

@@ -28,6 +28,10 @@ class Records:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def name(self, row: int) -> str:
+        """Names an image: its path, with `#index` for a member of an idx file."""
+        return self.paths[row] if self.members[row] == WHOLE_FILE else f"{self.paths[row]}#{self.members[row]}"
+
     def take(self, rows: npt.NDArray[np.int64]) -> "Records":
         """Takes the records of some rows, in that order."""
         return Records(paths=[self.paths[row] for row in rows], members=self.members[rows], labels=self.labels[rows])
@@ -43,6 +47,8 @@ class Source:
     synthetic: bool = False
     notes: tuple[str, ...] = ()
     """What a user may not expect of it, a sentence each."""
+    no_classes: str = ""
+    """Says why its images cannot be classified, and what to do; empty: they can."""
 
     def __post_init__(self) -> None:
         odd = [name for name in self.classes if not name.isprintable()]

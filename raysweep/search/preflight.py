@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from raysweep.config import check_config
 from raysweep.data.sources import is_folder, load_source
-from raysweep.errors import UsageError
+from raysweep.errors import DataError, UsageError
 from raysweep.registry import describe_reference, load_object
 from raysweep.search.observer import load_observers
 from raysweep.search.options import RunOptions
@@ -18,6 +18,9 @@ from raysweep.tasks import TASKS
 if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
     from raysweep.data.records import Source
+
+NUM_SAMPLED = 60
+"""Images that are looked at before a search starts."""
 
 
 def check_start(study: Study, options: RunOptions) -> "Source | None":
@@ -59,15 +62,22 @@ def find_images(study: Study, options: RunOptions) -> "Source":
     """Finds the images of a study, and says on stderr what a user may not expect of them.
 
     Raises:
-        DataError: they cannot be had.
+        DataError: they cannot be had, or have no classes and the task needs some.
     """
+    from raysweep.data.description import describe_classes, describe_images  # slow: imports Pillow
+    from raysweep.data.survey import sample_train
+
     source = load_source(
         study.data.source,
         split_seed=study.data.split_seed,
         storage=options.storage,
         data_root=options.data_root,
     )
-    print_notes(source.notes)
+    if study.task.needs_classes and source.no_classes:
+        raise DataError(source.no_classes)
+    seen = describe_images(sample_train(source, NUM_SAMPLED), study.data.image_size, study.data.channels)
+    classes = describe_classes(source) if study.task.needs_classes else ()
+    print_notes((*source.notes, *classes, *seen))
     return source
 
 

@@ -1,4 +1,4 @@
-"""decode_image: modes and orientations come out right, a bad file gives a reason, nothing else escapes."""
+"""decode_image: formats, modes and orientations come out right, a bad file gives a reason, nothing else escapes."""
 
 import io
 import pickle
@@ -77,11 +77,25 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.clip(waves + grain, 0, 255).astype(np.uint8))
 
 
+def with_size(data: bytes, layout: str, place: int, width: int, height: int) -> bytes:
+    """The image file with another size in its header."""
+    return data[:place] + struct.pack(layout, width, height) + data[place + struct.calcsize(layout) :]
+
+
+def animate(kind: str) -> bytes:
+    """Two frames, blue and black: the first is the image."""
+    frames = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in (BLUE, (0, 0, 0))]
+    return save(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
 EXIF = Image.Exif()
 EXIF.update({0x0112: 6, 0x010F: "Maker", 0x011A: 72.5, 0x0128: 2})
 JPEG = save(noise(WIDTH, HEIGHT), "JPEG", exif=EXIF)
 PNG = save(noise(WIDTH, HEIGHT), exif=EXIF)
 BLUE, HALF_BLUE = (10, 120, 240), (132, 187, 247)
+WEBP, AVIF, TIFF = (save(noise(WIDTH, HEIGHT), kind) for kind in ("WEBP", "AVIF", "TIFF"))
+RLE_BMP = bytearray(plain("P", 0, "BMP"))
+RLE_BMP[30] = 1  # compression: BI_RLE8
 
 PLAIN: dict[str, tuple[bytes, Colour]] = {
     "1": (plain("1", 1), (255, 255, 255)),
@@ -114,6 +128,21 @@ PLAIN: dict[str, tuple[bytes, Colour]] = {
         plain("RGB", BLUE, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]),
         BLUE,
     ),
+    "WebP": (plain("RGB", BLUE, "WEBP", lossless=True), BLUE),
+    "WebP, lossy": (plain("RGB", BLUE, "WEBP"), BLUE),
+    "WebP RGBA": (plain("RGBA", (*BLUE, 128), "WEBP", lossless=True), HALF_BLUE),
+    "WebP of two frames": (animate("WEBP"), BLUE),
+    "BMP": (plain("RGB", BLUE, "BMP"), BLUE),
+    "BMP P": (plain("L", 77, "BMP"), (77, 77, 77)),
+    "TIFF": (plain("RGB", BLUE, "TIFF"), BLUE),
+    "TIFF LZW": (plain("RGB", BLUE, "TIFF", compression="tiff_lzw"), BLUE),
+    "TIFF CMYK": (plain("CMYK", (245, 135, 15, 0), "TIFF"), BLUE),
+    "TIFF, 16 bits": (save(Image.fromarray(np.full((HEIGHT, WIDTH), 25700, np.uint16)), "TIFF"), (100, 100, 100)),
+    "TIFF of two pages": (animate("TIFF"), BLUE),
+    "GIF": (save(Image.new("RGB", (WIDTH, HEIGHT), BLUE), "GIF"), BLUE),
+    "GIF of two frames": (animate("GIF"), BLUE),
+    "AVIF": (plain("RGB", BLUE, "AVIF"), BLUE),
+    "AVIF RGBA": (plain("RGBA", (*BLUE, 128), "AVIF"), HALF_BLUE),
 }
 
 
@@ -194,9 +223,17 @@ def test_a_large_png_is_close_to_the_plain_resize() -> None:
 
 REFUSED: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "^empty file$"),
-    "text named .jpg": (b"hello, I am a picture\n", r"^not a JPEG or PNG \(starts with b'hell'\)$"),
-    "GIF": (plain("P", 0, "GIF"), r"^not a JPEG or PNG \(starts with b'GIF8'\)$"),
-    "BMP": (plain("RGB", 0, "BMP"), "^not a JPEG or PNG"),
+    "text named .jpg": (b"hello, I am a picture\n", r"^not a JPEG, PNG.* or AVIF \(starts with b'hell'\)$"),
+    "PCX": (plain("RGB", 0, "PCX"), "^not a JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF"),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "^not a JPEG, PNG"),
+    "TIFF of fractions": (plain("F", 0.5, "TIFF"), "^its samples are fractions"),
+    "TIFF of 32 bits": (plain("I", 70_000, "TIFF"), "^its samples have more than 16 bits"),
+    "BMP, run-length coded": (bytes(RLE_BMP), "^a BMP must not be run-length coded"),
+    "BMP, 72 million pixels": (with_size(plain("RGB", 0, "BMP"), "<ii", 18, 8000, 9000), "^8000x9000 pixels is over"),
+    "GIF, 72 million pixels": (with_size(plain("P", 0, "GIF"), "<HH", 6, 8000, 9000), "^8000x9000 pixels is over"),
+    "WebP, half": (WEBP[: len(WEBP) // 2], "^(broken|truncated)"),
+    "AVIF, half": (AVIF[: len(AVIF) // 2], "^(broken|truncated)"),
+    "TIFF, half": (TIFF[: len(TIFF) // 2], "^(broken|truncated)"),
     "JPEG, half": (
         JPEG[: len(JPEG) * 3 // 4],
         r"^truncated: image file is truncated \(\d+ bytes not processed\)$",

@@ -155,7 +155,7 @@ def test_bad_files_beyond_the_limit_are_refused_and_listed(damaged: Path, tmp_pa
     for name, reason in (
         ("train/class0/0003.jpg", "truncated"),
         ("val/class1/0001.jpg", "empty file"),
-        ("test/class2/0002.jpg", "not a JPEG or PNG"),
+        ("test/class2/0002.jpg", "not a JPEG, PNG"),
     ):
         assert re.search(rf"{re.escape(str(damaged / name))}: .*{reason}", message)
     limit = re.search(r"--set data\.max_bad_fraction=([\d.]+)", message)
@@ -478,3 +478,41 @@ def test_a_disk_that_cannot_hold_the_decoded_images_is_told_before_any_is_decode
     ):
         pipeline.prepare(replace(source, records={**source.records, "train": many}), config, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+# Images that are there twice, and images without labels
+
+
+def test_what_test_has_too_is_taken_out_of_train(cars: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(cars, tmp_path / "cars")
+    again = folder / "train/class0/again.png"
+    Image.open(folder / "test/class0/0000.jpg").resize((50, 40)).save(again)
+    shutil.copy(folder / "val/class1/0001.jpg", folder / "train/class2/copied.jpg")
+    data, test_folder = pipeline.prepare(load(folder), CONFIG, tmp_path / "cache")
+    assert (data.info.num_train, data.info.num_val, data.info.num_test) == (36, 12, 12)
+    assert not {str(again), str(folder / "train/class2/copied.jpg")} & set(data.train.names)
+    assert len(ImageSet(test_folder)) == 12
+    assert [note.split(",")[0] for note in data.info.notes] == [
+        "1 image of train is in val too",
+        "1 image of train is in test too (1 saved anew)",
+        "1 image is in two classes: at most one is right (" + f"{folder}/train/class2/copied.jpg is class2",
+    ]
+
+
+def test_a_class_that_test_has_whole_is_refused(cars: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(cars, tmp_path / "cars")
+    shutil.rmtree(folder / "train/class0")
+    shutil.copytree(folder / "test/class0", folder / "train/class0")
+    with pytest.raises(DataError, match="every training image of class0 is in val or test too"):
+        pipeline.prepare(load(folder), CONFIG, tmp_path / "cache")
+
+
+def test_images_without_labels_are_grouped_by_looks(tmp_path: Path, make_image_folder: Make) -> None:
+    folder = make_image_folder(tmp_path / "flat", ("",), 30)
+    data, test_folder = pipeline.prepare(
+        load(folder), replace(CONFIG, channels=1, normalization="unit"), tmp_path / "cache"
+    )
+    assert data.info.classes == tuple(f"group {number}" for number in range(10))
+    assert set(data.train.labels.tolist()) == set(range(10))
+    assert ImageSet(test_folder).labels.max() < 10
+    assert "the images have no labels" in data.info.notes[-1]

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 SOURCES = Registry(
     "raysweep.sources",
     "source of images",
-    {name: f"{__name__}.{name.replace('-', '_')}:load" for name in ("sample", "mnist", "fashion-mnist", "kaggle")},
+    {
+        **{
+            name: f"{__name__}.{name.replace('-', '_')}:load" for name in ("sample", "mnist", "fashion-mnist", "kaggle")
+        },
+        "hf": f"{__name__}.hugging_face:load",
+        "s3": f"{__name__}.bucket:load_s3",
+        "gs": f"{__name__}.bucket:load_gs",
+    },
 )
 """Loaders of sources. Each is called as `load(argument, split_seed=..., storage=..., data_root=...)`.
 
@@ -25,7 +32,7 @@ data have no splits. `storage` is the folder below whose `.cache/` downloads go,
 DataError says why the images cannot be had. Loaders run in the driver only.
 """
 WAYS_ON = """Three ways to go on:
-  --data PATH           a folder of images (train|val|test/<class>/*.jpg|png, or <class>/*.jpg|png) or of idx files
+  --data PATH           a folder of images ([train|val|test/]<class>/*.jpg, or a labels.csv) or of idx files
   RAYSWEEP_DATA=FOLDER  a folder that holds mnist/ and fashion-mnist/
   --data sample         the built-in sample: drawn cars, synthetic, for trying things out"""
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+from raysweep.data.formats import FORMATS, SUFFIXES
+
 OTHER_FORMATS = frozenset(
     (
-        *(".ai", ".apng", ".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dcm", ".dib", ".dng", ".emf"),
-        *(".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe"),
-        *(".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf", ".raw"),
-        *(".rw2", ".svg", ".tga", ".tif", ".tiff", ".webp", ".wmf", ".xcf"),
+        *(".ai", ".arw", ".cr2", ".cr3", ".dcm", ".dds", ".dng", ".emf", ".eps", ".exr", ".hdr", ".heic", ".heif"),
+        *(".ico", ".j2k", ".jp2", ".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf"),
+        *(".raw", ".rw2", ".svg", ".tga", ".wmf", ".xcf"),
     )
 )
 """Suffixes of images that are not taken: they are counted, so that nobody has to find out why some are missing."""
@@ -78,8 +78,8 @@ def _add(found: Listing, entry: "os.DirEntry[str]", place: Path, real: Path) -> 
 
 
 def describe_others(others: Mapping[str, int]) -> str:
-    """Says how many files are left out: 12 files of other formats: .heic 10, .svg 2; taken are .jpg, .jpeg and .png."""
+    """Says how many files are left out: 12 files of other formats: .heic 10, .svg 2; taken are JPEG, PNG and GIF."""
     counts = ", ".join(f"{suffix} {count}" for suffix, count in sorted(others.items(), key=lambda item: -item[1]))
     num = sum(others.values())
-    *most, last = SUFFIXES
+    *most, last = FORMATS
     return f"{num} file{'s' * (num != 1)} of other formats: {counts}; taken are {', '.join(most)} and {last}"

@@ -1,84 +1,84 @@
-"""Finds images in folders: `train|val|test/<class>/*.jpg|png`, or `<class>/*.jpg|png` without splits."""
+"""Finds images in folders: `train|val|test/<class>/*`, `<class>/*`, either without classes, or as a table says."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from raysweep.data.records import SPLITS, WHOLE_FILE, Records, Source, Split, split_stratified
+from raysweep.data.records import WHOLE_FILE, Records, Source, Split
 from raysweep.data.sources.image_files import Listing, describe_others, list_folders, list_images
+from raysweep.data.sources.labels_file import UNLABELLED, find_labels_file, load_labels_file
+from raysweep.data.sources.splits import complete_splits, find_splits, is_split
 from raysweep.errors import DataError
 
-OTHER_SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
-VAL_SHARE_OF_TRAIN = 0.20
-VAL_SHARE = TEST_SHARE = 0.15
-Listings = Mapping[str, Listing]
-"""What is in each folder of a folder of classes, by name."""
+LAYOUT = "[train|val|test/]<class>/*.jpg, a labels.csv with path and label, or idx files"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A folder of classes: a split, or all there is."""
+
+    folder: Path
+    listings: Mapping[str, Listing]
+    """What is in each folder of it, by name."""
+    loose: Listing
+    """What lies in it itself."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names the folders that have images."""
+        return tuple(sorted(name for name, listing in self.listings.items() if listing.images))
+
+    @property
+    def others(self) -> Counter[str]:
+        """Counts the files of other formats."""
+        return sum((listing.others for listing in self.listings.values()), start=Counter(self.loose.others))
+
+    def take(self, classes: tuple[str, ...]) -> Records:
+        """Lists the images of each class; without classes all there are."""
+        if not classes:
+            return _take_records([self.loose, *(self.listings[name] for name in sorted(self.listings))], one_class=True)
+        return _take_records(self.listings.get(name, Listing()) for name in classes)
 
 
 def load_folder(folder: Path, *, name: str, split_seed: int, synthetic: bool = False) -> Source:
-    """Finds a folder's images. Without `val`, 20 % of train is held out; without splits, 70/15/15 of all.
+    """Finds a folder's images. Splits that are missing are carved out of train: 20 % for val, 15 % for test.
+
+    Where there are no split folders, all is split 70/15/15. Images that lie in no folders of classes, or in one, are
+    unlabelled. A table of labels comes first.
 
     Raises:
-        DataError: no images, no test split beside train, a class that only the test split has, a class that is another
-            by a link.
+        DataError: no images, a class that only val or test has, one that has too few images or is another by a link.
     """
-    _check_split_names(folder)
-    splits: dict[Split, Path] = {split: folder / split for split in SPLITS if (folder / split).is_dir()}
-    if splits:
-        listings = {split: _list_classes(path) for split, path in splits.items()}
-        classes, found = _take_splits(folder, splits, listings, split_seed)
-        notes = _describe_folder(folder, listings.values(), has_splits=True)
-    else:
-        listing = _list_classes(folder)
-        classes, found = _split_classes(folder, listing, split_seed)
-        notes = _describe_folder(folder, [listing], has_splits=False)
-    for split, records in found.items():
-        if not len(records):
-            raise DataError(f"{folder}/{split} has no images; add some, or remove the folder")
-    return Source(name=name, classes=classes, records=found, synthetic=synthetic, notes=notes)
-
-
-def _split_classes(folder: Path, listings: Listings, seed: int) -> tuple[tuple[str, ...], dict[Split, Records]]:
-    """Splits a folder of classes 70/15/15."""
-    classes = _class_names(listings)
-    _check_classes(folder, classes, listings)
-    pool = _take_records(listings, classes)
-    _check_counts(folder, pool, classes, 3)
-    rest, test = split_stratified(pool.labels, TEST_SHARE, seed)
-    remaining = pool.take(rest)
-    train, val = split_stratified(remaining.labels, VAL_SHARE / (1 - TEST_SHARE), seed)
-    return classes, {"train": remaining.take(train), "val": remaining.take(val), "test": pool.take(test)}
-
-
-def _take_splits(
-    folder: Path, splits: Mapping[Split, Path], listings: Mapping[Split, Listings], seed: int
-) -> tuple[tuple[str, ...], dict[Split, Records]]:
-    """Takes the splits that a folder has; without `val` a part of `train` is held out."""
-    if missing := {"train", "test"} - set(splits):
-        raise DataError(
-            f"{folder} has {', '.join(splits)}/ but no {' and no '.join(sorted(missing))}/: a folder has train "
-            "and test (val is optional), or no split folders at all, and is then split 70/15/15"
-        )
+    if table := find_labels_file(folder):
+        return load_labels_file(table, name=name, split_seed=split_seed)
+    splits = find_splits(folder)
     _refuse_links(splits.values())
-    classes = _class_names(listings["train"])
-    _check_classes(splits["train"], classes, listings["train"])
-    for split, path in splits.items():
-        if unknown := sorted(set(_class_names(listings[split])) - set(classes)):
-            raise DataError(f"{path} has classes that train/ has no images of: {', '.join(unknown)}")
-    found = {split: _take_records(listings[split], classes) for split in splits}
-    if "val" not in found:
-        _check_counts(splits["train"], found["train"], classes, 2)
-        train, val = split_stratified(found["train"].labels, VAL_SHARE_OF_TRAIN, seed)
-        found |= {"val": found["train"].take(val), "train": found["train"].take(train)}
-    return classes, found
+    parts = {split: _list_part(path) for split, path in splits.items()} or {"train": _list_part(folder)}
+    classes = parts["train"].classes if len(parts["train"].classes) > 1 else ()
+    _check_classes(parts, classes)
+    found: dict[Split, Records] = {split: part.take(classes) for split, part in parts.items()}
+    for split, some in found.items():
+        if not len(some):
+            raise DataError(f"{parts[split].folder} has no images: expected {LAYOUT}; {_describe_remedy(parts[split])}")
+    names = classes or (UNLABELLED,)
+    records, notes = complete_splits(str(folder), found, names, split_seed, has_splits=bool(splits))
+    return Source(
+        name=name,
+        classes=names,
+        records=records,
+        synthetic=synthetic,
+        notes=() if synthetic else (*notes, *_describe_rest(folder, parts, classes, has_splits=bool(splits))),
+        no_classes="" if classes else _explain_no_classes(parts["train"]),
+    )
 
 
 def find_class_folder(folder: Path) -> Path:
     """Finds the folder of classes: this one, or where a chain of single sub-folders leads (archives often nest)."""
-    while not any((folder / split).is_dir() for split in SPLITS):
+    while not any(is_split(path) for path in list_folders(folder)) and not find_labels_file(folder):
         inside = list_folders(folder)
         if len(inside) != 1 or not list_folders(inside[0]):  # the last folder of a chain is a class
             break
@@ -88,40 +88,44 @@ def find_class_folder(folder: Path) -> Path:
     return folder
 
 
-def _check_split_names(folder: Path) -> None:
-    """Refuses `Train`, `validation` and the like, which would pass for classes or be left out."""
-    for path in list_folders(folder):
-        lower = path.name.lower()
-        split = lower if lower in SPLITS else OTHER_SPLIT_NAMES.get(lower, path.name)
-        if split != path.name:
+def _list_part(folder: Path) -> Part:
+    listings = {path.name: list_images(path) for path in list_folders(folder)}
+    return Part(folder, listings, list_images(folder, deep=False))
+
+
+def _check_classes(parts: Mapping[Split, Part], classes: tuple[str, ...]) -> None:
+    """Refuses classes that train does not have, and two that are one by a link."""
+    train = parts["train"]
+    _refuse_links(train.folder / name for name in classes or train.listings)
+    for part in parts.values():
+        if classes and (unknown := sorted(set(part.classes) - set(classes))):
             raise DataError(
-                f"{path} looks like a split: split folders are named train, val and test; rename it to {split}"
+                f"{part.folder} has classes that {train.folder.name}/ has no images of: {', '.join(unknown)}"
             )
 
 
-def _check_classes(folder: Path, classes: tuple[str, ...], listings: Listings) -> None:
-    """Refuses a folder without images or with one class, and says where they may be."""
-    if not classes:
-        loose = list_images(folder, deep=False)
-        others = sum((listing.others for listing in listings.values()), start=Counter(loose.others))
-        fault = "no images in folders of their classes" if loose.images else "no images"
-        hint = f" ({describe_others(others)}: convert them)" if others else ""
-        if loose.images:
-            hint = f" ({len(loose.images)} lie in it itself: one class of the folder above, {folder.parent}?)"
-        raise DataError(
-            f"{folder} has {fault}{hint}: expected train|val|test/<class>/*.jpg|png, <class>/*.jpg|png "
-            "or idx files; give another folder with --data, or --data sample"
+def _describe_remedy(part: Part) -> str:
+    """Says what to do about a folder without images."""
+    others = f"{describe_others(part.others)}: convert them, or " if part.others else ""
+    return f"{others}give another folder with --data, or --data sample"
+
+
+def _explain_no_classes(part: Part) -> str:
+    """Says why there is nothing to tell apart in a folder, and where that may be."""
+    folder = part.folder
+    if not part.classes:
+        return (
+            f"{folder} has no images in folders of their classes, and classification needs at least 2 classes "
+            f"({len(part.loose.images)} lie in it itself: one class of the folder above, {folder.parent}?): expected "
+            f"{LAYOUT}"
         )
-    if len(classes) < 2:
-        place = folder / classes[0]
-        inside = [path.name for path in list_folders(place)]
-        cause = f"give another folder with --data: the one whose folders are the classes, {folder}/<class>/*.jpg|png"
-        if set(SPLITS) & {name.lower() for name in inside} or len(inside) > 1:
-            cause = f"{place} has folders of its own, {', '.join(inside[:5])}: if these are the classes, --data {place}"
-        others = sum((listing.others for listing in listings.values()), start=Counter())
-        hint = f" ({describe_others(others)})" if others else ""
-        raise DataError(f"{folder} has one class, {classes[0]}{hint}: classification needs at least 2; {cause}")
-    _refuse_links(folder / name for name in classes)
+    place = folder / part.classes[0]
+    inside = [path.name for path in list_folders(place)]
+    cause = f"give another folder with --data: the one whose folders are the classes, {folder}/<class>/*.jpg"
+    if any(is_split(Path(name)) for name in inside) or len(inside) > 1:
+        cause = f"{place} has folders of its own, {', '.join(inside[:5])}: if these are the classes, --data {place}"
+    others = f" ({describe_others(part.others)})" if part.others else ""
+    return f"{folder} has one class, {part.classes[0]}{others}: classification needs at least 2; {cause}"
 
 
 def _refuse_links(folders: Iterable[Path]) -> None:
@@ -133,26 +137,8 @@ def _refuse_links(folders: Iterable[Path]) -> None:
             raise DataError(f"{other} and {path} are the same folder by a link: no image may be in both; remove one")
 
 
-def _check_counts(folder: Path, pool: Records, classes: tuple[str, ...], least: int) -> None:
-    for label, count in zip(*np.unique(pool.labels, return_counts=True), strict=True):
-        if count < least:
-            raise DataError(f"each class of {folder} needs at least {least} images, {classes[label]} has {count}")
-
-
-def _list_classes(folder: Path) -> Listings:
-    return {path.name: list_images(path) for path in list_folders(folder)}
-
-
-def _class_names(listings: Listings) -> tuple[str, ...]:
-    return tuple(sorted(name for name, listing in listings.items() if listing.images))
-
-
-def _take_records(listings: Listings, classes: tuple[str, ...]) -> Records:
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for _, path in (listings[name].images if name in listings else ())
-    ]
+def _take_records(listings: Iterable[Listing], *, one_class: bool = False) -> Records:
+    files = [(path, 0 if one_class else label) for label, listing in enumerate(listings) for _, path in listing.images]
     for path, _ in files:
         try:
             path.encode()
@@ -165,27 +151,29 @@ def _take_records(listings: Listings, classes: tuple[str, ...]) -> Records:
     )
 
 
-def _describe_folder(folder: Path, listings: Iterable[Listings], *, has_splits: bool) -> tuple[str, ...]:
-    """Says what a user may not expect of a folder that is taken."""
-    notes = []
-    others: Counter[str] = Counter()
-    for listing in (listing for classes in listings for listing in classes.values()):
-        others += listing.others
-    if others:
-        notes.append(f"{folder} has {describe_others(others)}; they are left out")
-    beside = [split for split in SPLITS if split != folder.name and (folder.parent / split).is_dir()]
-    if not has_splits and folder.name in SPLITS and beside:
-        notes.append(
-            f"{folder} is split 70/15/15, and {', '.join(beside)} beside it left out; to use them, --data "
-            f"{folder.parent}"
-        )
-    nested = [] if has_splits else [path for path in list_folders(folder) if _has_splits(path)]
+def _describe_rest(
+    folder: Path, parts: Mapping[Split, Part], classes: tuple[str, ...], *, has_splits: bool
+) -> Iterable[str]:
+    """Says what a user may not expect of a folder that is taken, a sentence each."""
+    if others := sum((part.others for part in parts.values()), start=Counter()):
+        yield f"{folder} has {describe_others(others)}; they are left out"
+    loose = sum(len(part.loose.images) for part in parts.values())
+    if classes and loose:
+        yield f"{folder} has {loose:,} image{'s' * (loose != 1)} outside the folders of classes; they are left out"
+    if has_splits:
+        beside = [path for path in list_folders(folder) if not is_split(path) and list_images(path).images]
+        if beside:
+            yield f"{folder} has images beside its splits, in {', '.join(path.name for path in beside[:5])}; left out"
+        return
+    beside = [path for path in list_folders(folder.parent) if is_split(path) and path.name != folder.name]
+    if is_split(folder) and beside:
+        names = ", ".join(path.name for path in beside)
+        yield f"{folder} is split, and {names} beside it left out; to use them, --data {folder.parent}"
+    nested = next((path for path in list_folders(folder) if _has_splits(path)), None)
     if nested:
-        notes.append(
-            f"{nested[0]} has train/ and test/ of its own, and is taken as one class; if it is a data set, --data "
-            f"{nested[0]}"
+        yield (
+            f"{nested} has train/ and test/ of its own, and is taken as one class; if it is a data set, --data {nested}"
         )
-    return tuple(notes)
 
 
 def _has_splits(folder: Path) -> bool:

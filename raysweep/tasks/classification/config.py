@@ -23,6 +23,7 @@ class ClassificationConfig(TaskConfig):
     kind: ClassVar[str] = "classification"
     task: ClassVar[str] = "raysweep.tasks.classification.task:ClassificationTask"
     evaluation: ClassVar[str] = "raysweep.tasks.classification.evaluation:evaluate"
+    needs_classes: ClassVar[bool] = True
     takes_mixed_labels: ClassVar[bool] = True
     advice_on_divergence: ClassVar[str] = "a lower task.learning_rate or a task.gradient_clip_norm may help"
     model: str = "resnet18"
@@ -37,6 +38,8 @@ class ClassificationConfig(TaskConfig):
     """Batch normalisation in fashion_cnn; timm models have what they have."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes; 0 to 0.9."""
+    class_weighting: float = 0.0
+    """How much more an image of a rare class counts in training; 0 to 1, 0: all images alike, 1: all classes alike."""
     optimizer: OptimizerName = "adam"
     """adam (L2), adamw (decoupled weight decay) or sgd (Nesterov)."""
     learning_rate: float = 1e-3
@@ -68,6 +71,7 @@ class ClassificationConfig(TaskConfig):
         )
         require(0 <= self.dropout <= 0.95, "task.dropout must be in 0..0.95", self.dropout)
         require(0 <= self.label_smoothing <= 0.9, "task.label_smoothing must be in 0..0.9", self.label_smoothing)
+        require(0 <= self.class_weighting <= 1, "task.class_weighting must be in 0..1", self.class_weighting)
         require(self.learning_rate > 0, "task.learning_rate must be above 0", self.learning_rate)
         require(0 <= self.backbone_factor <= 1, "task.backbone_factor must be in 0..1", self.backbone_factor)
         require(0 <= self.momentum <= 0.999, "task.momentum must be in 0..0.999", self.momentum)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,7 +11,7 @@ from torch.optim import Optimizer
 
 from raysweep.config import TrialConfig
 from raysweep.data.batches import Batch
-from raysweep.data.images import DataInfo
+from raysweep.data.images import DataInfo, ImageSet
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.networks import Classifier, build_classifier, set_batch_norm_frozen
 from raysweep.train.metrics import Sums, count_confusions, get_sum, score_confusions
@@ -28,6 +30,10 @@ class ClassificationTask(Task):
         super().__init__(config, info, num_workers, folder)
         self.ema_decay = self.config.ema_decay
         self.gradient_clip_norm = self.config.gradient_clip_norm
+        self.class_weights: torch.Tensor | None = None
+        if self.config.class_weighting and folder is not None:
+            labels = ImageSet(folder / "train").labels
+            self.class_weights = weigh_classes(labels, self.num_classes, self.config.class_weighting)
 
     def load_modules(self) -> dict[str, nn.Module]:
         """Builds the classifier to load stored weights into: nothing is downloaded."""
@@ -71,19 +77,29 @@ class ClassificationTask(Task):
         return {"model": self.build_schedule(self.config.schedule, optimizers["model"], self.config.warmup_epochs)}
 
     def compute_loss(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
-        """Computes the mean smoothed cross entropy over the batch; of mixed images that of their shares of classes."""
+        """Computes the mean smoothed, weighted cross entropy over the batch; of mixed images that of their shares."""
         model = state.prepared["model"]
         if self.config.freeze_batch_norm:
             set_batch_norm_frozen(model)
         logits = self.forward(model, batch.images).float()
         smoothing = self.config.label_smoothing
-        if batch.mixing is None:
+        if batch.mixing is None and self.class_weights is None:
             return {"loss": F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)}
-        own, others = (
-            F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-            for labels in (batch.labels, batch.mixing.labels)
+        own = self._weigh(
+            F.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=smoothing), batch.labels
         )
-        return {"loss": torch.lerp(others, own, batch.mixing.shares).mean()}
+        if batch.mixing is None:
+            return {"loss": own.mean()}
+        others = batch.mixing.labels
+        mixed = self._weigh(F.cross_entropy(logits, others, reduction="none", label_smoothing=smoothing), others)
+        return {"loss": torch.lerp(mixed, own, batch.mixing.shares).mean()}
+
+    def _weigh(self, losses: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Weighs the losses (B,) of images by their classes."""
+        if self.class_weights is None:
+            return losses
+        self.class_weights = self.class_weights.to(labels.device)
+        return losses * self.class_weights[labels]
 
     def eval_step(self, state: TrainState, batch: Batch) -> Sums:
         """Computes cross entropy without smoothing and confusions of a batch."""
@@ -96,3 +112,13 @@ class ClassificationTask(Task):
     def compute_metrics(self, sums: Sums) -> dict[str, torch.Tensor | float]:
         """Computes the mean loss, accuracies and F1."""
         return {**super().compute_metrics(sums), **score_confusions(get_sum(sums, "confusions"))}
+
+
+def weigh_classes(labels: npt.NDArray[np.int64], num_classes: int, strength: float) -> torch.Tensor:
+    """Computes the weight of each class, (num_classes,) float32: its share to the power of -strength.
+
+    Scaled so that the mean over the images is 1, and the learning rate means the same at every strength.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    weights = np.maximum(counts, 1.0) ** -strength
+    return torch.from_numpy(weights * counts.sum() / (weights * counts).sum()).float()

@@ -1,6 +1,7 @@
 """Image folders: every layout gives the right splits, sizes and labels; what cannot be used is refused by name."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,12 @@ from raysweep.data.sources.image_folder import find_class_folder, load_folder
 from raysweep.errors import DataError
 
 Make = Callable[..., Path]
+
+
+def load_classes(folder: Path) -> None:
+    """Raises what a task that needs classes says."""
+    if reason := load(folder).no_classes:
+        raise DataError(reason)
 
 
 def load(folder: Path, split_seed: int = 0) -> Source:
@@ -136,8 +143,8 @@ def _val_only_class(folder: Path, make: Make) -> None:
     make(folder, ("Atlas",), {"val": 2})
 
 
-def _train_without_test(folder: Path, make: Make) -> None:
-    make(folder, 2, {"train": 5, "val": 2})
+def _two_val_splits(folder: Path, make: Make) -> None:
+    make(folder, 2, {"train": 5, "val": 2, "valid": 2})
 
 
 def _test_without_train(folder: Path, make: Make) -> None:
@@ -164,14 +171,14 @@ def _one_training_image_of_a_class(folder: Path, make: Make) -> None:
 @pytest.mark.parametrize(
     ("make_bad", "message"),
     [
-        (_empty, r"has no images: expected train\|val\|test/<class>"),
+        (_empty, r"has no images: expected \[train\|val\|test/\]<class>"),
         (_no_images, "has no images"),
-        (_images_without_class, "has no images"),
+        (_images_without_class, "has no images in folders of their classes"),
         (_one_class, "one class.*Quik.*at least 2"),
         (_one_class_in_splits, "one class.*Quik.*at least 2"),
         (_test_only_class, "test has classes that train/ has no images of: Atlas"),
         (_val_only_class, "val has classes that train/ has no images of: Atlas"),
-        (_train_without_test, "has train, val/ but no test/"),
+        (_two_val_splits, "/val and .*/valid are both a val split"),
         (_test_without_train, "has test/ but no train/"),
         (_empty_test, "test has no images"),
         (_empty_val, "val has no images"),
@@ -184,7 +191,7 @@ def test_what_cannot_be_used_is_refused(
 ) -> None:
     make_bad(tmp_path, make_image_folder)
     with pytest.raises(DataError, match=message) as caught:
-        load(tmp_path)
+        load_classes(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -216,3 +223,54 @@ def test_the_class_folder_is_the_one_with_splits(tmp_path: Path, make_image_fold
     inner = make_image_folder(tmp_path / "archive", 2, {"train": 1})
     assert find_class_folder(tmp_path) == inner
     assert find_class_folder(inner) == inner
+
+
+@pytest.mark.parametrize(
+    "names", [("Training", "valid", "testing"), ("TRAIN", "validation", "Test"), ("train", "dev", "test")]
+)
+def test_splits_have_any_usual_name(tmp_path: Path, make_image_folder: Make, names: tuple[str, ...]) -> None:
+    make_image_folder(tmp_path, 2, dict(zip(names, (6, 3, 2), strict=True)))
+    source = load(tmp_path)
+    assert [len(source.records[split]) for split in SPLITS] == [12, 6, 4]
+    assert source.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes", "note"),
+    [
+        ({"train": 20, "val": 4}, (34, 8, 6), "has no test split: out of its 40 images are taken, .* 6 for test"),
+        ({"train": 20}, (28, 6, 6), r"no val and no test split: .* 6 for test \(15%, sealed\) and 6 for val \(18%\)"),
+        ({"train": 20, "test": 4}, (32, 8, 8), r"no val split: .* 8 for val \(20%\)"),
+    ],
+)
+def test_what_is_missing_is_carved_out_of_train_and_said(
+    tmp_path: Path, make_image_folder: Make, given: dict[str, int], sizes: tuple[int, ...], note: str
+) -> None:
+    make_image_folder(tmp_path, 2, given)
+    source = load(tmp_path)
+    assert tuple(len(source.records[split]) for split in SPLITS) == sizes
+    assert re.search(note, source.notes[0])
+    check_whole(source, tmp_path)
+    assert load(tmp_path).fingerprint() == source.fingerprint()
+
+
+def test_classes_may_be_called_as_splits_are(tmp_path: Path, make_image_folder: Make) -> None:
+    assert load(make_image_folder(tmp_path, ("train", "bus", "test"), 5)).classes == ("bus", "test", "train")
+
+
+def test_images_beside_classes_and_splits_are_told(tmp_path: Path, make_image_folder: Make) -> None:
+    make_image_folder(tmp_path, 2, {"train": 5, "val": 3, "test": 3, "more": 3})
+    (tmp_path / "train/class0/0000.jpg").rename(tmp_path / "train/loose.jpg")
+    loose, beside = load(tmp_path).notes
+    assert "1 image outside the folders of classes" in loose
+    assert "images beside its splits, in more" in beside
+
+
+@pytest.mark.parametrize(("splits", "sizes"), [(20, (14, 3, 3)), ({"train": 20, "test": 4}, (16, 4, 4))])
+def test_images_without_classes_are_unlabelled(
+    tmp_path: Path, make_image_folder: Make, splits: int | dict[str, int], sizes: tuple[int, ...]
+) -> None:
+    source = load(make_image_folder(tmp_path, ("",), splits))
+    assert source.classes == ("unlabelled",)
+    assert tuple(len(source.records[split]) for split in SPLITS) == sizes
+    assert "classification needs at least 2" in source.no_classes

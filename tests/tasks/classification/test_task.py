@@ -1,6 +1,8 @@
 """The classification task: its loss, metrics and freezing; every field of its configuration changes something."""
 
+import dataclasses
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from torch import nn
 from raysweep.config import DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo
+from raysweep.data.mixing import Mixing
 from raysweep.tasks.classification.config import ClassificationConfig
-from raysweep.tasks.classification.task import ClassificationTask
+from raysweep.tasks.classification.task import ClassificationTask, weigh_classes
 from raysweep.train.optim import build_optimizer
 from raysweep.train.state import TrainState
 from raysweep.train.task import build_task
@@ -33,14 +36,14 @@ INFO = DataInfo(
 )
 
 
-def build(epochs: int = EPOCHS, **values: Any) -> tuple[ClassificationTask, TrainState]:
+def build(epochs: int = EPOCHS, folder: Path | None = None, **values: Any) -> tuple[ClassificationTask, TrainState]:
     config = TrialConfig(
         task=ClassificationConfig(**{"model": "test_resnet", **values}),
         data=DataConfig(image_size=SIZE),
         training=TrainingConfig(epochs=epochs, batch_size=BATCH_SIZE, precision="fp32"),
     )
     torch.manual_seed(0)
-    task = build_task(config, INFO)
+    task = build_task(config, INFO, folder=folder)
     assert isinstance(task, ClassificationTask)
     return task, task.init_state(Worker(), lambda module: module)
 
@@ -90,8 +93,8 @@ FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
 
 
 def test_the_table_has_every_field() -> None:
-    """`pretrained` is tested with stored weights, in test_networks.py."""
-    assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - {"pretrained"}
+    """`pretrained` is tested with stored weights, in test_networks.py; `class_weighting` needs stored labels, below."""
+    assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - {"pretrained", "class_weighting"}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -128,6 +131,8 @@ def test_every_field_changes_the_model(name: str) -> None:
         ("gradient_clip_norm", 0.0),
         ("ema_decay", 1.0),
         ("ema_decay", 0.0),
+        ("class_weighting", -0.1),
+        ("class_weighting", 1.1),
     ],
 )
 def test_values_out_of_range(name: str, value: Any) -> None:
@@ -279,3 +284,32 @@ def test_the_optimizer_is_the_one_that_is_named() -> None:
         build_optimizer("sgd", [{"params": [nn.Parameter(torch.ones(1))], "lr": 1.0}], weight_decay=0, momentum=0)
     )
     assert all(group["momentum"] == 0.3 and group["weight_decay"] == 0.2 for group in optimizer.param_groups)
+
+
+def test_rare_classes_weigh_more_and_the_mean_over_the_images_stays() -> None:
+    labels = np.repeat([0, 1, 2], [100, 10, 1])
+    even, half, whole = (weigh_classes(labels, 4, strength).numpy() for strength in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(even, 1)
+    np.testing.assert_allclose(half[1] / half[0], 10**0.5, rtol=1e-5)
+    np.testing.assert_allclose(whole[:3] * [100, 10, 1], 37, rtol=1e-5)
+    for weights in (even, half, whole):
+        np.testing.assert_allclose(weights[labels].mean(), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_class_weights_scale_the_loss_of_each_image(tmp_path: Path, mixed: bool) -> None:
+    batch = make_batch(0)
+    (tmp_path / "train").mkdir()
+    np.save(tmp_path / "train" / "labels.npy", np.repeat([0, 1, 2], [8, 4, 1]))
+    if mixed:
+        batch = dataclasses.replace(batch, mixing=Mixing(batch.labels.roll(1), torch.full((BATCH_SIZE,), 0.5)))
+    task, state = build(folder=tmp_path, class_weighting=1.0)
+    model = state.modules["model"].train()
+    logits = model(batch.images.contiguous(memory_format=torch.channels_last))
+    weights = torch.tensor([13 / 24, 13 / 12, 13 / 3])
+    losses = [
+        F.cross_entropy(logits, labels, reduction="none") * weights[labels]
+        for labels in (batch.labels, batch.labels.roll(1))
+    ]
+    expected = (losses[0] + losses[1]).mean() / 2 if mixed else losses[0].mean()
+    torch.testing.assert_close(task.train_step(state, batch)["loss"], expected.detach())
