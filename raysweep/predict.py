@@ -49,7 +49,9 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
             images = [path]
         else:
             images = [
-                match for name in sorted(glob.glob(str(path), recursive=True)) if not (match := Path(name)).is_dir()
+                match
+                for name in sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - absolute patterns
+                if not (match := Path(name)).is_dir()
             ]
         found += images or [path]
     return found

@@ -59,8 +59,12 @@ def sort_image(folder: Path, row: Mapping[str, Any]) -> Path:
     image = Path(row["image"])
     place = folder / (REJECTED if row["rejected"] else name_folder(row["label"]))
     target = next(path for path in _list_names(place, image) if not path.exists())
-    atomic_files.write_atomically(target, partial(shutil.copyfile, image))
+    atomic_files.write_atomically(target, partial(_copy, image))
     return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
 
 
 def name_folder(label: str) -> str:
