@@ -49,7 +49,9 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory, draw_squares: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Path:
+def images(
+    tmp_path_factory: pytest.TempPathFactory, draw_squares: Callable[..., tuple[np.ndarray, np.ndarray]]
+) -> Path:
     """40 images in two folders, named after their labels; one that is cut short, one that is empty, and noise."""
     folder = tmp_path_factory.mktemp("images")
     pixels, labels = draw_squares(40, 3)
@@ -93,7 +95,7 @@ def test_labels_are_those_of_the_model_one_by_one(
         score = float(detector.score(model, normalised))
         assert row["label"] == CLASSES[int(probabilities.argmax())]
         assert row["confidence"] == pytest.approx(float(probabilities.max()), abs=1e-5)
-        assert row["score"] == pytest.approx(score, abs=1e-4)
+        assert row["score"] == pytest.approx(score, rel=2e-3)
         assert row["rejected"] == (row["score"] < row["threshold"])
 
 

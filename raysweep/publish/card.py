@@ -76,7 +76,10 @@ def _list_results(results: Results, model: StoredModel) -> list[EvalResult]:
     if "accuracy" not in own:
         return []
     low, high = compute_interval(own["accuracy"], results.test.num_images)
-    named = [("accuracy", "accuracy", f"Accuracy (95 % interval {low:.4f} to {high:.4f})"), ("f1", "macro_f1", "Macro F1")]
+    named = [
+        ("accuracy", "accuracy", f"Accuracy (95 % interval {low:.4f} to {high:.4f})"),
+        ("f1", "macro_f1", "Macro F1"),
+    ]
     return [
         EvalResult(
             task_type="image-classification",
@@ -121,7 +124,11 @@ def _describe_test(results: Results, source: str) -> str:
             "| figure | value | 95 % interval |",
             "| --- | --- | --- |",
             f"| accuracy | {test.own['accuracy']:.4f} | {low:.4f} to {high:.4f} |",
-            *(f"| {name} | {test.own[name]:.4f} | |" for name in ("mean_class_accuracy", "macro_f1") if name in test.own),
+            *(
+                f"| {name} | {test.own[name]:.4f} | |"
+                for name in ("mean_class_accuracy", "macro_f1")
+                if name in test.own
+            ),
         ]
     else:
         lines.append(test.headline.replace(source, name_data(source)))

@@ -95,7 +95,9 @@ def _push(folder: Path, repository: str, *, public: bool) -> str:
         raise UsageError("to publish on the hub, log in with `hf auth login`, or set HF_TOKEN") from error
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise PublishError(f"{api.endpoint} does not take {repository}: {reason}; is HF_TOKEN one that may write?") from error
+        raise PublishError(
+            f"{api.endpoint} does not take {repository}: {reason}; is HF_TOKEN one that may write?"
+        ) from error
     return str(commit.commit_url)
 
 
