@@ -160,7 +160,7 @@ class Run:
         return pd.DataFrame(rows).drop(columns="params").set_index("number")
 
     def predict(self, paths: str | Path | Iterable[str | Path], *, trust_code: bool = False) -> list[dict[str, Any]]:
-        """Labels image files, or those of folders and patterns: for each its `image`, `label`, `confidence`, `score` and `rejected`, or an `error`.
+        """Labels files, or those of folders and patterns: `image`, `label`, `confidence`, `rejected`, or an `error`.
 
         trust_code: run the code of somebody's own that the run names.
 

@@ -66,7 +66,7 @@ NOT_RUN = {
     "python -m platform.predict results/quick photos/ --csv --sort-into sorted --embeddings photos.npz": "tests/"
     "test_predict.py",
     "python -m platform.export results/quick": "tests/export exports to ONNX",
-    "python -m platform.publish results/quick --to hf:OWNER/NAME": "needs a network; tests/publish pushes to a stand-in",
+    "python -m platform.publish results/quick --to hf:OWNER/NAME": "needs the hub; tests/publish has a stand-in",
     "python -m platform.tune car_resnet --data FOLDER --name mine": "fetches weights; tests/search runs image folders",
 }
 

@@ -104,7 +104,7 @@ def _show(rows: Iterator[dict[str, Any]], as_json: bool, as_csv: bool, top_k: in
     elif as_csv:
         from raysweep.prediction_files import CsvTable
 
-        table = CsvTable(click.get_text_stream("stdout"), top_k)
+        table = CsvTable(sys.stdout, top_k)
         for row in rows:
             table.write(row)
     else:

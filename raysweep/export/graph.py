@@ -35,7 +35,7 @@ class Graph:
     @property
     def dynamic_axes(self) -> dict[str, tuple[int, ...]]:
         """Lists the axes of each input whose length is open."""
-        return {name: (0, 1, 2) if self.takes_images else (0,) for name in self.inputs}
+        return dict.fromkeys(self.inputs, (0, 1, 2) if self.takes_images else (0,))
 
 
 def with_fp32(model: StoredModel) -> StoredModel:

@@ -28,7 +28,7 @@ def trace(graph: Graph) -> torch.export.ExportedProgram:
         ExportError: torch cannot.
     """
     names = list(graph.inputs)
-    open_axes = tuple({axis: torch.export.Dim.DYNAMIC for axis in graph.dynamic_axes[name]} for name in names)
+    open_axes = tuple(dict.fromkeys(graph.dynamic_axes[name], torch.export.Dim.DYNAMIC) for name in names)
     is_variadic = not graph.takes_images  # ImageGenerator.forward takes *inputs
     shapes: Any = (open_axes,) if is_variadic else open_axes
     try:

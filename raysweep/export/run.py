@@ -104,9 +104,12 @@ def _write_checked(form: Format, target: Path, graph: Graph, facts: Mapping[str,
     try:
         write(draft, graph, facts)
         parity = measure_parity(graph, compute_with(draft), inputs)
-        if target.is_dir():
-            shutil.rmtree(target)
-        draft.replace(target)
+        if form == "onnx":
+            draft.replace(target)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            for path in draft.iterdir():
+                path.replace(target / path.name)  # what else is there stays
     finally:
         if draft.is_dir():
             shutil.rmtree(draft)

@@ -63,16 +63,16 @@ def make_handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def body(self) -> bytes:
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             hub.requests.append(self.path)
             self.answer({"id": "me/cars", "siblings": [], "sha": "0" * 40})
 
-        def do_PUT(self) -> None:  # noqa: N802
+        def do_PUT(self) -> None:
             content = self.body()
             hub.objects[hashlib.sha256(content).hexdigest()] = content
             self.answer({})
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             hub.requests.append(self.path)
             body = self.body()
             if not self.path.startswith("/store") and self.headers.get("Authorization") != f"Bearer {TOKEN}":

@@ -1,6 +1,5 @@
 """Writes a graph as a folder of its own: a program and weights, for which torch and Pillow are enough."""
 
-import json
 import shutil
 import warnings
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
 """Labels images, or rejects them: python predict.py IMAGE|FOLDER... [--json]. Needs torch and Pillow only."""
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -26,10 +27,8 @@ def read_image(path: Path) -> torch.Tensor:
         image.load()
         square = flatten(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR, reducing_gap=3.0)
         square.info = image.info
-        try:
+        with contextlib.suppress(Exception):  # broken EXIF in a good image is common
             square = ImageOps.exif_transpose(square)
-        except Exception:  # broken EXIF in a good image is common
-            pass
     pixels = bytearray(square.convert("L" if CHANNELS == 1 else "RGB").tobytes())
     return torch.frombuffer(pixels, dtype=torch.uint8).reshape(SIZE, SIZE, CHANNELS)
 
@@ -75,10 +74,10 @@ def label_files(paths: list[Path]) -> list[dict[str, Any]]:
         if images:
             with torch.inference_mode():
                 index, confidence, accepted, score, _ = graph(torch.stack(images))
-            for row, *said in zip(batch, index.tolist(), confidence.tolist(), accepted.tolist(), score.tolist()):
-                row["label"], row["confidence"] = FACTS["classes"][said[0]], said[1]
-                row["rejected"] = not said[2]
-                row["score"] = said[3] if said[3] == said[3] else None  # NaN: the model rejects nothing
+            for number, row in enumerate(batch):
+                row["label"], row["confidence"] = FACTS["classes"][int(index[number])], float(confidence[number])
+                row["rejected"] = not accepted[number]
+                row["score"] = None if score[number].isnan() else float(score[number])  # none: it rejects nothing
     return rows
 
 
