@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -80,7 +81,6 @@ def images(tmp_path_factory: pytest.TempPathFactory, draw_squares: Callable[...,
 
 @pytest.fixture(scope="module")
 def exported(run: RunFolder, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("onnxscript")
     output = tmp_path_factory.mktemp("onnx") / "model.onnx"
     done = export_run(run, output=output, images=[images])
     assert done.parity.num_rows == 31
@@ -116,7 +116,6 @@ def test_an_onnx_file_gives_label_confidence_and_rejection(run: RunFolder, expor
 
 
 def test_an_onnx_file_says_what_it_is(exported: Path, data: PreparedData) -> None:
-    onnx = pytest.importorskip("onnx")
     proto = onnx.load(exported)
     facts = {entry.key: entry.value for entry in proto.metadata_props}
     assert json.loads(facts["classes"]) == list(CLASSES)
@@ -144,7 +143,6 @@ def test_the_graph_resizes_as_pillow_does(run: RunFolder, exported: Path, shape:
 def test_every_score_has_a_form_in_onnx(
     run: RunFolder, data: PreparedData, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("onnxscript")
     model = load_best(run, torch.device("cpu"))
     train, val = (extract_from_set(model, part, np.arange(len(part))) for part in (data.train, data.val))
     network: Any = model.modules["model"]
@@ -260,7 +258,6 @@ GENERATORS = {
 def test_a_generator_makes_images_of_noise(
     name: str, data: PreparedData, keep_model: Callable[..., RunFolder], tmp_path: Path
 ) -> None:
-    pytest.importorskip("onnxscript")
     config = GENERATORS[name]
     run = keep_model(tmp_path / "run", config, data)
     done = export_run(run)
