@@ -268,7 +268,8 @@ def test_a_generator_makes_images_of_noise(
     inputs = draw_inputs(graph, 5)
     assert set(inputs) == ({"noise", "labels"} if name == "conditional" else {"noise"})
     made = open_onnx(done.path)(inputs)["images"]
-    assert (made.shape, made.dtype) == ((5, 28, 28, 1), np.uint8)
+    assert made.shape == (5, 28, 28, 1)
+    assert made.dtype == np.uint8
     assert len({image.tobytes() for image in made}) == 5
     folder = export_run(run, form="standalone").path
     process = run_alone(folder / "generate.py", tmp_path / "made", "--count", "3", "--seed", "4")
