@@ -448,6 +448,8 @@ UNGUARDED = {
     "atomic_files.py",  # the guard
     "data/arrays.py",  # inside the guard
     "data/blocks.py",  # what it has just written
+    "export/standalone/generate.py",  # stands alone, without the guard
+    "export/standalone/predict.py",
     "tasks/classification/timm_models.py",  # timm's source
     "train/checkpoint.py",  # facts, once their digest is checked
     "planning/prices.py",  # a user's own file: --cluster

@@ -86,7 +86,8 @@ def _add_labels(proto: Any, classes: tuple[str, ...]) -> None:
     """Adds the output `label`: the name, from the names of all classes, that `index` numbers."""
     from onnx import TensorProto, helper
 
-    names = helper.make_tensor("class_names", TensorProto.STRING, [len(classes)], [name.encode() for name in classes])
+    encoded: Any = [name.encode() for name in classes]  # onnx says that it takes numbers only
+    names = helper.make_tensor("class_names", TensorProto.STRING, [len(classes)], encoded)
     batch = next(output for output in proto.graph.output if output.name == "index").type.tensor_type.shape.dim[0]
     proto.graph.initializer.append(names)
     proto.graph.node.append(helper.make_node("Gather", ["class_names", "index"], ["label"], axis=0))
