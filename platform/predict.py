@@ -1,4 +1,4 @@
-"""`python -m platform.predict RUN IMAGE...`: label and confidence of each image, or a rejection."""
+"""`python -m platform.predict RUN IMAGE|FOLDER|PATTERN...`: label and confidence of each image, or a rejection."""
 
 from platform._door import enter
 

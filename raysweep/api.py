@@ -160,7 +160,7 @@ class Run:
         return pd.DataFrame(rows).drop(columns="params").set_index("number")
 
     def predict(self, paths: str | Path | Iterable[str | Path], *, trust_code: bool = False) -> list[dict[str, Any]]:
-        """Labels images: for each its `image`, `label`, `confidence`, `score` and `rejected`, or an `error`.
+        """Labels files, or those of folders and patterns: `image`, `label`, `confidence`, `rejected`, or an `error`.
 
         trust_code: run the code of somebody's own that the run names.
 
@@ -168,12 +168,12 @@ class Run:
             UsageError: the run's task gives no labels, or is code that may not be run.
         """
         from raysweep.evaluate.stored_model import import_code
-        from raysweep.predict import predict_files
+        from raysweep.predict import find_images, predict_files
 
         if trust_code:
             import_code(RunFolder(self.folder))
         files = [paths] if isinstance(paths, str | Path) else paths
-        return predict_files(RunFolder(self.folder), [Path(path) for path in files])
+        return predict_files(RunFolder(self.folder), find_images(Path(path) for path in files))
 
     def load_model(self, device: str = "cpu", *, trust_code: bool = False) -> "StoredModel":
         """Loads the best model, with its configuration; `trust_code` as of `predict`.

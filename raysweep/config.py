@@ -192,6 +192,9 @@ class TaskConfig:
     evaluation: ClassVar[str]
     """Reference of the function that evaluates its best model on the test images; see FinalRun."""
 
+    graph: ClassVar[str | None] = None
+    """Reference of the function that builds what `export` writes of its model, a raysweep.export.graph.Graph of a
+    StoredModel and the run's folder; none: it cannot be exported."""
     takes_mixed_labels: ClassVar[bool] = False
     """Whether its loss reads `Batch.mixing`: only then may images be mixed."""
     advice_on_divergence: ClassVar[str] = "a lower learning rate may help"

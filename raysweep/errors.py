@@ -31,6 +31,10 @@ class StudyFailedError(RaysweepError):
     """No trial finished: there is nothing to evaluate."""
 
 
+class ExportError(RaysweepError):
+    """A model that cannot be written in another format, or does not compute the same there."""
+
+
 class CorruptFileError(RaysweepError):
     """A stored file that is damaged, or cannot be read: torn, flipped, replaced, with values that are none."""
 

@@ -183,6 +183,11 @@ class RunFolder(SearchFolder):
         return ModelFolder(self.path / "best")
 
     @property
+    def export(self) -> Path:
+        """Locates the folder for the best model in other formats, where it was exported."""
+        return self.path / "export"
+
+    @property
     def test(self) -> Path:
         """Locates the folder of texts and figures of the final evaluation, which names them."""
         return self.path / "test"

@@ -21,10 +21,17 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from PIL import Image
 
 from raysweep import config_fields
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.data.batches import Worker, iterate_training
 from raysweep.data.images import DataInfo, PreparedData
+from raysweep.evaluate.stored_model import load_best
+from raysweep.kept_model import seal_model
+from raysweep.run_folder import RunFolder
 from raysweep.study import Study, When
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.train.checkpoint import save_weights
+from raysweep.train.task import build_task
+from raysweep.trial_record import save_config
 
 Labelled = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
 
@@ -265,3 +272,27 @@ def make_study() -> Callable[..., Study]:
 @pytest.fixture
 def study(make_study: Callable[..., Study]) -> Study:
     return make_study()
+
+
+def _keep_model(folder: Path, config: TrialConfig, data: PreparedData, num_epochs: int = 1) -> RunFolder:
+    torch.manual_seed(0)
+    run, task = RunFolder(folder), build_task(config, data.info)
+    state = task.init_state(Worker(), lambda module: module)
+    size = config.training.batch_size
+    for epoch in range(num_epochs):
+        for batch in iterate_training(data.train, config.data, batch_size=size, seed=0, epoch=epoch, worker=Worker()):
+            task.train_step(state, batch)
+    save_weights(run.best.weights, state.modules, {"epoch": num_epochs, "value": 1.0})
+    save_config(run.best.config, 0, config, data.info, {})
+    if isinstance(config.task, ClassificationConfig):
+        from raysweep.tasks.classification.rejection.detector import ensure_detector  # slow: imports scikit-learn
+
+        ensure_detector(run.best.detector, load_best(run, torch.device("cpu")), data)
+    seal_model(run.best)
+    return run
+
+
+@pytest.fixture(scope="session")
+def keep_model() -> Callable[..., RunFolder]:
+    """`(folder, config, data, num_epochs=1)` -> a run's folder with `best/` alone: a model trained without a search."""
+    return _keep_model

@@ -24,6 +24,8 @@ RUN = (
     QUICK,
     "python -m platform.predict results/quick IMAGE...",
     "python -m platform.evaluate results/quick",
+    "python -m platform.export results/quick --format standalone",
+    "python -m platform.publish results/quick --to published",
     "python -m platform.tune car_resnet --name quick --resume --trials 3",
 )
 NOT_RUN = {
@@ -61,6 +63,10 @@ NOT_RUN = {
     "RAY_AUTH_MODE=token ray job submit --address http://localhost:8265 --working-dir . --runtime-env-json "
     '"{\\"env_vars\\": {\\"WANDB_API_KEY\\": \\"$WANDB_API_KEY\\"}}" -- python -m platform.tune car_resnet '
     "--storage /mnt/raysweep/results": "as ray up",
+    "python -m platform.predict results/quick photos/ --csv --sort-into sorted --embeddings photos.npz": "tests/"
+    "test_predict.py",
+    "python -m platform.export results/quick": "tests/export exports to ONNX",
+    "python -m platform.publish results/quick --to hf:OWNER/NAME": "needs the hub; tests/publish has a stand-in",
     "python -m platform.tune car_resnet --data FOLDER --name mine": "fetches weights; tests/search runs image folders",
 }
 
@@ -99,7 +105,7 @@ def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]
     assert "macro avg" in outputs[QUICK]
     assert str(image) in outputs[RUN[2]]
     assert "opened 2 times" in outputs[RUN[3]]
-    assert "3 trials, 3 complete" in outputs[RUN[4]]
+    assert "3 trials, 3 complete" in outputs[RUN[-1]]
 
 
 def test_the_study_of_the_readme_loads(tmp_path: Path) -> None:

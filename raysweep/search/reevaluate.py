@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raysweep.data.sources import load_source, refuse_foreign_source
 from raysweep.errors import UsageError
@@ -13,6 +14,9 @@ from raysweep.search.session.identity import check_digest, load_record
 from raysweep.search.session.lock import hold_lock
 from raysweep.trial_result import BASELINE
 
+if TYPE_CHECKING:
+    from raysweep.data.images import PreparedData
+
 
 def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
     """Evaluates the best model of a run again, on the same test images, and updates results.json.
@@ -21,6 +25,33 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
 
     Raises:
         UsageError: the folder is not that of a finished run, or a driver works in it.
+        DataError: the images cannot be had, or are no longer the same.
+    """
+    data, test_folder = find_data(run_folder, data_root)
+    from raysweep.evaluate.final import evaluate_final  # slow: after what can be refused without it
+
+    with hold_lock(run_folder):
+        results = load_results(run_folder)
+        test = evaluate_final(
+            run_folder,
+            test_folder,
+            data=data,
+            reason="evaluated again",
+            num_threads=os.cpu_count() or 1,
+            data_root=data_root,
+            baseline_failure=None if has_baseline(run_folder, results) else find_baseline_failure(results),
+        )
+        save_results(run_folder, dataclasses.replace(results, test=test))
+    return test
+
+
+def find_data(run_folder: RunFolder, data_root: Path | None) -> tuple["PreparedData", Path]:
+    """Finds the decoded images of a finished run, and the folder of its test split.
+
+    They come from the cache beside the run; where it is gone they are decoded again.
+
+    Raises:
+        UsageError: the folder is not that of a finished run.
         DataError: the images cannot be had, or are no longer the same.
     """
     load_results(run_folder)
@@ -38,25 +69,12 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
         raise UsageError(f"{str(error).splitlines()[0]} {hint}") from error
     from raysweep.cluster.connection import connect  # slow: after what can be refused without it
     from raysweep.data import pipeline
-    from raysweep.evaluate.final import evaluate_final
 
     if not pipeline.is_prepared(source, config, run_folder.cache):
         connect("local")
     data, test_folder = pipeline.prepare(source, config, run_folder.cache)
     check_digest(record, config.source, data.info.digest)
-    with hold_lock(run_folder):
-        results = load_results(run_folder)
-        test = evaluate_final(
-            run_folder,
-            test_folder,
-            data=data,
-            reason="evaluated again",
-            num_threads=os.cpu_count() or 1,
-            data_root=data_root,
-            baseline_failure=None if has_baseline(run_folder, results) else find_baseline_failure(results),
-        )
-        save_results(run_folder, dataclasses.replace(results, test=test))
-    return test
+    return data, test_folder
 
 
 def has_baseline(run_folder: RunFolder, results: Results) -> bool:

@@ -23,6 +23,7 @@ class ClassificationConfig(TaskConfig):
     kind: ClassVar[str] = "classification"
     task: ClassVar[str] = "raysweep.tasks.classification.task:ClassificationTask"
     evaluation: ClassVar[str] = "raysweep.tasks.classification.evaluation:evaluate"
+    graph: ClassVar[str | None] = "raysweep.tasks.classification.graph:build_graph"
     takes_mixed_labels: ClassVar[bool] = True
     advice_on_divergence: ClassVar[str] = "a lower task.learning_rate or a task.gradient_clip_norm may help"
     model: str = "resnet18"

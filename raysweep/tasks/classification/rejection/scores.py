@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from raysweep.data.images import space_evenly
@@ -19,6 +18,8 @@ from raysweep.tasks.classification.rejection.mahalanobis import JointMahalanobis
 NUM_NEIGHBOURS = 50
 MAX_NEIGHBOUR_IMAGES = 10_000
 MAX_NEIGHBOUR_VALUES = 4_000_000
+BLOCK = 1000
+"""Images whose distances are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class NearestNeighbours(TensorScore):
 
     def score(self, features: Features) -> torch.Tensor:
         """Scores (N,) in -2..0."""
-        index = NearestNeighbors(n_neighbors=min(NUM_NEIGHBOURS, len(self.bank)), algorithm="brute")
-        index.fit(self.bank.double().numpy())
-        distances, _ = index.kneighbors(_normalise(features.penultimate).double().numpy())
-        return torch.from_numpy(-distances[:, -1])
+        values, bank = _normalise(features.penultimate).double(), self.bank.double()
+        # In one piece where it is exported: the number of rows is open then.
+        parts = [values] if torch.compiler.is_exporting() else values.split(BLOCK)
+        return torch.cat([-_find_distance(part, bank) for part in parts])
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
@@ -79,6 +80,12 @@ class VirtualLogit(TensorScore):
         residual = directions[:, : width - principal].contiguous()
         length = (centred @ residual).norm(dim=1).mean().clamp(min=1e-12)
         return cls(origin=origin, residual=residual, alpha=data.train.logits.double().amax(dim=1).mean() / length)
+
+
+def _find_distance(values: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
+    """Computes the distance (N,) of points (N, D) to the 50th nearest of a bank (M, D), all of length 1."""
+    products = (values @ bank.T).topk(min(NUM_NEIGHBOURS, len(bank)), dim=1).values[:, -1]
+    return (2 - 2 * products).clamp(min=0).sqrt()
 
 
 def _normalise(values: torch.Tensor) -> torch.Tensor:

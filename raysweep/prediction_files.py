@@ -1,0 +1,100 @@
+"""Writes predictions to files: a table, embeddings, and copies of the images sorted by their labels."""
+
+import csv
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from raysweep import atomic_files
+from raysweep.errors import UsageError
+from raysweep.predict import Prediction
+
+COLUMNS = ("image", "label", "confidence", "rejected", "score", "threshold", "error")
+REJECTED = "_rejected"
+"""Folder, beside those of the classes, for images that are of none of them."""
+
+
+class CsvTable:
+    """Writes a row for each file, with further pairs of label and confidence for the likeliest classes."""
+
+    def __init__(self, file: IO[str], top_k: int) -> None:
+        """Writes the header."""
+        further = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("label", "confidence")]
+        self._writer = csv.DictWriter(
+            file, [*COLUMNS, *further], restval="", extrasaction="ignore", lineterminator="\n"
+        )
+        self._writer.writeheader()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Writes what is said of a file."""
+        further = {
+            f"{name}_{rank}": value
+            for rank, entry in enumerate(row.get("top", ()), start=1)
+            for name, value in entry.items()
+        }
+        self._writer.writerow({**further, **row})
+
+
+def check_sort_folder(folder: Path) -> None:
+    """Refuses a folder that has something in it already.
+
+    Raises:
+        UsageError: it has, or it is no folder.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"--sort-into must be a new or an empty folder, got {folder}; give another one")
+
+
+def sort_image(folder: Path, row: Mapping[str, Any]) -> Path:
+    """Copies an image that was labelled into the folder of its class, or apart where it is rejected.
+
+    Raises:
+        StorageError: the storage does not take it.
+    """
+    image = Path(row["image"])
+    place = folder / (REJECTED if row["rejected"] else name_folder(row["label"]))
+    target = next(path for path in _list_names(place, image) if not path.exists())
+    atomic_files.write_atomically(target, partial(_copy, image))
+    return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def name_folder(label: str) -> str:
+    """Names the folder of a class: no part of it leads elsewhere, and none is taken for that of rejected ones."""
+    name = re.sub(r"[/\\\0]", "-", label).strip()
+    return f"class {name}" if name in ("", ".", "..", REJECTED) else name
+
+
+def save_embeddings(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Writes an .npz with `images`, the files' names, and `embeddings`, (N, D) float32; no file that failed is in it.
+
+    Raises:
+        StorageError: the storage does not take it.
+    """
+    kept = [(prediction.row["image"], prediction.embedding) for prediction in predictions]
+    rows = [(name, embedding) for name, embedding in kept if embedding is not None]
+    names = np.array([name for name, _ in rows], dtype=np.str_)
+    embeddings = np.array([embedding for _, embedding in rows], dtype=np.float32)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, images=names, embeddings=embeddings)
+
+    atomic_files.write_atomically(path, write)
+
+
+def _list_names(place: Path, image: Path) -> Iterator[Path]:
+    """Lists names for a copy: the image's own, then with a number where others have it."""
+    yield place / image.name
+    number = 2
+    while True:
+        yield place / f"{image.stem}_{number}{image.suffix}"
+        number += 1

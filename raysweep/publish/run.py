@@ -1,0 +1,105 @@
+"""Publishes a run's best model: its files and a card, in a folder or on the Hugging Face hub."""
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from raysweep import atomic_files
+from raysweep.errors import RaysweepError, UsageError
+from raysweep.evaluate.stored_model import load_best
+from raysweep.kept_model import check_complete, seal_model
+from raysweep.publish.card import name_data, write_card
+from raysweep.run_folder import RunFolder
+from raysweep.search.results import load_results
+from raysweep.trial_record import load_config, save_config
+
+HUB = "hf:"
+CARD = "README.md"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Says where a model is now."""
+
+    place: str
+    """The folder, or the address of the commit on the hub."""
+
+
+class PublishError(RaysweepError):
+    """The hub does not take a model."""
+
+
+def publish_run(run_folder: RunFolder, to: str, *, license_name: str | None = None, public: bool = False) -> Published:
+    """Writes model and card to the folder `to`, or pushes them to the repository of `hf:OWNER/NAME`.
+
+    Images are never part of it, nor where they lie. A repository that is not there yet is made, private unless
+    `public`; one that is there keeps who may see it.
+
+    Raises:
+        UsageError: the run is not finished, or `to` is neither a new folder nor a repository's name.
+        CorruptFileError: a file of `best/` is damaged, or another than was kept.
+        PublishError: the hub does not take it.
+    """
+    if to.startswith(HUB):
+        repository = to.removeprefix(HUB)
+        if not _NAME.fullmatch(repository):
+            raise UsageError(f"--to hf:OWNER/NAME needs owner and name of a repository, got {to!r}")
+        with tempfile.TemporaryDirectory() as folder:
+            _write(run_folder, Path(folder), license_name)
+            return Published(_push(Path(folder), repository, public=public))
+    if public:
+        raise UsageError(f"--public is of a repository on the hub, got --to {to}; give --to hf:OWNER/NAME")
+    folder = Path(to).expanduser().resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"--to must be a new or an empty folder, or hf:OWNER/NAME, got {to}; give another one")
+    _write(run_folder, folder, license_name)
+    return Published(str(folder))
+
+
+def _write(run_folder: RunFolder, folder: Path, license_name: str | None) -> None:
+    """Writes the card, and `best/` as a run has it, so that `predict` takes the folder for one."""
+    results = load_results(run_folder)
+    check_complete(run_folder.best)
+    model = load_best(run_folder, torch.device("cpu"))
+    target = RunFolder(folder).best
+    for source, copy in ((run_folder.best.weights, target.weights), (run_folder.best.detector, target.detector)):
+        if source.is_file():
+            atomic_files.write_atomically(copy, partial(_copy, source))
+    record = load_config(run_folder.best.config)
+    config = replace(record.config, data=replace(record.config.data, source=name_data(record.config.data.source)))
+    info = replace(record.info, source=name_data(record.info.source), skipped=(), notes=())
+    save_config(target.config, record.number, config, info, record.params, record.finalist)
+    seal_model(target)
+    atomic_files.write_text(folder / CARD, write_card(results, model, license_name=license_name))
+
+
+def _push(folder: Path, repository: str, *, public: bool) -> str:
+    """Pushes a folder in one commit to the hub that HF_ENDPOINT names; returns the commit's address."""
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    api = HfApi(library_name="raysweep")
+    try:
+        api.create_repo(repository, private=not public, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message="Publish the best model of a raysweep run"
+        )
+    except LocalTokenNotFoundError as error:
+        raise UsageError("to publish on the hub, log in with `hf auth login`, or set HF_TOKEN") from error
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise PublishError(
+            f"{api.endpoint} does not take {repository}: {reason}; is HF_TOKEN one that may write?"
+        ) from error
+    return str(commit.commit_url)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)

@@ -1,0 +1,193 @@
+"""Predictions of files: batches and threads change nothing, bad files stay lines, tables, folders and embeddings."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from raysweep import predict as prediction
+from raysweep.commands.predict import predict
+from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.data.batches import normalise_images
+from raysweep.data.decode import decode_image
+from raysweep.data.images import PreparedData
+from raysweep.errors import CorruptFileError, UsageError
+from raysweep.evaluate.stored_model import load_best
+from raysweep.predict import find_images, predict_files
+from raysweep.prediction_files import check_sort_folder, name_folder, sort_image
+from raysweep.run_folder import RunFolder
+from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.tasks.classification.labelling import load_labeller
+from raysweep.tasks.classification.rejection.detector import Detector
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CLASSES = ("T-shirt/top", "Bag", "Coat", "Dress")
+
+
+@pytest.fixture(scope="module")
+def run(
+    tmp_path_factory: pytest.TempPathFactory,
+    save_prepared: Callable[..., PreparedData],
+    draw_squares: Callable[..., tuple[np.ndarray, np.ndarray]],
+    keep_model: Callable[..., RunFolder],
+) -> RunFolder:
+    splits = {"train": draw_squares(200, 1), "val": draw_squares(60, 2)}
+    data = save_prepared(tmp_path_factory.mktemp("data"), splits, CLASSES)
+    config = TrialConfig(
+        task=ClassificationConfig(model="fashion_cnn", learning_rate=2e-3),
+        data=DataConfig(image_size=28, channels=1, normalization="symmetric"),
+        training=TrainingConfig(epochs=4, batch_size=20, precision="fp32"),
+    )
+    return keep_model(tmp_path_factory.mktemp("run"), config, data, num_epochs=4)
+
+
+@pytest.fixture(scope="module")
+def images(
+    tmp_path_factory: pytest.TempPathFactory, draw_squares: Callable[..., tuple[np.ndarray, np.ndarray]]
+) -> Path:
+    """40 images in two folders, named after their labels; one that is cut short, one that is empty, and noise."""
+    folder = tmp_path_factory.mktemp("images")
+    pixels, labels = draw_squares(40, 3)
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        place = folder / ("deep" if index % 2 else ".") / "here"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[:, :, 0].astype(np.uint8)).save(place / f"{label}_{index:02d}.png")
+    whole = next((folder / "here").iterdir())
+    (folder / "cut.png").write_bytes(whole.read_bytes()[:80])
+    (folder / "empty.png").write_bytes(b"")
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "noise.png")
+    return folder
+
+
+def good(images: Path) -> list[Path]:
+    return sorted(images.rglob("*_*.png"))
+
+
+def test_a_folder_and_a_pattern_name_the_same_files_as_their_names(images: Path) -> None:
+    assert set(find_images([images])) == {*good(images), images / "cut.png", images / "empty.png", images / "noise.png"}
+    assert set(find_images([images / "**" / "*_*.png"])) == set(good(images))
+    nowhere = [images / "no.png", images / "no*.jpg"]
+    assert find_images(nowhere) == nowhere
+
+
+def test_labels_are_those_of_the_model_one_by_one(
+    run: RunFolder, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "BATCH_SIZE", 7)  # the last batch is not full
+    files = good(images)
+    rows = predict_files(run, files)
+    model = load_best(run, torch.device("cpu"))
+    detector = Detector.load(run.best.detector, model)
+    assert [row["image"] for row in rows] == [str(path) for path in files]
+    assert np.mean([row["label"] == CLASSES[int(path.name[0])] for path, row in zip(files, rows, strict=True)]) > 0.9
+    spread = np.std([row["score"] for row in rows])
+    for path, row in zip(files, rows, strict=True):
+        pixels = decode_image(path.read_bytes(), size=28, channels=1)
+        normalised = normalise_images(pixels[None], model.config.data, torch.device("cpu"))
+        probabilities = model.task.infer(model.modules["model"], normalised)[0].softmax(dim=0)
+        score = float(detector.score(model, normalised))
+        assert row["label"] == CLASSES[int(probabilities.argmax())]
+        assert row["confidence"] == pytest.approx(float(probabilities.max()), abs=1e-5)
+        assert row["score"] == pytest.approx(score, abs=0.05 * spread)
+        assert row["rejected"] == (row["score"] < row["threshold"])
+
+
+def test_bad_files_are_lines_in_their_places(run: RunFolder, images: Path) -> None:
+    files = [good(images)[0], images / "cut.png", images / "nowhere.png", images / "empty.png", good(images)[1]]
+    rows = predict_files(run, files)
+    assert [row["image"] for row in rows] == [str(path) for path in files]
+    assert ["error" in row for row in rows] == [False, True, True, True, False]
+    assert [row["error"][:10] for row in rows[1:4]] == ["truncated:", "[Errno 2] ", "empty file"]
+
+
+def test_the_likeliest_classes(run: RunFolder, images: Path) -> None:
+    (row,) = predict_files(run, good(images)[:1], top_k=9)
+    assert row["top"][0] == {"label": row["label"], "confidence": row["confidence"]}
+    assert sorted(entry["label"] for entry in row["top"]) == sorted(CLASSES)
+    assert sum(entry["confidence"] for entry in row["top"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("normalization", ["imagenet", "unit", "symmetric"])
+def test_the_labeller_normalises_as_evaluation_does(run: RunFolder, normalization: str) -> None:
+    data = DataConfig(image_size=20, cache_size=28, channels=3, normalization=normalization)  # type: ignore[arg-type]
+    model = load_best(run, torch.device("cpu"))
+    object.__setattr__(model, "config", TrialConfig(task=model.config.task, data=data, training=model.config.training))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), dtype=np.uint8)
+    expected = normalise_images(pixels, data, torch.device("cpu"))
+    assert torch.allclose(load_labeller(run, model).normalise(torch.from_numpy(pixels)), expected, atol=1e-6)
+
+
+def test_a_table_sorted_copies_and_embeddings(run: RunFolder, images: Path, tmp_path: Path) -> None:
+    arguments = [str(run.path), str(images), "--csv", "--top-k", "2"]
+    arguments += ["--sort-into", str(tmp_path / "sorted"), "--embeddings", str(tmp_path / "e.npz")]
+    result = CliRunner().invoke(predict, arguments)
+    assert result.exit_code == 1, result.output  # two files are broken
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 43
+    assert {Path(row["image"]).name for row in rows if row["error"]} == {"cut.png", "empty.png"}
+    taken = [row for row in rows if not row["error"]]
+    assert all(float(row["confidence"]) >= float(row["confidence_2"]) for row in taken)
+    for row in taken:
+        place = "_rejected" if row["rejected"] == "True" else row["label"].replace("/", "-")
+        copy = tmp_path / "sorted" / place / Path(row["image"]).name
+        assert copy.read_bytes() == Path(row["image"]).read_bytes()
+    assert (tmp_path / "sorted" / "_rejected" / "noise.png").is_file()
+    assert len(list((tmp_path / "sorted").rglob("*.png"))) == 41
+    with np.load(tmp_path / "e.npz") as kept:
+        names, embeddings = kept["images"], kept["embeddings"]
+    assert names.tolist() == [row["image"] for row in taken]
+    assert (embeddings.shape, embeddings.dtype) == ((41, 128), np.float32)
+    assert len({tuple(row) for row in embeddings.tolist()}) == 41
+
+
+def test_copies_with_one_name_are_kept_apart(tmp_path: Path) -> None:
+    for index in range(3):
+        image = tmp_path / str(index) / "same.png"
+        image.parent.mkdir()
+        image.write_text(str(index))
+        sort_image(tmp_path / "sorted", {"image": str(image), "label": "a", "rejected": False})
+    assert {path.name: path.read_text() for path in (tmp_path / "sorted" / "a").iterdir()} == {
+        "same.png": "0",
+        "same_2.png": "1",
+        "same_3.png": "2",
+    }
+
+
+@pytest.mark.parametrize("label", ["..", "../up", "/etc", "a/b", "_rejected", "", "."])
+def test_no_class_s_name_leads_out_of_its_folder(label: str, tmp_path: Path) -> None:
+    folder = (tmp_path / name_folder(label)).resolve()
+    assert folder.parent == tmp_path.resolve()
+    assert folder.name != "_rejected"
+
+
+def test_sorting_asks_for_a_new_folder(tmp_path: Path) -> None:
+    check_sort_folder(tmp_path)
+    (tmp_path / "kept.png").touch()
+    with pytest.raises(UsageError, match="new or an empty folder"):
+        check_sort_folder(tmp_path)
+
+
+def test_json_has_all_rows_and_both_forms_are_refused(run: RunFolder, images: Path) -> None:
+    result = CliRunner().invoke(predict, [str(run.path), str(images / "here" / "*_*.png"), "--json"])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)) == 20
+    result = CliRunner().invoke(predict, [str(run.path), str(images), "--json", "--csv"])
+    assert isinstance(result.exception, UsageError)
+
+
+def test_a_changed_model_is_refused(run: RunFolder, images: Path) -> None:
+    content = run.best.weights.read_bytes()
+    try:
+        run.best.weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(CorruptFileError, match="must be the file that was kept"):
+            predict_files(run, good(images)[:1])
+    finally:
+        run.best.weights.write_bytes(content)
