@@ -102,11 +102,9 @@ class Server:
         Raises:
             Refusal: 400, a server on this machine alone is asked by another name.
         """
-        try:
-            host = request.url.hostname or ""
-        except ValueError:
-            host = ""
-        if self.is_local and not is_loopback(host):
+        # Not request.url: it takes the server's own address where the header is none.
+        found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", request.headers.get("host", ""))
+        if self.is_local and not is_loopback(found[1].strip("[]") if found else ""):
             raise Refusal(400, "this server answers to localhost and 127.0.0.1 alone; ask it by one of them")
 
     async def show_page(self, request: Request) -> Response:

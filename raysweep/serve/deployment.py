@@ -1,6 +1,7 @@
 """Runs the server on Ray Serve: a proxy that holds the connections, a replica that labels in batches."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from ray.serve.config import HTTPOptions
 
 from raysweep.announcement import announce
 from raysweep.cluster.connection import connect
+from raysweep.cluster.ray_internals import close_pickle_port
 from raysweep.serve.limits import Limits
 
 MAX_BATCH_SIZE = 32
@@ -37,6 +39,7 @@ def run_server(run: Path, *, host: str, port: int, limits: Limits, trust_code: b
 def serving(run: Path, *, host: str, port: int, limits: Limits, trust_code: bool = False) -> Iterator[None]:
     """Serves on a local Ray while it is open."""
     connect("local")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         with announce("the server to start"):
             options = HTTPOptions(host=host, port=port)
@@ -57,6 +60,7 @@ def build_deployment(run: Path, host: str, limits: Limits, trust_code: bool) -> 
         from raysweep.serve.app import Server
         from raysweep.serve.model import Query, ServedModel, use_all_cores
 
+        close_pickle_port()
         use_all_cores()
         run_folder = RunFolder(run)
         if trust_code:

@@ -1,6 +1,7 @@
 """Answers for images, a batch at a time: what `predict` says of them, and a heat map of those that ask for one."""
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,7 @@ class ServedModel:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.labeller = load_labeller(run_folder, load_best(run_folder, self.device))
         self.name = run_folder.path.name
+        self.lock = threading.Lock()
 
     def describe(self) -> dict[str, Any]:
         """Says which model this is, for the page and for whoever watches the server."""
@@ -70,6 +72,10 @@ class ServedModel:
 
         A heat map is rows of numbers in [0, 1], for the likeliest class; it covers the whole image.
         """
+        with self.lock:  # features are recorded by hooks: two batches at once would mix theirs
+            return self._answer(queries)
+
+    def _answer(self, queries: Sequence[Query]) -> list[dict[str, Any]]:
         pixels = torch.from_numpy(np.stack([query.pixels for query in queries])).to(self.device)
         with torch.inference_mode():
             rows = [prediction.row for prediction in describe_batch(self.labeller, pixels, TOP_K)]
