@@ -164,7 +164,9 @@ def main() -> None:
             give_up(f"both must give the same labels, got {same} of {len(contents)}")
         print({name: {key: round(value, 3) for key, value in pair[name].items()} for name in pair}, flush=True)
     ratios = {
-        "requests per wall second": bootstrap_median([pair["bare"]["wall_s"] / pair["ours"]["wall_s"] for pair in done]),
+        "requests per wall second": bootstrap_median(
+            [pair["bare"]["wall_s"] / pair["ours"]["wall_s"] for pair in done]
+        ),
         "requests per CPU second": bootstrap_median([pair["bare"]["cpu_s"] / pair["ours"]["cpu_s"] for pair in done]),
     }
     values = {

@@ -34,8 +34,12 @@ def use_page(page: Any, name: str, options: argparse.Namespace) -> list[str]:
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith((options.url, "blob:", "data:")) else
-            faults.append(f"asked {request.url}"))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith((options.url, "blob:", "data:")) else faults.append(f"asked {request.url}")
+        ),
+    )
     page.goto(options.url)
     page.wait_for_selector("#classes")
     page.screenshot(path=options.folder / f"{name}-empty.png", full_page=True)

@@ -9,8 +9,7 @@ import click
 from raysweep.commands.options import CONTEXT, PathType
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
-
-MIB = 2**20
+from raysweep.serve.limits import MIB, Limits, is_loopback
 
 
 @click.command(context_settings=CONTEXT)
@@ -40,21 +39,15 @@ def serve(run: Path, host: str, port: int, max_mib: int, rate: float, trust_code
     if importlib.util.find_spec("starlette") is None:
         raise UsageError("serve needs Ray Serve, and starlette cannot be imported: pip install 'raysweep[serve]'")
     check_free(host, port)
+    if reach := describe_reach(host):
+        click.echo(reach, err=True)
     from raysweep.evaluate.stored_model import import_code  # slow: after what can be refused without it
-    from raysweep.serve.app import is_loopback
     from raysweep.serve.deployment import run_server
-    from raysweep.serve.limits import Limits
     from raysweep.serve.model import ServedModel
 
     if trust_code:
         import_code(run_folder)
     ServedModel(run_folder)  # in one sentence here, where a replica would fail three times
-    if not is_loopback(host):
-        click.echo(
-            f"{host} is not this machine alone: whoever reaches it can send images and read the names of the classes; "
-            "there is no password and no encryption (SECURITY.md)",
-            err=True,
-        )
     run_server(
         run_folder.path, host=host, port=port, limits=Limits(max_bytes=max_mib * MIB, rate=rate), trust_code=trust_code
     )
@@ -76,3 +69,13 @@ def check_free(host: str, port: int) -> None:
             f"--host and --port must be an address of this machine that is free, {host} port {port} is not: "
             f"{error.strerror or error}; give another --port"
         ) from None
+
+
+def describe_reach(host: str) -> str | None:
+    """Says who reaches a server that listens on the address; none: this machine alone does."""
+    if is_loopback(host):
+        return None
+    return (
+        f"{host} is not this machine alone: whoever reaches it can use the model and read the names of its classes; "
+        "there is no password and no encryption (SECURITY.md)"
+    )

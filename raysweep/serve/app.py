@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from raysweep.data.decode import UndecodableImage
-from raysweep.serve.limits import Limits, RateLimit, Refusal, read_body
+from raysweep.serve.limits import Limits, RateLimit, Refusal, is_loopback, read_body
 from raysweep.serve.model import Query, ServedModel
 
 Answer = Callable[[Query], Awaitable[dict[str, Any]]]
@@ -150,14 +149,6 @@ class Server:
         except UndecodableImage as error:
             raise Refusal(422, f"an image must be a whole file of a known format: {error}") from None
         return await self.answer(Query(pixels, heat_map=request.query_params.get("heat_map") == "true"))
-
-
-def is_loopback(host: str) -> bool:
-    """Says whether a name or address is of this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def load_page() -> tuple[str, str]:

@@ -1,6 +1,7 @@
-"""Bounds what a server takes: bytes, time, rate, images at once. A refusal is a status and one sentence."""
+"""Bounds what a server takes, bytes, time, rate, images at once, and from where. A refusal is a status and one sentence."""
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ class RateLimit:
         now = self.clock()
         self.tokens, self.at = min(self.most, self.tokens + (now - self.at) * self.rate), now
         if self.tokens < 1:
-            raise Refusal(429, f"at most {self.rate:g} images a second are taken; try again later", {"Retry-After": "1"})
+            raise Refusal(
+                429, f"at most {self.rate:g} images a second are taken; try again later", {"Retry-After": "1"}
+            )
         self.tokens -= 1
 
 
@@ -71,3 +74,11 @@ async def read_body(chunks: AsyncIterator[bytes], length: str | None, limits: Li
     except TimeoutError:
         raise Refusal(408, f"an image must have come within {limits.body_timeout_s:g} seconds; send it again") from None
     return bytes(content)
+
+
+def is_loopback(host: str) -> bool:
+    """Says whether a name or address is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

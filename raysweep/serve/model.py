@@ -63,9 +63,7 @@ class ServedModel:
             UndecodableImage: they give no image.
         """
         config = self.labeller.model.config.data
-        return decode_image(
-            content, size=config.decoded_size, channels=config.channels, max_pixels=config.max_pixels
-        )
+        return decode_image(content, size=config.decoded_size, channels=config.channels, max_pixels=config.max_pixels)
 
     def answer(self, queries: Sequence[Query]) -> list[dict[str, Any]]:
         """Says of each image what `predict_files` does with `top_k` of 3, and `heat_map` where it was asked for.

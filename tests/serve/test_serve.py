@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from raysweep.commands.serve import check_free, serve
+from raysweep.commands.serve import check_free, describe_reach, serve
 from raysweep.config import DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
@@ -66,7 +66,9 @@ def test_it_serves_on_loopback_alone_and_answers_what_is_open_when_it_ends(
     with socket.socket() as slow:
         with serving(run.path, host="127.0.0.1", port=port, limits=Limits()):
             with ThreadPoolExecutor(8) as pool:
-                answers = list(pool.map(lambda _: httpx.post(f"{url}/predict", content=content, headers=headers), "x" * 8))
+                answers = list(
+                    pool.map(lambda _: httpx.post(f"{url}/predict", content=content, headers=headers), "x" * 8)
+                )
             assert [answer.status_code for answer in answers] == [200] * 8
             assert len({answer.json()["label"] for answer in answers}) == 1
             assert "Content-Security-Policy" in httpx.get(url).headers
@@ -81,6 +83,16 @@ def test_it_serves_on_loopback_alone_and_answers_what_is_open_when_it_ends(
         assert slow.recv(100).startswith(b"HTTP/1.1 200")
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.example.org", ""])
+def test_an_address_that_others_reach_is_remarked_on(host: str) -> None:
+    assert "no password and no encryption" in str(describe_reach(host))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_an_address_of_this_machine_alone_is_not(host: str) -> None:
+    assert describe_reach(host) is None
 
 
 def test_a_port_that_is_taken_and_an_address_of_another_machine_are_refused(port: int) -> None:

@@ -1,7 +1,7 @@
-"""Shows where in an image the evidence for a class is: Grad-CAM, or, where a network has no maps, input times gradient.
+"""Shows where in an image the evidence for a class is, by the gradient at the network's last feature maps.
 
-Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-https://arxiv.org/abs/1610.02391.
+HiResCAM (Draelos and Carin 2020, https://arxiv.org/abs/2011.08891), which is Grad-CAM where a network averages its maps
+before a linear layer, and is right, too, where it does not.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from raysweep.tasks.classification.networks import Classifier
 MIN_SIDE = 4
 """Maps of fewer rows show nothing of where; an earlier layer is taken then."""
 INPUT_SIDE = 14
-"""Side of the maps that are made of the input's gradient."""
+"""Side of the maps of a network without feature maps, such as a ViT: the input times its gradient, by squares."""
 
 
 def compute_heat_maps(network: Classifier, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -35,7 +35,7 @@ def compute_heat_maps(network: Classifier, images: torch.Tensor, classes: torch.
     if found is images:
         evidence = F.adaptive_avg_pool2d((images * gradient).abs().sum(dim=1, keepdim=True), INPUT_SIDE)[:, 0]
     else:
-        evidence = (gradient.mean(dim=(2, 3), keepdim=True) * found).sum(dim=1).relu()
+        evidence = (gradient * found).sum(dim=1).relu()
     evidence = evidence.detach().float().cpu()
     return evidence / evidence.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
