@@ -1,4 +1,4 @@
-"""Bounds what a server takes, bytes, time, rate, images at once, and from where. A refusal is a status and one sentence."""
+"""Bounds what a server takes: bytes, time, rate, images at once. A refusal is a status and one sentence."""
 
 import asyncio
 import ipaddress

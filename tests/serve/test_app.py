@@ -352,9 +352,8 @@ def opened_to_write() -> Iterator[list[str]]:
     def watch(event: str, values: tuple[Any, ...]) -> None:
         if not watching:
             return
-        if event == "open" and isinstance(values[0], str | bytes) and (values[2] or 0) & 3:
-            found.append(str(values[0]))
-        elif event in ("os.mkdir", "tempfile.mkstemp", "os.rename", "shutil.copyfile"):
+        writes = event == "open" and isinstance(values[0], str | bytes) and (values[2] or 0) & 3
+        if writes or event in ("os.mkdir", "tempfile.mkstemp", "os.rename", "shutil.copyfile"):
             found.append(str(values[0]))
 
     sys.addaudithook(watch)
