@@ -113,7 +113,7 @@ def close_pickle_port() -> None:
     of the proxy come by another way.
     """
     with guard():
-        from grpc.aio import Server  # type: ignore[import-untyped]
+        from grpc.aio._server import Server  # type: ignore[import-untyped]
 
         for name in ("add_insecure_port", "add_secure_port"):
             getattr(Server, name)
