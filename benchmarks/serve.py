@@ -118,7 +118,7 @@ def measure(process: psutil.Process, port: int, contents: Sequence[bytes], sende
 def _cpu_s(process: psutil.Process) -> float:
     """Adds up the CPU seconds of a process and of its children that live."""
     times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    return float(sum(each.user + each.system for each in times))
 
 
 def _find_port() -> int:

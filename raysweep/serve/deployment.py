@@ -48,7 +48,7 @@ def serving(run: Path, *, host: str, port: int, limits: Limits, trust_code: bool
         yield
     finally:
         serve.delete("default")  # lets the replica answer what is open, where shutdown cuts the connections
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def build_deployment(run: Path, host: str, limits: Limits, trust_code: bool) -> Any:
@@ -74,7 +74,7 @@ def build_deployment(run: Path, host: str, limits: Limits, trust_code: bool) -> 
 
         return Server(model, answer, limits, host).build_app()
 
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress(build_app)(),
         name="raysweep",
         max_ongoing_requests=4 * limits.max_waiting,  # the server itself refuses what is too many, in JSON
