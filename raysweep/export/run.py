@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -96,14 +96,11 @@ def build_graph(model: StoredModel, run_folder: RunFolder) -> Graph:
 def _write_checked(form: Format, target: Path, graph: Graph, facts: Mapping[str, str], inputs: Arrays) -> Parity:
     """Writes beside the target, and puts it in its place once it computes the same."""
     draft = target.with_name(f".{target.name}.{os.getpid()}")
-    write: Callable[[Path, Graph, Mapping[str, str]], None]
-    if form == "onnx":
-        write, compute_with = onnx_file.write_onnx, onnx_file.open_onnx
-    else:
-        write, compute_with = standalone.write_standalone, lambda folder: standalone.open_standalone(folder, graph)
+    write = onnx_file.write_onnx if form == "onnx" else standalone.write_standalone
     try:
         write(draft, graph, facts)
-        parity = measure_parity(graph, compute_with(draft), inputs)
+        compute = onnx_file.open_onnx(draft) if form == "onnx" else standalone.open_standalone(draft, graph)
+        parity = measure_parity(graph, compute, inputs)
         if form == "onnx":
             draft.replace(target)
         else:

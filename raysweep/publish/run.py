@@ -50,9 +50,9 @@ def publish_run(run_folder: RunFolder, to: str, *, license_name: str | None = No
         repository = to.removeprefix(HUB)
         if not _NAME.fullmatch(repository):
             raise UsageError(f"--to hf:OWNER/NAME needs owner and name of a repository, got {to!r}")
-        with tempfile.TemporaryDirectory() as folder:
-            _write(run_folder, Path(folder), license_name)
-            return Published(_push(Path(folder), repository, public=public))
+        with tempfile.TemporaryDirectory() as draft:
+            _write(run_folder, Path(draft), license_name)
+            return Published(_push(Path(draft), repository, public=public))
     if public:
         raise UsageError(f"--public is of a repository on the hub, got --to {to}; give --to hf:OWNER/NAME")
     folder = Path(to).expanduser().resolve()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from raysweep.cluster.capacity import Node
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig

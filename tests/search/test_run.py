@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -193,6 +194,17 @@ def test_predict_rejects_noise(finished: tuple[Outcome, Path], tmp_path: Path) -
     (row,) = json.loads(run_command("platform.predict", run, path, "--json").stdout)
     assert row["rejected"]
     assert row["score"] < row["threshold"]
+
+
+def test_an_export_is_checked_on_the_test_images_which_is_recorded(finished: tuple[Outcome, Path]) -> None:
+    _, run = finished
+    copy = run.with_name("exported")
+    shutil.copytree(run, copy)
+    process = run_command("platform.export", copy, "--format", "standalone")
+    assert process.returncode == 0, process.stderr
+    num_images = min(100, json.loads((run / "results.json").read_text())["test"]["num_images"])
+    assert process.stdout.startswith(f"{copy / 'export' / 'standalone'}: largest differences on {num_images}: index 0,")
+    assert read_json_lines(copy / "test" / "openings.jsonl")[-1]["reason"] == "parity of an export"
 
 
 def test_predictions_do_not_depend_on_the_batch(finished: tuple[Outcome, Path]) -> None:

@@ -18,7 +18,7 @@ def generate(count: int, seed: int, label: int | None) -> torch.Tensor:
     if FACTS["num_classes"]:
         inputs.append(torch.arange(count) % FACTS["num_classes"] if label is None else torch.full((count,), label))
     with torch.inference_mode():
-        (images,) = torch.export.load(HERE / "model.pt2").module()(*inputs)
+        images: torch.Tensor = torch.export.load(HERE / "model.pt2").module()(*inputs)[0]
     return images
 
 

@@ -36,7 +36,7 @@ class NearestNeighbours(TensorScore):
         """Scores (N,) in -2..0."""
         values, bank = _normalise(features.penultimate).double(), self.bank.double()
         # In one piece where it is exported: the number of rows is open then.
-        parts = [values] if torch.compiler.is_exporting() else values.split(BLOCK)
+        parts = [values] if torch.compiler.is_exporting() else torch.split(values, BLOCK)
         return torch.cat([-_find_distance(part, bank) for part in parts])
 
     @classmethod
