@@ -116,7 +116,7 @@ def measure(process: psutil.Process, port: int, contents: Sequence[bytes], sende
 
 
 def check_labels(labels: Mapping[str, Sequence[str]]) -> None:
-    """Gives up where ours and the peer's differ: not for single ones, as sums of floats differ by the size of a batch."""
+    """Gives up where ours and the peer's differ, but for single ones: sums of floats differ by the size of a batch."""
     same = sum(one == other for one, other in zip(labels["ours"], labels["bare"], strict=True))
     if same < 0.99 * len(labels["bare"]):
         give_up(f"both must give the same labels, got {same} of {len(labels['bare'])}")
