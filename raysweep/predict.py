@@ -116,7 +116,7 @@ def _label_batch(
     pixels = [image for image in decoded if not isinstance(image, str)]
     rows: Iterator[Prediction] = iter(())
     if pixels:
-        rows = iter(_describe_batch(labeller, torch.from_numpy(np.stack(pixels)).to(device), top_k))
+        rows = iter(describe_batch(labeller, torch.from_numpy(np.stack(pixels)).to(device), top_k))
     for path, image in zip(files, decoded, strict=True):
         if isinstance(image, str):
             yield Prediction({"image": str(path), "error": image})
@@ -125,7 +125,8 @@ def _label_batch(
             yield Prediction({"image": str(path), **said.row}, said.embedding)
 
 
-def _describe_batch(labeller: Labeller, pixels: torch.Tensor, top_k: int) -> list[Prediction]:
+def describe_batch(labeller: Labeller, pixels: torch.Tensor, top_k: int) -> list[Prediction]:
+    """Says of decoded images (B, H, W, C) uint8, on the model's device, what is said of files; see `predict_files`."""
     labels = labeller(pixels)
     classes = labeller.model.info.classes
     highest = labels.probabilities.topk(min(top_k, len(classes)), dim=1)

@@ -455,6 +455,7 @@ UNGUARDED = {
     "planning/prices.py",  # a user's own file: --cluster
     "study.py",  # Optuna's own text
     "search/session/identity.py",  # a study, as it would be stored
+    "serve/app.py",  # its own page
     "train/report.py",  # between processes of a search, never on disk
     "train/trial.py",
     "train/usage.py",  # /proc

@@ -21,6 +21,7 @@ ALLOWED = {
         "cluster/orphans.py",
         "cluster/ray_internals.py",
         "search/ray_tune.py",
+        "serve/deployment.py",
         "cluster/waiting.py",
         "train/trial.py",
     },

@@ -67,6 +67,9 @@ NOT_RUN = {
     "python -m platform.predict results/quick photos/ --csv --sort-into sorted --embeddings photos.npz": "tests/"
     "test_predict.py",
     "python -m platform.export results/quick": "tests/export exports to ONNX",
+    "python -m platform.serve results/quick": "runs until it is ended; tests/serve serves",
+    'curl --data-binary @IMAGE --header "Content-Type: image/jpeg" "http://127.0.0.1:8000/predict?heat_map=true"': "as "
+    "platform.serve",
     "python -m platform.publish results/quick --to hf:OWNER/NAME": "needs the hub; tests/publish has a stand-in",
     "python -m platform.tune car_resnet --data FOLDER --name mine": "fetches weights; tests/search runs image folders",
 }

@@ -104,3 +104,17 @@ def health_check_errors() -> tuple[type[Exception], type[Exception]]:
         from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
         return WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+
+
+def close_pickle_port() -> None:
+    """Has this process, a replica of Ray Serve that starts, open no port for requests of other deployments.
+
+    Ray opens one on all addresses, without its token, and unpickles what comes: whoever reaches it runs code. Requests
+    of the proxy come by another way.
+    """
+    with guard():
+        from grpc.aio._server import Server  # type: ignore[import-untyped]
+
+        for name in ("add_insecure_port", "add_secure_port"):
+            getattr(Server, name)
+            setattr(Server, name, lambda server, address, *credentials: 0)
