@@ -45,9 +45,10 @@ def write_study(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-@pytest.mark.parametrize(
-@pytest.mark.parametrize("verb", ["tune", "plan", "evaluate", "predict", "export", "publish", "serve", "studies", "data", "doctor"])
-)
+VERBS = ["tune", "plan", "evaluate", "predict", "export", "publish", "serve", "studies", "data", "doctor"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_help(verb: str) -> None:
     names, process = list_imports("-m", f"platform.{verb}", "--help")
     assert process.returncode == 0
