@@ -137,15 +137,15 @@ def _plain_state(schedule: LRScheduler) -> StateDict:
 
 
 def build_groups(
-    backbone: nn.Module, head: nn.Module, *, learning_rate: float, backbone_factor: float
+    backbone: Iterable[nn.Parameter], head: Iterable[nn.Parameter], *, learning_rate: float, backbone_factor: float
 ) -> list[dict[str, Any]]:
     """Builds parameter groups: the head at `learning_rate`, the backbone at `backbone_factor` times it."""
     groups = [
         {
-            "params": [p for p in backbone.parameters() if p.requires_grad],
+            "params": [p for p in backbone if p.requires_grad],
             "lr": learning_rate * backbone_factor,
         },
-        {"params": [p for p in head.parameters() if p.requires_grad], "lr": learning_rate},
+        {"params": [p for p in head if p.requires_grad], "lr": learning_rate},
     ]
     return [group for group in groups if group["params"]]
 

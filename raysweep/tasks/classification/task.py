@@ -1,6 +1,8 @@
 """Image classification: cross entropy with label smoothing on any timm model or the Fashion CNN."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +12,23 @@ from torch.optim import Optimizer
 from raysweep.config import TrialConfig
 from raysweep.data.batches import Batch
 from raysweep.data.images import DataInfo
-from raysweep.tasks.classification.config import ClassificationConfig
-from raysweep.tasks.classification.networks import Classifier, build_classifier, set_batch_norm_frozen
+from raysweep.errors import UsageError
+from raysweep.registry import load_object
+from raysweep.tasks.classification.config import CROSS_ENTROPY, WEIGHTS_FOLDER, ClassificationConfig
+from raysweep.tasks.classification.networks import (
+    Classifier,
+    build_classifier,
+    load_backbone,
+    set_batch_norm_frozen,
+)
+from raysweep.tasks.classification.weights import load_pretrained
 from raysweep.train.metrics import Sums, count_confusions, get_sum, score_confusions
 from raysweep.train.optim import Schedule, build_groups, build_optimizer
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Maps logits (B, num_classes) and labels (B,) to a value of each image, (B,)."""
 
 
 class ClassificationTask(Task):
@@ -29,14 +42,21 @@ class ClassificationTask(Task):
         self.ema_decay = self.config.ema_decay
         self.gradient_clip_norm = self.config.gradient_clip_norm
 
+        own = self.config
+        self.loss: Loss | None = None if own.loss == CROSS_ENTROPY else load_object(own.loss)
+        self.metric: Loss | None = None if own.metric is None else load_object(own.metric)
+        self.augment: Callable[[torch.Tensor], torch.Tensor] | None = (
+            None if own.augmentation is None else load_object(own.augmentation)
+        )
+
     def load_modules(self) -> dict[str, nn.Module]:
         """Builds the classifier to load stored weights into: nothing is downloaded."""
-        return {"model": self._build_model(pretrained=False)}
+        return {"model": self._build_model()}
 
-    def _build_model(self, *, pretrained: bool) -> Classifier:
+    def _build_model(self) -> Classifier:
         return build_classifier(
             self.config.model,
-            pretrained=pretrained,
+            model_args=self.config.model_args,
             head=self.config.head,
             dropout=self.config.dropout,
             batch_norm=self.config.batch_norm,
@@ -47,19 +67,29 @@ class ClassificationTask(Task):
 
     def init_modules(self) -> dict[str, nn.Module]:
         """Builds the classifier, with pretrained weights where they are asked for, and freezes what is not trained."""
-        model = self._build_model(pretrained=self.config.pretrained)
+        model = self._build_model()
+        if self.config.pretrained:
+            load_backbone(
+                model,
+                load_pretrained(self.config, self.folder and self.folder / WEIGHTS_FOLDER),
+                is_timm=self.config.pretrained is True,
+                channels=self.data.channels,
+                origin=self.config.weights_name,
+            )
         if self.config.freeze_batch_norm:
             set_batch_norm_frozen(model)
         if self.config.backbone_factor == 0:
-            model.backbone.requires_grad_(False)
+            for parameter in model.split_parameters()[0]:
+                parameter.requires_grad_(False)
         return {"model": model}
 
     def build_optimizers(self, modules: dict[str, nn.Module]) -> dict[str, Optimizer]:
         """Builds an optimizer with a learning rate for the head and one for the backbone."""
         model, config = modules["model"], self.config
         assert isinstance(model, Classifier)
+        backbone, head = model.split_parameters()
         groups = build_groups(
-            model.backbone, model.head, learning_rate=config.learning_rate, backbone_factor=config.backbone_factor
+            backbone, head, learning_rate=config.learning_rate, backbone_factor=config.backbone_factor
         )
         optimizer = build_optimizer(
             config.optimizer, groups, weight_decay=config.weight_decay, momentum=config.momentum
@@ -75,24 +105,64 @@ class ClassificationTask(Task):
         model = state.prepared["model"]
         if self.config.freeze_batch_norm:
             set_batch_norm_frozen(model)
-        logits = self.forward(model, batch.images).float()
-        smoothing = self.config.label_smoothing
+        images = batch.images if self.augment is None else self.augment(batch.images)
+        logits = self.forward(model, images).float()
+        if batch.mixing is None and self.loss is None:
+            return {"loss": F.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
+        own = self._compute_losses(logits, batch.labels)
         if batch.mixing is None:
-            return {"loss": F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)}
-        own, others = (
-            F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-            for labels in (batch.labels, batch.mixing.labels)
-        )
+            return {"loss": own.mean()}
+        others = self._compute_losses(logits, batch.mixing.labels)
         return {"loss": torch.lerp(others, own, batch.mixing.shares).mean()}
+
+    def _compute_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Computes the loss of each image, (B,)."""
+        if self.loss is not None:
+            return self.loss(logits, labels)
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.config.label_smoothing)
+
+    @torch.no_grad()
+    def check_modules(self, modules: dict[str, nn.Module]) -> None:
+        """Calls a network, loss, metric and augmentation of one's own once, on images of zeros.
+
+        Raises:
+            UsageError: one of them fails, or returns another shape than it has to.
+        """
+        config, size = self.config, self.data.image_size
+        images = torch.zeros(2, self.data.channels, size, size)
+        labels = torch.zeros(2, dtype=torch.int64)
+        logits = torch.zeros(2, self.num_classes)
+        if config.has_own_network:
+            _check_shape("task.model", config.model, modules["model"].eval(), (images,), logits.shape)
+        for name, function in (("loss", self.loss), ("metric", self.metric)):
+            if function is not None:
+                _check_shape(f"task.{name}", getattr(config, name), function, (logits, labels), labels.shape)
+        if self.augment is not None:
+            _check_shape("task.augmentation", config.augmentation, self.augment, (images,), images.shape)
 
     def eval_step(self, state: TrainState, batch: Batch) -> Sums:
         """Computes cross entropy without smoothing and confusions of a batch."""
         logits = self.infer(state.best_modules()["model"], batch.images)
+        own = {} if self.metric is None else {self.config.metric_name: self.metric(logits, batch.labels).float().sum()}
         return {
             "loss": F.cross_entropy(logits, batch.labels, reduction="none").sum(),
             "confusions": count_confusions(batch.labels, logits.argmax(dim=1), self.num_classes),
+            **own,
         }
 
     def compute_metrics(self, sums: Sums) -> dict[str, torch.Tensor | float]:
         """Computes the mean loss, accuracies and F1."""
         return {**super().compute_metrics(sums), **score_confusions(get_sum(sums, "confusions"))}
+
+
+def _check_shape(
+    field: str, name: str | None, function: Callable[..., Any], arguments: tuple[torch.Tensor, ...], shape: torch.Size
+) -> None:
+    shapes = " and ".join(str(tuple(argument.shape)) for argument in arguments)
+    try:
+        result = function(*arguments)
+    except Exception as error:  # whatever somebody's own code raises is shown as that code's error
+        raise UsageError(f"{field}={name} fails for {shapes}: {type(error).__name__}: {error}") from error
+    got = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+    if got != shape:
+        raise UsageError(f"{field}={name} must return {tuple(shape)} for {shapes}, got {got}")

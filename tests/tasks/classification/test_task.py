@@ -71,6 +71,7 @@ def list_changes(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]
 # what else has to be set so that the field can show; the two values
 FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "model": ({}, ["test_resnet", "fashion_cnn"]),
+    "model_args": ({}, [{}, {"act_layer": "gelu"}]),
     "head": ({}, ["linear", "report"]),
     "dropout": ({}, [0.0, 0.5]),
     "batch_norm": ({"model": "fashion_cnn"}, [False, True]),
@@ -89,8 +90,9 @@ FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
 
 
 def test_the_table_has_every_field() -> None:
-    """`pretrained` is tested with stored weights, in test_networks.py."""
-    assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - {"pretrained"}
+    """What comes from files is tested in test_weights.py and test_own_code.py."""
+    others = {"pretrained", "weights", "code", "loss", "metric", "augmentation"}
+    assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - others
 
 
 @pytest.mark.parametrize("name", FIELDS)
