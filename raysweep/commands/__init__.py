@@ -5,6 +5,9 @@ from raysweep.registry import Registry
 COMMANDS = Registry(
     "raysweep.commands",
     "command",
-    {verb: f"raysweep.commands.{verb}:{verb}" for verb in ("tune", "plan", "evaluate", "predict", "studies", "doctor")},
+    {
+        verb: f"raysweep.commands.{verb}:{verb}"
+        for verb in ("tune", "plan", "evaluate", "predict", "fetch", "studies", "doctor")
+    },
 )
 """Commands of click by their verbs."""

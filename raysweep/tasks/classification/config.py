@@ -78,6 +78,12 @@ class ClassificationConfig(TaskConfig):
     """Of the head; above 0."""
     backbone_factor: float = 1.0
     """The backbone's learning rate as a multiple of the head's; 0 to 1, 0 trains the head only."""
+    frozen_stages: int = 0
+    """How many stages of the backbone, from the images on, are left as they are; 0 to 100: of 100 it has no more."""
+    layer_decay: float = 1.0
+    """A stage's learning rate as a multiple of the next one's, the last one's being the backbone's; 0.1 to 1."""
+    test_time_flip: bool = False
+    """Labels by the mean of the logits of an image and of its mirror image, which takes twice as long."""
     momentum: float = 0.9
     """SGD's momentum, Adam's beta1; 0 to 0.999."""
     weight_decay: float = 0.0
@@ -106,6 +112,8 @@ class ClassificationConfig(TaskConfig):
         require(0 <= self.label_smoothing <= 0.9, "task.label_smoothing must be in 0..0.9", self.label_smoothing)
         require(self.learning_rate > 0, "task.learning_rate must be above 0", self.learning_rate)
         require(0 <= self.backbone_factor <= 1, "task.backbone_factor must be in 0..1", self.backbone_factor)
+        require(0 <= self.frozen_stages <= 100, "task.frozen_stages must be in 0..100", self.frozen_stages)
+        require(0.1 <= self.layer_decay <= 1, "task.layer_decay must be in 0.1..1", self.layer_decay)
         require(0 <= self.momentum <= 0.999, "task.momentum must be in 0..0.999", self.momentum)
         require(self.weight_decay >= 0, "task.weight_decay must be 0 or more", self.weight_decay)
         require(self.warmup_epochs >= 0, "task.warmup_epochs must be 0 or more", self.warmup_epochs)

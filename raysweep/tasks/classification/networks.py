@@ -42,6 +42,22 @@ class Classifier(nn.Module):
         own = {id(parameter) for parameter in head}
         return [parameter for parameter in self.parameters() if id(parameter) not in own], head
 
+    def list_stages(self) -> list[list[nn.Parameter]]:
+        """Lists the parameters of the backbone by stages, from the images on: as timm groups them, else by modules."""
+        backbone, known = dict(self.backbone.named_parameters()), {id(weight) for weight in self.split_parameters()[0]}
+        if hasattr(self.backbone, "group_matcher"):
+            from timm.models import group_parameters
+
+            grouped = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True), reverse=True)  # type: ignore[operator]
+            names: list[list[str]] = [[] for _ in range(max(grouped.values()) + 1)]
+            for name, stage in grouped.items():
+                names[stage].append(name)
+        else:
+            tops = dict.fromkeys(name.partition(".")[0] for name in backbone)
+            names = [[name for name in backbone if name.partition(".")[0] == top] for top in tops]
+        stages = [[backbone[name] for name in stage if id(backbone[name]) in known] for stage in names]
+        return [stage for stage in stages if stage]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Computes logits (B, num_classes) of normalised images (B, C, H, W)."""
         logits: torch.Tensor = self.head(self.backbone(images))

@@ -81,15 +81,28 @@ class ClassificationTask(Task):
         if self.config.backbone_factor == 0:
             for parameter in model.split_parameters()[0]:
                 parameter.requires_grad_(False)
+        for stage in model.list_stages()[: self.config.frozen_stages] if self.config.frozen_stages else []:
+            for parameter in stage:
+                parameter.requires_grad_(False)
         return {"model": model}
 
+    def infer(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Computes logits (B, num_classes) of normalised images (B, C, H, W), as after training."""
+        logits = super().infer(module, images)
+        return (logits + super().infer(module, images.flip(-1))) / 2 if self.config.test_time_flip else logits
+
     def build_optimizers(self, modules: dict[str, nn.Module]) -> dict[str, Optimizer]:
-        """Builds an optimizer with a learning rate for the head and one for the backbone."""
+        """Builds an optimizer with a learning rate for the head and one for the backbone, or for each of its stages."""
         model, config = modules["model"], self.config
         assert isinstance(model, Classifier)
         backbone, head = model.split_parameters()
+        stages = [backbone] if config.layer_decay == 1 else model.list_stages()
         groups = build_groups(
-            backbone, head, learning_rate=config.learning_rate, backbone_factor=config.backbone_factor
+            stages,
+            head,
+            learning_rate=config.learning_rate,
+            backbone_factor=config.backbone_factor,
+            layer_decay=config.layer_decay,
         )
         optimizer = build_optimizer(
             config.optimizer, groups, weight_decay=config.weight_decay, momentum=config.momentum

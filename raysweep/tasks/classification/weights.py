@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from raysweep import atomic_files
 from raysweep.errors import UsageError, shorten
 from raysweep.paths import resolve_path
+from raysweep.storage_faults import guard_writing
 from raysweep.tasks.classification.config import HUB, WEIGHTS_FOLDER, ClassificationConfig
 from raysweep.train import checkpoint
 
@@ -48,7 +49,8 @@ def fetch_weights(config: ClassificationConfig, cache: Path) -> str:
             return known
     tensors = read_origin(config)
     digest = checkpoint.digest_tensors(dict(tensors), "null")
-    atomic_files.make_folder(folder)
+    with guard_writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if not locate_weights(folder, digest).is_file():
         checkpoint.save_tensors(locate_weights(folder, digest), dict(tensors), None)
     atomic_files.write_json(index, {"weights": config.weights_name, "digest": digest}, checksum=True)
