@@ -45,7 +45,7 @@ def write_study(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-@pytest.mark.parametrize("verb", ["tune", "plan", "evaluate", "predict", "studies", "doctor"])
+@pytest.mark.parametrize("verb", ["tune", "plan", "evaluate", "predict", "fetch", "studies", "doctor"])
 def test_help(verb: str) -> None:
     names, process = list_imports("-m", f"platform.{verb}", "--help")
     assert process.returncode == 0
