@@ -1,11 +1,12 @@
 """What a trial is told: data, task and training as plain, validated, frozen data."""
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from raysweep import config_fields
+from raysweep import config_fields, own_code
 from raysweep.atomic_files import Json
 from raysweep.errors import UsageError, shorten
 from raysweep.registry import describe_reference
@@ -198,6 +199,10 @@ class TaskConfig:
     graph: ClassVar[str | None] = None
     """Reference of the function that builds what `export` writes of its model, a raysweep.export.graph.Graph of a
     StoredModel and the run's folder; none: it cannot be exported."""
+    code_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that may name code of one's own; see raysweep.own_code."""
+    input_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields whose choices in a space are all looked at before a search: by `check_available` and `fetch`."""
     takes_mixed_labels: ClassVar[bool] = False
     """Whether its loss reads `Batch.mixing`: only then may images be mixed."""
     advice_on_divergence: ClassVar[str] = "a lower learning rate may help"
@@ -218,8 +223,21 @@ class TaskConfig:
         """Names the group whose best model is kept for the final evaluation, which compares groups; none: of none."""
         return None
 
+    @property
+    def code_references(self) -> tuple[str, ...]:
+        """Lists the code of one's own that the configuration names."""
+        return tuple(filter(own_code.is_reference, (getattr(self, name) for name in self.code_fields)))
+
     def check_available(self) -> None:
-        """Fails in the driver, with a UsageError, on what would fail every trial."""
+        """Fails in the driver, quickly and with a UsageError, on what would fail every trial."""
+
+    def fetch(self, cache: Path) -> Mapping[str, Mapping[str, str]]:
+        """Fetches what trials begin from into the `cache` that all nodes share; returns what identifies it, by field.
+
+        Raises:
+            UsageError: it cannot be had.
+        """
+        return {}
 
     def prepare(self, data: "PreparedData") -> None:
         """Makes, once in the driver, what all trials share beside their images."""
@@ -233,6 +251,9 @@ def check_mixing(task: TaskConfig, data: DataConfig) -> None:
         require(task.takes_mixed_labels or amount == 0, rule, amount)
 
 
+TRUST = "where you know who wrote it, say --trust-code (from Python trust_code=True)"
+
+
 def load_task_config(kind: str, values: Json, *, trusted: bool = False) -> TaskConfig:
     """Builds the configuration of the task `kind` from JSON values; `trusted`: they do not come from a run's folder.
 
@@ -240,11 +261,14 @@ def load_task_config(kind: str, values: Json, *, trusted: bool = False) -> TaskC
         UsageError: there is no such task, it is code that may not be run, or the values are not a valid configuration.
     """
     if not trusted:
-        TASKS.refuse_foreign(kind, "where you know who wrote it, say --trust-code (from Python trust_code=True)")
+        TASKS.refuse_foreign(kind, TRUST)
     loaded = TASKS.load(kind)
     if not (isinstance(loaded, type) and issubclass(loaded, TaskConfig) and is_dataclass(loaded)):
         raise UsageError(f"a task's configuration must be a dataclass on raysweep.TaskConfig, got {kind}")
     config: TaskConfig = config_fields.from_json(loaded, values)
+    if trusted:
+        own_code.trust(config.code_references)
+    own_code.refuse_untrusted(config.code_references, TRUST)
     return config
 
 
@@ -261,8 +285,11 @@ class TrialConfig:
         check_mixing(self.task, self.data)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travels as JSON: the class of a task in a file by path cannot be imported by name in another process."""
-        return _unpickle, (self.to_json(),)
+        """Travels as JSON: the class of a task in a file by path cannot be imported by name in another process.
+
+        With it go files of networks and the like, which may be on no other host.
+        """
+        return _unpickle, (self.to_json(), own_code.pack_files(self.task.code_references))
 
     def to_json(self) -> Json:
         """Returns plain JSON values; `from_json` takes them back."""
@@ -293,7 +320,8 @@ class TrialConfig:
         )
 
 
-def _unpickle(values: Json) -> TrialConfig:
+def _unpickle(values: Json, sources: Mapping[str, bytes]) -> TrialConfig:
+    own_code.unpack_files(sources)
     return TrialConfig.from_json(values, trusted=True)
 
 

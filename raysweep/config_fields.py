@@ -34,6 +34,8 @@ def list_fields(config: Any, prefix: str = "") -> dict[str, Any]:
         value = getattr(config, field.name)
         name = f"{prefix}{field.name}"
         leaves |= list_fields(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+        if isinstance(value, Mapping):
+            leaves |= {f"{name}.{key}": item for key, item in value.items()}
     return leaves
 
 
@@ -66,22 +68,18 @@ def replace_field(config: T, name: str, value: Any) -> T:
 
 def replace_fields(config: T, values: Mapping[str, Any]) -> T:
     """Returns a copy with several dotted fields replaced at once, so that only the whole has to be valid."""
-    nested: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         first, _, rest = name.partition(".")
         if rest:
             nested.setdefault(first, {})[rest] = value
         else:
-            nested[first] = value
-    return dataclasses.replace(
-        config,  # type: ignore[type-var]
-        **{
-            first: replace_fields(getattr(config, first), value)
-            if dataclasses.is_dataclass(getattr(config, first)) and isinstance(value, dict)
-            else value
-            for first, value in nested.items()
-        },
-    )
+            changed[first] = value
+    for first, inner in nested.items():
+        whole = changed.get(first, getattr(config, first))
+        changed[first] = {**whole, **inner} if isinstance(whole, Mapping) else replace_fields(whole, inner)
+    return dataclasses.replace(config, **changed)  # type: ignore[type-var]
 
 
 def parse_field(config: Any, name: str, text: str) -> Any:
@@ -95,13 +93,15 @@ def parse_field(config: Any, name: str, text: str) -> Any:
     owner, _, leaf = name.rpartition(".")
     for part in owner.split("."):
         config = getattr(config, part)
-    annotation = _annotations(type(config))[leaf]
+    annotation = type(config[leaf]) if isinstance(config, Mapping) else _annotations(type(config))[leaf]
     if text.lower() == "none" and type(None) in typing.get_args(annotation):
         return None
     choices = [choice for choice in typing.get_args(annotation) if not isinstance(choice, str) and str(choice) == text]
     if typing.get_origin(annotation) is typing.Literal and choices:
         return choices[0]
     try:
+        if typing.get_origin(annotation) is Mapping:
+            return _adapter(annotation).validate_json(text)
         return _adapter(annotation).validate_strings(text)
     except pydantic.ValidationError as error:
         reason = "; ".join(line["msg"] for line in error.errors())
@@ -134,5 +134,7 @@ def _describe_line(line: Any) -> str:
     return f"{'.'.join(map(str, line['loc']))}: {line['msg']}, got {shorten(repr(line['input']))}"
 
 
-_annotations: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+_annotations: Callable[[Any], dict[str, Any]] = functools.cache(
+    functools.partial(typing.get_type_hints, include_extras=True)
+)
 """Reads the types of a class's fields once."""

@@ -61,7 +61,7 @@ def check_complete(folder: ModelFolder) -> None:
 
 
 def _list_files(folder: ModelFolder) -> tuple[Path, ...]:
-    return folder.weights, folder.config, folder.detector
+    return folder.weights, folder.config, folder.detector, *folder.list_code()
 
 
 def _compute_digest(path: Path) -> str:

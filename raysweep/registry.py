@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib
+import importlib.abc
 import importlib.util
 import inspect
 import sys
@@ -136,11 +137,39 @@ def load_file(path: Path, *, anew: bool = False) -> Any:
     name = _name_module(path)
     if name in sys.modules and not anew:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"no file {path}")
     if (size_bytes := path.stat().st_size) > MAX_FILE_BYTES:
         raise UsageError(f"a file of Python has at most {MAX_FILE_BYTES:,} bytes, {path} has {size_bytes:,}")
+    return import_source(path, path.read_bytes())
+
+
+class _Loader(importlib.abc.SourceLoader):
+    """Loads a module from text that is there, and keeps it: the file may change meanwhile, or be on another host."""
+
+    def __init__(self, path: Path, source: bytes) -> None:
+        self.path = path
+        self.source = source
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self.path)
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return self.source
+
+
+def import_source(path: Path, source: bytes) -> Any:
+    """Imports the text of a file of Python as the module that `load_file` makes of that file.
+
+    Raises:
+        UsageError: it raises an error.
+    """
+    path = resolve_path(path, "a file of Python")
+    name = _name_module(path)
+    spec = importlib.util.spec_from_loader(name, _Loader(path, source), origin=str(path))
+    assert spec is not None
+    assert spec.loader is not None
+    spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -154,6 +183,18 @@ def load_file(path: Path, *, anew: bool = False) -> Any:
         hint = "; import the names of studies from raysweep itself, as in `from raysweep import Study`" * moved
         raise UsageError(f"{_locate(error, path)}: {_describe_error(error)}{hint}") from error
     return module
+
+
+def read_source(path: Path) -> bytes:
+    """Returns the text that the module of a file of Python was imported from, in this process; imports it first."""
+    loader = load_file(path).__loader__
+    assert isinstance(loader, _Loader)
+    return loader.source
+
+
+def is_loaded(path: Path, source: bytes) -> bool:
+    """Tells whether this process has imported a file of Python, and from this text."""
+    return _name_module(path) in sys.modules and read_source(path) == source
 
 
 def _describe_error(error: BaseException) -> str:

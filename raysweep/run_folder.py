@@ -25,6 +25,14 @@ class ModelFolder:
         """Locates what rejects images that are of none of the classes."""
         return self.path / "detector.safetensors"
 
+    def code(self, name: str, digest: str) -> Path:
+        """Locates a file of Python that the configuration names, by its SHA-256."""
+        return self.path / "code" / f"{digest[:12]}_{name}"
+
+    def list_code(self) -> list[Path]:
+        """Lists the files of Python that are kept with the model."""
+        return sorted((self.path / "code").glob("*.py"))
+
     @property
     def digest(self) -> Path:
         """Locates what says that the other files are those that were kept together."""

@@ -45,7 +45,7 @@ def write_study(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-VERBS = ["tune", "plan", "evaluate", "predict", "export", "publish", "serve", "studies", "data", "doctor"]
+VERBS = ["tune", "plan", "evaluate", "predict", "export", "publish", "serve", "fetch", "studies", "data", "doctor"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -7,7 +7,19 @@ COMMANDS = Registry(
     "command",
     {
         verb: f"raysweep.commands.{verb}:{verb}"
-        for verb in ("tune", "plan", "evaluate", "predict", "export", "publish", "serve", "studies", "data", "doctor")
+        for verb in (
+            "tune",
+            "plan",
+            "evaluate",
+            "predict",
+            "export",
+            "publish",
+            "serve",
+            "fetch",
+            "studies",
+            "data",
+            "doctor",
+        )
     },
 )
 """Commands of click by their verbs."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from raysweep import atomic_files
+from raysweep import atomic_files, own_code
 from raysweep.atomic_files import FROM_BACKUP, Json
-from raysweep.config import TrialConfig, require
+from raysweep.config import TrialConfig, load_task_config, require
 from raysweep.data.images import DataInfo
 from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
@@ -44,24 +44,37 @@ def describe_model(model: StoredModel) -> str:
 
 
 def import_code(run_folder: RunFolder) -> None:
-    """Imports the task and the source of images that a run names, where they are somebody's own: runs their code.
+    """Imports the code of somebody's own that a run names, and so runs it: task, source of images, networks and such.
+
+    Files of networks, losses, metrics and augmentations are those that `best/` has; the others are looked for where
+    they were.
 
     Raises:
         UsageError: there is no such code.
+        CorruptFileError: a file of it in `best/` is damaged, or gone.
     """
-    if run_folder.best.config.is_file():
-        task, source = atomic_files.read_json(run_folder.best.config, WHAT, REMEDY, _find_code)
-        TASKS.load(task)
-        check_source_name(source)
+    if not run_folder.best.config.is_file():
+        return
+    check_model(run_folder.best, with_detector=False)
+    kind, task, source = atomic_files.read_json(run_folder.best.config, WHAT, REMEDY, _find_code)
+    TASKS.load(kind)
+    check_source_name(source)
+    config = load_task_config(kind, task, trusted=True)
+    for place, digest in getattr(config, "code", {}).items():
+        path = run_folder.best.code(Path(place).name, digest)
+        if place.endswith(".py"):
+            with atomic_files.guard(path, "code that the model is made by", REMEDY):
+                own_code.unpack_files({place: path.read_bytes()})
 
 
-def _find_code(values: Json) -> tuple[str, str]:
-    """Returns the names of the task and of the source of images in a trial's configuration."""
-    task, source = values["config"]["task"]["kind"], values["config"]["data"]["source"]
+def _find_code(values: Json) -> tuple[str, Json, str]:
+    """Returns the name of the task, its configuration and the source of images in a trial's configuration."""
+    task, source = dict(values["config"]["task"]), values["config"]["data"]["source"]
+    kind = task.pop("kind")
     require(
-        isinstance(task, str) and isinstance(source, str), "a task and a source of images are names", (task, source)
+        isinstance(kind, str) and isinstance(source, str), "a task and a source of images are names", (kind, source)
     )
-    return task, source
+    return kind, task, source
 
 
 def load_best(run_folder: RunFolder, device: torch.device, *, with_detector: bool = True) -> StoredModel:

@@ -29,7 +29,7 @@ from raysweep.planning.prices import load_cluster, price_nodes
 from raysweep.run_folder import SearchFolder
 from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.options import RunOptions
-from raysweep.search.preflight import batch_sizes, check_inputs
+from raysweep.search.preflight import batch_sizes, check_inputs, fetch_inputs
 from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
@@ -190,6 +190,7 @@ def forecast_study(study: Study, options: RunOptions, cluster: Path | None, sour
     """
     if source is None:
         source = check_inputs(study, options)
+    study = fetch_inputs(study, options.run_folder.cache)
     config = load_cluster(cluster) if cluster else {}
     request, concurrency = size_trials(study, options)
     price_nodes(config, nodes_in_use(list_potential_nodes(), request, concurrency))

@@ -1,15 +1,17 @@
 """Copies the model that a search found to `best/` of its run."""
 
 import dataclasses
+import hashlib
 import math
 import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raysweep import atomic_files
+from raysweep import atomic_files, own_code
 from raysweep.atomic_files import FROM_BACKUP
 from raysweep.config import Objective, format_value
 from raysweep.errors import CorruptFileError, StudyFailedError
@@ -87,6 +89,10 @@ def _copy_model(trained: TrialFolder, target: ModelFolder, result: TrialResult, 
     atomic_files.write_atomically(target.weights, lambda path: _copy(trained.weights, path))
     number, finalist = (result.number, None) if finalist_of is None else (finalist_of, result.number)
     save_config(target.config, number, record.config, record.info, record.params, finalist, record.number_format)
+    for place, source in own_code.pack_files(record.config.task.code_references).items():
+        path = target.code(Path(place).name, hashlib.sha256(source).hexdigest())
+        atomic_files.make_folder(path.parent)
+        atomic_files.write_atomically(path, partial(_write, source))
     seal_model(target)
 
 
@@ -103,3 +109,7 @@ def _check_origin(trained: TrialFolder, result: TrialResult, facts: Mapping[str,
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
+
+
+def _write(source: bytes, target: Path) -> None:
+    target.write_bytes(source)

@@ -8,6 +8,7 @@ from typing import Any
 from raysweep.config import Budget, Objective, check_config
 from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError, shorten
+from raysweep.own_code import is_reference
 from raysweep.registry import resolve_reference
 from raysweep.search.flags import flag
 from raysweep.search.strategy.pruners import PRUNERS, build_pruner
@@ -64,6 +65,7 @@ class Overrides:
         for name in ("sampler", "pruner"):  # a run keeps them, and may be resumed from another folder
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, resolve_reference(value))
+        object.__setattr__(self, "settings", tuple(map(_resolve_setting, self.settings)))
 
     def over(self, earlier: "Overrides") -> "Overrides":
         """Joins these changes with the earlier ones, which hold where these say nothing."""
@@ -131,3 +133,10 @@ class Overrides:
                 f"Optuna takes no intermediate values with two objectives, got --pruner {self.pruner}, which stops "
                 "trials by them; leave it out, or leave out the second objective"
             )
+
+
+def _resolve_setting(setting: str) -> str:
+    """Makes paths absolute in the value of a setting that names code of one's own."""
+    key, equals, value = setting.partition("=")
+    is_code = key.startswith("task.") and is_reference(value)
+    return f"{key}{equals}{resolve_reference(value)}" if is_code else setting

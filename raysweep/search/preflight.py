@@ -1,11 +1,15 @@
 """Checks before any trial starts what would fail every one, and before Ray starts what needs no Ray."""
 
+import dataclasses
+import itertools
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from raysweep.config import check_config
+from raysweep import config_fields, own_code
+from raysweep.config import TaskConfig, check_config
 from raysweep.data.sources import is_folder, load_source
 from raysweep.errors import DataError, UsageError
 from raysweep.registry import describe_reference, load_object
@@ -94,14 +98,36 @@ def check_study(study: Study, num_workers: int) -> None:
         UsageError: one of these.
     """
     check_batches(study, num_workers)
-    space = dict(study.all_distributions())
-    models = space.get("task.model")
     describe_reference(TASKS, type(study.task), study.task.kind)
-    study.task.check_available()
-    for model in models.choices if isinstance(models, CategoricalDistribution) else ():
-        study.trial_config({"task.model": model}, 0).task.check_available()
+    for task_config in list_variants(study):
+        own_code.trust(task_config.code_references)
+        task_config.check_available()
     task, _ = (load_object(reference) for reference in (study.task.task, study.task.evaluation))
     check_graphs(study, num_workers, is_capturable=task.is_capturable)
+
+
+def list_variants(study: Study) -> list[TaskConfig]:
+    """Lists the study's own task, and those with each choice of what has to be had before: networks, weights."""
+    space = dict(study.all_distributions())
+    keys = [key for name in study.task.input_fields if (key := f"task.{name}") in space]
+    choices = [getattr(space[key], "choices", ()) for key in keys]
+    points = [dict(zip(keys, values, strict=True)) for values in itertools.product(*choices)] if keys else []
+    return [study.trial_config(point, 0).task for point in ({}, *points)]
+
+
+def fetch_inputs(study: Study, cache: Path) -> Study:
+    """Fetches weights into the cache of the storage; returns the study with digests of what trials begin from.
+
+    Raises:
+        UsageError: they cannot be had.
+    """
+    digests: dict[str, dict[str, str]] = {}
+    for task in list_variants(study):
+        own_code.trust(task.code_references)
+        for name, found in task.fetch(cache).items():
+            digests.setdefault(name, {}).update(found)
+    task = check_config(lambda: config_fields.replace_fields(study.task, digests), "what trials begin from")
+    return dataclasses.replace(study, task=task)
 
 
 def check_batches(study: Study, num_workers: int) -> None:
@@ -157,13 +183,17 @@ def batch_sizes(study: Study) -> tuple[int, int]:
 
 
 def check_models(study: Study, data: "PreparedData") -> None:
-    """Builds the networks of the points that are tried first, for the images there are.
+    """Builds the networks of the points that are tried first, and of each choice, for the images there are.
 
     Raises:
-        UsageError: a network cannot be built for these images.
+        UsageError: a network cannot be built for these images, or its pretrained weights do not fit.
     """
     from raysweep.train.task import build_task  # slow: imports torch
 
-    for number, point in enumerate(study.starting_points):
-        config = study.trial_config(point, number)
-        check_config(lambda c=config: build_task(c, data.info).load_modules(), f"{study.name} on {data.info.source}")
+    own = study.trial_config({}, 0)
+    configs = [study.trial_config(point, number) for number, point in enumerate(study.starting_points)]
+    variants = [dataclasses.replace(own, task=task) for task in list_variants(study)[1:]]
+    for config in (*configs, *variants):
+        task = build_task(config, data.info, folder=data.folder)
+        where = f"{study.name} on {data.info.source}"
+        task.check_modules(check_config(task.init_modules, where))

@@ -39,7 +39,7 @@ from raysweep.search.live_table import LiveTable
 from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
 from raysweep.search.pareto import announce_two_objectives, draw_front
-from raysweep.search.preflight import check_start, find_images
+from raysweep.search.preflight import check_start, fetch_inputs, find_images
 from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.ranking import find_front
 from raysweep.search.results import Machine, Results, save_results
@@ -91,6 +91,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     folder = options.run_folder
     if source is None:
         source = check_start(study, options)
+    study = fetch_inputs(study, folder.cache)
     factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
         record, identity = enter_run(study, options, stack)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysweep import config_fields
+from raysweep import config_fields, own_code
 from raysweep.catalogue import load_study
 from raysweep.data.sources import refuse_foreign_source, resolve_source
 from raysweep.errors import UsageError
@@ -68,6 +68,8 @@ def _refuse_stored_code(earlier: Overrides, now: Overrides) -> None:
             registry.refuse_foreign(stored, f"name it again with {flag} {stored}")
     for setting in (f"data.source={earlier.data or ''}", *earlier.settings):
         key, _, source = setting.partition("=")
+        if key.startswith("task.") and own_code.is_reference(source) and setting not in now.settings:
+            own_code.refuse_untrusted([source], f"name it again with --set {setting}")
         if key == "data.source" and now.data is None and setting not in now.settings:
             refuse_foreign_source(source, f"name it again with --data {source}")
 

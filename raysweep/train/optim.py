@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules by name, from torch.optim."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -137,15 +137,21 @@ def _plain_state(schedule: LRScheduler) -> StateDict:
 
 
 def build_groups(
-    backbone: nn.Module, head: nn.Module, *, learning_rate: float, backbone_factor: float
+    stages: Sequence[Sequence[nn.Parameter]],
+    head: Iterable[nn.Parameter],
+    *,
+    learning_rate: float,
+    backbone_factor: float,
+    layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Builds parameter groups: the head at `learning_rate`, the backbone at `backbone_factor` times it."""
+    """Builds parameter groups: the head at `learning_rate`, the backbone's last stage at `backbone_factor` times it.
+
+    Each stage before has `layer_decay` times the learning rate of the next one.
+    """
+    rates = [learning_rate * backbone_factor * layer_decay**depth for depth in range(len(stages))]
     groups = [
-        {
-            "params": [p for p in backbone.parameters() if p.requires_grad],
-            "lr": learning_rate * backbone_factor,
-        },
-        {"params": [p for p in head.parameters() if p.requires_grad], "lr": learning_rate},
+        {"params": [weight for weight in weights if weight.requires_grad], "lr": rate}
+        for weights, rate in [*zip(stages, reversed(rates), strict=True), (head, learning_rate)]
     ]
     return [group for group in groups if group["params"]]
 

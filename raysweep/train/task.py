@@ -65,6 +65,9 @@ class Task(ABC):
         """Builds the networks, on the CPU, as training starts from them; those of `load_modules` unless overridden."""
         return self.load_modules()
 
+    def check_modules(self, modules: dict[str, nn.Module]) -> None:  # noqa: B027 - nothing to check by default
+        """Fails in the driver, with a UsageError, on networks that could not be trained; passes unless overridden."""
+
     @abstractmethod
     def build_optimizers(self, modules: dict[str, nn.Module]) -> dict[str, Optimizer]:
         """Builds the optimizer of each module that is trained, by the module's name."""

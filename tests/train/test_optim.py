@@ -187,7 +187,7 @@ def parts() -> tuple[nn.Module, nn.Module]:
 
 def test_groups() -> None:
     backbone, head = parts()
-    groups = build_groups(backbone, head, learning_rate=0.1, backbone_factor=0.01)
+    groups = build_groups([[*backbone.parameters()]], head.parameters(), learning_rate=0.1, backbone_factor=0.01)
     assert [group["lr"] for group in groups] == pytest.approx([0.001, 0.1])
     assert groups[0]["params"] == list(backbone.parameters())
     assert groups[1]["params"] == list(head.parameters())
@@ -196,7 +196,7 @@ def test_groups() -> None:
 def test_a_frozen_backbone_has_no_group() -> None:
     backbone, head = parts()
     backbone.requires_grad_(False)
-    (group,) = build_groups(backbone, head, learning_rate=0.1, backbone_factor=0.0)
+    (group,) = build_groups([[*backbone.parameters()]], head.parameters(), learning_rate=0.1, backbone_factor=0.0)
     assert group["params"] == list(head.parameters())
 
 

@@ -31,6 +31,8 @@ COMPARED = (
 )
 WHAT = "the study of a run"
 REMEDY = f"{FROM_BACKUP}, or start a new run with another --name"
+DIGESTS = ("task.weights.", "task.code.")
+"""Of what trials begin from: runs from before there were any go on with what is there now."""
 MAX_SHOWN = 200
 """Letters of a value that a message about a difference shows."""
 MOVABLE = frozenset(("data.source", "data.cache"))
@@ -209,7 +211,9 @@ def describe_changes(before: Mapping[str, Any], study: Study) -> list[str]:
     return [
         f"{key}: {old.get(key, 'not there')[:MAX_SHOWN]} -> {new.get(key, 'not there')[:MAX_SHOWN]}"
         for key in sorted(old.keys() | new.keys())
-        if key not in MOVABLE and (key not in old or key not in new or old[key] != new[key])
+        if key not in MOVABLE
+        and (key not in old or key not in new or old[key] != new[key])
+        and not (key not in old and key.startswith(DIGESTS))
     ]
 
 

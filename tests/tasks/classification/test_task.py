@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo
 from raysweep.data.mixing import Mixing
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.tasks.classification.networks import Classifier
 from raysweep.tasks.classification.task import ClassificationTask, weigh_classes
 from raysweep.train.optim import build_optimizer
 from raysweep.train.state import TrainState
@@ -75,6 +77,7 @@ def list_changes(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]
 # what else has to be set so that the field can show; the two values
 FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "model": ({}, ["test_resnet", "fashion_cnn"]),
+    "model_args": ({}, [{}, {"act_layer": "gelu"}]),
     "head": ({}, ["linear", "report"]),
     "dropout": ({}, [0.0, 0.5]),
     "batch_norm": ({"model": "fashion_cnn"}, [False, True]),
@@ -82,6 +85,8 @@ FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "optimizer": ({"weight_decay": 0.1}, ["adam", "adamw", "sgd"]),
     "learning_rate": ({}, [1e-3, 2e-3]),
     "backbone_factor": ({}, [1.0, 0.1, 0.0]),
+    "frozen_stages": ({}, [0, 2, 100]),
+    "layer_decay": ({}, [1.0, 0.5]),
     "momentum": ({}, [0.9, 0.5]),
     "weight_decay": ({}, [0.0, 0.1]),
     "schedule": ({}, ["none", "cosine", "plateau", "one_cycle"]),
@@ -93,8 +98,9 @@ FIELDS: dict[str, tuple[dict[str, Any], list[Any]]] = {
 
 
 def test_the_table_has_every_field() -> None:
-    """`pretrained` is tested with stored weights, in test_networks.py; `class_weighting` needs stored labels, below."""
-    assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - {"pretrained", "class_weighting"}
+    """What comes from files is tested in test_weights.py and test_own_code.py, class weights below."""
+    others = {"pretrained", "weights", "code", "loss", "metric", "augmentation", "test_time_flip", "class_weighting"}
+    assert FIELDS.keys() == {field.name for field in fields(ClassificationConfig)} - others
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -313,3 +319,37 @@ def test_class_weights_scale_the_loss_of_each_image(tmp_path: Path, mixed: bool)
     ]
     expected = (losses[0] + losses[1]).mean() / 2 if mixed else losses[0].mean()
     torch.testing.assert_close(task.train_step(state, batch)["loss"], expected.detach())
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "fashion_cnn"])
+def test_stages_are_all_of_the_backbone_in_order(model: str) -> None:
+    network = build(model=model)[1].modules["model"]
+    assert isinstance(network, Classifier)
+    stages = network.list_stages()
+    assert len(stages) > 2
+    own = [id(weight) for stage in stages for weight in stage]
+    assert sorted(own) == sorted(id(weight) for weight in network.backbone.parameters())
+    assert stages[0][0] is next(network.backbone.parameters())
+
+
+def test_frozen_stages_are_the_first() -> None:
+    network = build(frozen_stages=2)[1].modules["model"]
+    assert isinstance(network, Classifier)
+    trained = [any(weight.requires_grad for weight in stage) for stage in network.list_stages()]
+    assert trained == [False, False, *([True] * (len(trained) - 2))]
+    assert all(weight.requires_grad for weight in network.head.parameters())
+
+
+def test_learning_rates_fall_from_stage_to_stage() -> None:
+    _, state = build(layer_decay=0.5, backbone_factor=0.8, learning_rate=1e-2)
+    rates = [group["lr"] for group in state.optimizers["model"].param_groups]
+    assert rates[-3:] == pytest.approx([0.4e-2, 0.8e-2, 1e-2])
+    assert all(low == pytest.approx(high / 2) for low, high in pairwise(rates[:-1]))
+
+
+def test_test_time_flip_labels_an_image_as_its_mirror_image() -> None:
+    images = make_batch(0).images
+    for flips in (False, True):
+        task, state = build(test_time_flip=flips)
+        logits = [task.infer(state.modules["model"], shown) for shown in (images, images.flip(-1))]
+        assert torch.allclose(logits[0], logits[1], atol=1e-6) is flips

@@ -79,7 +79,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
 
 def find_last_linear(network: Classifier) -> nn.Linear:
     """Finds the layer that gives the logits."""
-    return [module for module in network.head.modules() if isinstance(module, nn.Linear)][-1]
+    return network.last_linear
 
 
 @contextmanager
