@@ -19,13 +19,16 @@ AugmentationConfig(strength=, random_crop=, rotation_degrees=, horizontal_flip=,
     trivial_augment=, random_erasing=, mixup=, cutmix=): mixes
 AutoencoderConfig(variant=, bottleneck=, latent_size=, width=, dropout=, batch_norm=, loss=, noise_std=, beta=,
     kl_warmup_epochs=, optimizer=, learning_rate=, weight_decay=, schedule=): advice_on_divergence, check_available,
-    comparison_group, evaluation, kind, metrics, prepare, reported_metrics, takes_mixed_labels, task
+    code_fields, code_references, comparison_group, evaluation, fetch, input_fields, kind, metrics, prepare,
+    reported_metrics, takes_mixed_labels, task
 Batch(images, labels, indices, weight=, mixing=)
 Budget(trials=, time_s=, target=)
-ClassificationConfig(model=, pretrained=, head=, dropout=, batch_norm=, label_smoothing=, optimizer=,
-    learning_rate=, backbone_factor=, momentum=, weight_decay=, schedule=, warmup_epochs=, gradient_clip_norm=,
-    ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, comparison_group, evaluation, kind,
-    metrics, prepare, reported_metrics, takes_mixed_labels, task
+ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, dropout=, batch_norm=,
+    label_smoothing=, loss=, metric=, augmentation=, optimizer=, learning_rate=, backbone_factor=, frozen_stages=,
+    layer_decay=, test_time_flip=, momentum=, weight_decay=, schedule=, warmup_epochs=, gradient_clip_norm=,
+    ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, code_fields, code_references,
+    comparison_group, evaluation, fetch, has_own_network, input_fields, kind, metric_name, metrics, prepare,
+    reported_metrics, takes_mixed_labels, task, weights_name
 DataConfig(source=, image_size=, cache_size=, cache=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
@@ -34,8 +37,8 @@ FinalRun(best, baseline, baseline_failure=, test, data, run_folder, folder, data
 GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dropout=, loss=, real_label=,
     weight_clip=, gradient_penalty=, discriminator_steps=, generator_learning_rate=, discriminator_learning_rate=,
     beta1=, noise=, augmentation=, ema_decay=, num_eval_images=, grace_epochs=, failing_epochs=, min_coverage=,
-    max_accuracy=): advice_on_divergence, check_available, comparison_group, evaluation, kind, metrics, prepare,
-    reported_metrics, takes_mixed_labels, task
+    max_accuracy=): advice_on_divergence, check_available, code_fields, code_references, comparison_group,
+    evaluation, fetch, input_fields, kind, metrics, prepare, reported_metrics, takes_mixed_labels, task
 Metric(name, direction, meaning, live=)
 NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
@@ -51,12 +54,12 @@ Study(name, task, data, training, space, conditions=, points=, objective, second
     with_max_epochs, with_settings
 StudyFailedError(RaysweepError)
 Sums = dict[str, torch.Tensor | list[torch.Tensor]]
-Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, compute_loss, compute_metrics, count,
-    ema_decay, end_epoch, eval_step, evaluate, find_failure, forward, get_step_value, gradient_clip_norm, infer,
-    init_modules, init_state, is_capturable, is_wrapped, load_modules, main_module, num_eval_images, num_parts,
-    optimize, sample, step_form, step_values, train_step
-TaskConfig(): advice_on_divergence, check_available, comparison_group, metrics, prepare, reported_metrics,
-    takes_mixed_labels
+Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, check_modules, compute_loss,
+    compute_metrics, count, ema_decay, end_epoch, eval_step, evaluate, find_failure, forward, get_step_value,
+    gradient_clip_norm, infer, init_modules, init_state, is_capturable, is_wrapped, load_modules, main_module,
+    num_eval_images, num_parts, optimize, sample, step_form, step_values, train_step
+TaskConfig(): advice_on_divergence, check_available, code_fields, code_references, comparison_group, fetch,
+    input_fields, metrics, prepare, reported_metrics, takes_mixed_labels
 TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
     epochs_since_best=, cause=, history=): best_modules, end_step, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, cuda_graphs=,
