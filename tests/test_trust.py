@@ -72,3 +72,16 @@ def test_the_code_that_a_run_names_has_to_be_named_again_to_go_on(field: str, tm
     with pytest.raises(UsageError, match=f"reading a run runs no code; name it again with --{field} "):
         resolve_search("fashion_cnn", {"storage": folder.storage, "name": "mine", "resume": True})
     assert not (tmp_path / "code.ran").exists()
+
+
+def test_a_network_that_a_run_names_has_to_be_named_again_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(CODE)
+    folder = RunFolder(tmp_path / "results" / "mine")
+    folder.path.mkdir(parents=True)
+    setting = f"task.model={tmp_path}/code.py:Config"
+    identity = {"run_id": "r", "optuna": {"study_name": "s", "storage": None}}
+    stored = {"overrides": {"settings": [setting]}, **identity, "data_digest": "d", "versions": {}}
+    folder.study.write_text(json.dumps(stored))
+    with pytest.raises(UsageError, match=r"reading a run runs no code; name it again with --set task\.model="):
+        resolve_search("fashion_cnn", {"storage": folder.storage, "name": "mine", "resume": True})
+    assert not (tmp_path / "code.ran").exists()
