@@ -99,7 +99,8 @@ def predict(study: Study, images: torch.Tensor) -> npt.NDArray[np.int64]:
 
 
 def make_features(logits: torch.Tensor, penultimate: torch.Tensor | None = None) -> Features:
-    return Features(logits, torch.zeros(len(logits), 2) if penultimate is None else penultimate, ())
+    num = len(logits)
+    return Features(logits, torch.zeros(num, 2) if penultimate is None else penultimate, (), torch.zeros(num, 2))
 
 
 def make_fit_data(penultimate: torch.Tensor, labels: torch.Tensor) -> FitData:
@@ -196,12 +197,12 @@ def test_noise_is_scored_lower_than_real_images(study: Study) -> None:
         assert not study.detector.accepts(scores).any()
 
 
-def test_the_best_mean_on_synthetic_outliers_is_chosen(study: Study) -> None:
+def test_the_best_on_the_worst_kind_of_synthetic_outlier_is_chosen(study: Study) -> None:
     table = study.detector.facts["synthetic"]
-    assert set(table) == set(SCORES)
-    assert all(set(areas) == {*outliers.SYNTHETIC, "mean"} for areas in table.values())
-    best = max(areas["mean"] for areas in table.values())
-    assert study.detector.name == [name for name, areas in table.items() if areas["mean"] == best][-1]
+    assert set(table) == set(CANDIDATES)
+    assert all(set(areas) == {*outliers.SYNTHETIC, "mean", "worst"} for areas in table.values())
+    assert all(areas["worst"] == min(areas[kind] for kind in outliers.SYNTHETIC) for areas in table.values())
+    assert table[study.detector.name]["worst"] >= max(areas["worst"] for areas in table.values()) - 0.01
 
 
 @pytest.mark.parametrize("head", ["linear", "report"])
@@ -294,6 +295,36 @@ def test_virtual_logit_lowers_what_leaves_the_principal_space() -> None:
     with torch.no_grad():
         scores = [fitted.score(make_features(data.last(x), x)).item() for x in (inside, outside)]
     assert scores[1] < scores[0] - 1
+
+
+@pytest.mark.parametrize(("channels", "side", "num_values"), [(1, 28, 18), (3, 28, 54), (1, 8, 10), (2, 64, 36), (1, 2, 2)])
+def test_texture_has_values_by_channels_and_side(channels: int, side: int, num_values: int) -> None:
+    images = torch.rand(3, channels, side, side, generator=torch.Generator().manual_seed(0))
+    texture = measure_texture(images)
+    assert texture.shape == (3, num_values)
+    torch.testing.assert_close(measure_texture(images[1:2]), texture[1:2])
+    assert bool(measure_texture(torch.zeros_like(images)).isfinite().all())
+
+
+def test_texture_is_the_log_of_differences_at_each_scale() -> None:
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)  # 1 to the next on the right, 2 at half the size; nothing down
+    mean, deviation, *steps = measure_texture(ramp)[0].exp().tolist()
+    assert math.log(mean) == pytest.approx(3.5)
+    assert deviation == pytest.approx(math.sqrt(5.25) + 0.01)
+    expected = [1.01, 1.0001, 0.01, 0.0001, 2.01, 4.0001, 0.01, 0.0001]
+    assert steps == pytest.approx(expected, rel=1e-4)
+
+
+def test_weakest_is_the_smaller_part_in_units_of_validation(study: Study) -> None:
+    features = extract_from_set(study.model, study.data.val, np.arange(NUM_VAL))
+    last = find_last_linear(study.model.modules["model"])  # type: ignore[arg-type]
+    data = FitData(train=features, labels=torch.from_numpy(study.data.val.labels), val=features, last=last)
+    parts = [data.fit(kind).score(features) for kind in JointMahalanobisTexture.kinds]
+    units = [(part - part.quantile(0.5)) / (part.quantile(0.5) - part.quantile(0.05)) for part in parts]
+    score = data.fit(JointMahalanobisTexture).score(features)
+    torch.testing.assert_close(score, torch.minimum(*units))
+    assert bool((score == units[0]).any())
+    assert bool((score == units[1]).any())
 
 
 def test_auroc_and_fpr_of_a_hand_made_case() -> None:

@@ -59,7 +59,13 @@ class Detector:
     """Images with a lower score are rejected."""
     facts: Json
     """`weights`: digest of the classifier's; `num_val`, `kept_val`: validation images and the share accepted;
-    `synthetic`: AUROC of every candidate against every kind of outlier it was compared on, and their `mean`."""
+    `synthetic`: AUROC of every candidate against every kind of outlier it was compared on, their `mean` and `worst`;
+    `doubts`: why it cannot be trusted, a clause each."""
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Says why the detector cannot be trusted, a clause each; empty: nothing speaks against it, or it is of before."""
+        return tuple(self.facts.get("doubts", ()))
 
     def score(self, model: StoredModel, images: torch.Tensor) -> torch.Tensor:
         """Scores (B,) float64 on the CPU of normalised images (B, C, H, W): higher is more real."""
@@ -135,7 +141,7 @@ def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> De
     synthetic = _extract_synthetic(model, data.val, seed)
     candidates: dict[str, Score] = {name: fit_data.fit(kind) for name, kind in SCORES.items()}
     table = {name: _compare(candidate, val, synthetic) for name, candidate in candidates.items()}
-    best = max(reversed(table), key=lambda name: table[name]["mean"])
+    best = max(reversed(table), key=lambda name: (round(table[name]["worst"], 2), table[name]["mean"]))
     scores = candidates[best].score(val)
     threshold = find_threshold(scores)
     facts = {
@@ -143,6 +149,7 @@ def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> De
         "num_val": len(val),
         "kept_val": float((scores >= threshold).double().mean()),
         "synthetic": table,
+        "doubts": _find_doubts(table[best], len(val)),
     }
     return Detector(best, candidates[best], threshold, facts)
 
@@ -162,7 +169,7 @@ def measure_auroc(real: torch.Tensor, outliers: torch.Tensor) -> float:
 def _compare(candidate: Score, val: Features, synthetic: dict[str, Features]) -> dict[str, float]:
     real = candidate.score(val)
     areas = {kind: measure_auroc(real, candidate.score(features)) for kind, features in synthetic.items()}
-    return {**areas, "mean": float(np.mean(list(areas.values())))}
+    return {**areas, "mean": float(np.mean(list(areas.values()))), "worst": min(areas.values())}
 
 
 def _extract_synthetic(model: StoredModel, images: ImageSet, seed: int) -> dict[str, Features]:
