@@ -53,8 +53,12 @@ def prepare(kind: Kind, folder: Path, storage: Path, data_root: Path | None, siz
     """Decodes so many images of each split, drawn by seed, once."""
     if not (folder / "info.json").is_file():
         source = load_source(kind.source, split_seed=SEED, storage=storage, data_root=data_root)
-        counts = {f"num_{split}": _write_split(kind, folder / split, source.records[split], sizes[split]) for split in SPLITS}
-        info = DataInfo(source=source.name, synthetic=source.synthetic, digest="0" * 64, classes=source.classes, **counts)
+        counts = {
+            f"num_{split}": _write_split(kind, folder / split, source.records[split], sizes[split]) for split in SPLITS
+        }
+        info = DataInfo(
+            source=source.name, synthetic=source.synthetic, digest="0" * 64, classes=source.classes, **counts
+        )
         atomic_files.write_json(folder / "info.json", config_fields.to_json(info))
     return Prepared(kind, PreparedData.load(folder), ImageSet(folder / "test"))
 
@@ -63,7 +67,12 @@ def _write_split(kind: Kind, folder: Path, records: Records, most: int) -> int:
     draw = np.random.default_rng(SEED)
     records = records.take(np.sort(draw.permutation(len(records))[:most]))
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "images.npy", np.stack([_read(kind, path, member, draw) for path, member in zip(records.paths, records.members, strict=True)]))
+    np.save(
+        folder / "images.npy",
+        np.stack(
+            [_read(kind, path, member, draw) for path, member in zip(records.paths, records.members, strict=True)]
+        ),
+    )
     np.save(folder / "rows.npy", np.arange(len(records)))
     np.save(folder / "labels.npy", records.labels)
     atomic_files.write_json(folder / "names.json", [str(number) for number in range(len(records))])
@@ -92,7 +101,11 @@ def convert(images: Pixels, kind: Kind) -> Pixels:
     """Brings images (N, H, W, C) of one set to the size and channels of another."""
     maps = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     if maps.shape[1] != kind.channels:
-        grey = maps if maps.shape[1] == 1 else (maps * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        grey = (
+            maps
+            if maps.shape[1] == 1
+            else (maps * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        )
         maps = grey.expand(-1, kind.channels, -1, -1)
     resized = F.interpolate(maps, [kind.size, kind.size], mode="bilinear", antialias=True)
     return np.ascontiguousarray(resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
@@ -112,8 +125,20 @@ def train(prepared: Prepared, stops: tuple[int, ...]) -> Iterator[tuple[int, Sto
     for epoch in range(max(stops)):
         for module in state.modules.values():
             module.train()
-        for batch in iterate_training(data.train, config.data, batch_size=BATCH_SIZE, seed=SEED, epoch=epoch, worker=Worker()):
+        for batch in iterate_training(
+            data.train, config.data, batch_size=BATCH_SIZE, seed=SEED, epoch=epoch, worker=Worker()
+        ):
             task.train_step(state, batch)
         if epoch + 1 in stops:
             modules: dict[str, Any] = {name: module.eval() for name, module in state.modules.items()}
-            yield epoch + 1, StoredModel(number=0, config=config, info=data.info, task=task, modules=modules, facts={"epoch": epoch + 1, "value": 0.0})
+            yield (
+                epoch + 1,
+                StoredModel(
+                    number=0,
+                    config=config,
+                    info=data.info,
+                    task=task,
+                    modules=modules,
+                    facts={"epoch": epoch + 1, "value": 0.0},
+                ),
+            )

@@ -52,12 +52,17 @@ def make_outliers(name: str, sets: dict[str, Prepared]) -> Iterator[tuple[str, b
             yield other, True, convert(_all_test_images(prepared), sets[name].kind)
 
 
-def measure(model: StoredModel, detector: Detector, test: Pixels, name: str, sets: dict[str, Prepared]) -> dict[str, float | str]:
+def measure(
+    model: StoredModel, detector: Detector, test: Pixels, name: str, sets: dict[str, Prepared]
+) -> dict[str, float | str]:
     """Measures one detector: the share of test images kept, and its AUROC against each kind of outlier."""
     features = extract_from_pixels(model, [test])
     real = detector.score_features(features)
     right = features.logits.argmax(dim=1).numpy() == sets[name].test.labels
-    row: dict[str, float | str] = {"accuracy": float(right.mean()), "kept": float(detector.accepts(real).double().mean())}
+    row: dict[str, float | str] = {
+        "accuracy": float(right.mean()),
+        "kept": float(detector.accepts(real).double().mean()),
+    }
     noise, others = {}, {}
     for kind, is_other, pixels in make_outliers(name, sets):
         scores = detector.score_features(extract_from_pixels(model, [pixels]))
@@ -87,13 +92,19 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="raysweep-bench-rejection-"))
     rows: dict[str, dict[str, float | str]] = {}
     try:
-        sets = {name: prepare(kind, folder / name, folder, Path(root) if root else None, SIZES) for name, kind in kinds.items()}
+        sets = {
+            name: prepare(kind, folder / name, folder, Path(root) if root else None, SIZES)
+            for name, kind in kinds.items()
+        }
         for name, prepared in sets.items():
             for epoch, model in train(prepared, tuple(args.epochs)):
                 began = time.process_time()
                 detector = fit_detector(model, prepared.data)
                 fit_s = time.process_time() - began
-                rows[f"{name}, {epoch}"] = {**measure(model, detector, _all_test_images(prepared), name, sets), "fit, CPU s": fit_s}
+                rows[f"{name}, {epoch}"] = {
+                    **measure(model, detector, _all_test_images(prepared), name, sets),
+                    "fit, CPU s": fit_s,
+                }
                 print(f"{name}, {epoch}: {rows[f'{name}, {epoch}']}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,8 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path]) -> list[dict[str
     """Returns for each file its `image`, `label`, `confidence`, `score` and whether it is `rejected`, or an `error`.
 
     The score says how like the classes' images it is, higher is more; a rejected image is below the detector's
-    `threshold`, and its label means nothing. Runs without a detector reject nothing and give no score.
+    `threshold`, and its label means nothing. Runs without a detector reject nothing and give no score. `trusted` is
+    false where the detector has doubts of itself, which stderr is told.
 
     Raises:
         UsageError: the run has no best model, or its task gives no labels.
@@ -32,6 +33,8 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path]) -> list[dict[str
     if not isinstance(model.task, ClassificationTask):
         raise UsageError(f"{run_folder.path} is a study of {model.config.task.kind}, which has no labels to predict")
     detector = Detector.load(best.detector, model) if best.detector.is_file() else None
+    if detector is not None:
+        detector.tell_doubts()
     data = model.config.data
     rows: list[dict[str, Any]] = []
     for path in paths:
@@ -60,6 +63,7 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path]) -> list[dict[str
                 "score": float(scores[0]),
                 "threshold": detector.threshold,
                 "rejected": not bool(detector.accepts(scores)[0]),
+                "trusted": not detector.doubts,
             }
         rows.append(row)
     return rows

@@ -22,17 +22,24 @@ from raysweep.tasks.classification.rejection import outliers
 from raysweep.tasks.classification.rejection.detector import (
     Detector,
     draw_by_class,
+    _find_doubts,
     ensure_detector,
     find_threshold,
     fit_detector,
     measure_auroc,
 )
-from raysweep.tasks.classification.rejection.features import Features, extract_features, extract_from_set
+from raysweep.tasks.classification.rejection.features import (
+    Features,
+    extract_features,
+    extract_from_set,
+    find_last_linear,
+)
 from raysweep.tasks.classification.rejection.figure import save_score_histograms
 from raysweep.tasks.classification.rejection.fitting import FitData
 from raysweep.tasks.classification.rejection.mahalanobis import Gaussian
 from raysweep.tasks.classification.rejection.report import evaluate_rejection, find_digits, measure_separation
-from raysweep.tasks.classification.rejection.scores import SCORES
+from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES, JointMahalanobisTexture
+from raysweep.tasks.classification.rejection.texture import measure_texture
 from raysweep.tasks.classification.task import ClassificationTask
 from raysweep.train.task import build_task
 
@@ -154,6 +161,28 @@ def test_every_score_is_rebuilt_from_its_state(study: Study, name: str, tmp_path
     assert scores.shape == (NUM_TRAIN,)
     assert scores.dtype == torch.float64
     assert bool(scores.isfinite().all())
+
+
+def test_a_detector_says_why_it_cannot_be_trusted(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.detector.doubts == ()
+    good = study.detector.facts["synthetic"][study.detector.name]
+    assert _find_doubts(good, 100) == []
+    [few] = _find_doubts(good, 99)
+    assert "99 validation images" in few
+    [missed] = _find_doubts({**good, "grain": 0.55}, 100)
+    assert "grain 0.55" in missed
+    doubting = replace(study.detector, facts={**study.detector.facts, "doubts": [missed]})
+    doubting.save(tmp_path / "detector.safetensors")
+    Detector.load(tmp_path / "detector.safetensors", study.model).tell_doubts()
+    assert missed in capsys.readouterr().err
+
+
+def test_a_detector_from_before_doubts_has_none(study: Study, tmp_path: Path) -> None:
+    facts = {name: value for name, value in study.detector.facts.items() if name != "doubts"}
+    replace(study.detector, facts=facts).save(tmp_path / "detector.safetensors")
+    assert Detector.load(tmp_path / "detector.safetensors", study.model).doubts == ()
 
 
 def test_detector_of_other_weights_is_refused(study: Study, tmp_path: Path) -> None:
@@ -297,7 +326,9 @@ def test_virtual_logit_lowers_what_leaves_the_principal_space() -> None:
     assert scores[1] < scores[0] - 1
 
 
-@pytest.mark.parametrize(("channels", "side", "num_values"), [(1, 28, 18), (3, 28, 54), (1, 8, 10), (2, 64, 36), (1, 2, 2)])
+@pytest.mark.parametrize(
+    ("channels", "side", "num_values"), [(1, 28, 18), (3, 28, 54), (1, 8, 10), (2, 64, 36), (1, 2, 2)]
+)
 def test_texture_has_values_by_channels_and_side(channels: int, side: int, num_values: int) -> None:
     images = torch.rand(3, channels, side, side, generator=torch.Generator().manual_seed(0))
     texture = measure_texture(images)

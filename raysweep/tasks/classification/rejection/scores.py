@@ -15,6 +15,7 @@ from raysweep.tasks.classification.rejection.features import Features
 from raysweep.tasks.classification.rejection.fitting import FitData, Score, TensorScore
 from raysweep.tasks.classification.rejection.logits import Energy, MaximumSoftmax
 from raysweep.tasks.classification.rejection.mahalanobis import JointMahalanobis, JointMahalanobisEnergy, Mahalanobis
+from raysweep.tasks.classification.rejection.weakest import Texture, Weakest
 
 NUM_NEIGHBOURS = 50
 MAX_NEIGHBOUR_IMAGES = 10_000
@@ -81,6 +82,24 @@ class VirtualLogit(TensorScore):
         return cls(origin=origin, residual=residual, alpha=data.train.logits.double().amax(dim=1).mean() / length)
 
 
+class NearestNeighboursTexture(Weakest):
+    """Joins what a network that has learned tells best, and what needs none."""
+
+    kinds = (NearestNeighbours, Texture)
+
+
+class JointMahalanobisTexture(Weakest):
+    """Joins all layers, and what needs none."""
+
+    kinds = (JointMahalanobis, Texture)
+
+
+class JointMahalanobisEnergyTexture(Weakest):
+    """Joins all layers with the logits, and what needs none."""
+
+    kinds = (JointMahalanobisEnergy, Texture)
+
+
 def _normalise(values: torch.Tensor) -> torch.Tensor:
     normalised: torch.Tensor = nn.functional.normalize(values.float(), dim=1)
     return normalised
@@ -94,5 +113,14 @@ SCORES: dict[str, type[Score]] = {
     "ViM": VirtualLogit,
     "joint Mahalanobis": JointMahalanobis,
     "joint Mahalanobis and energy": JointMahalanobisEnergy,
+    "texture": Texture,
+    "weakest of nearest neighbours and texture": NearestNeighboursTexture,
+    "weakest of joint Mahalanobis with energy and texture": JointMahalanobisEnergyTexture,
+    "weakest of joint Mahalanobis and texture": JointMahalanobisTexture,
 }
-"""The candidates; of equals on the synthetic outliers the last, which sees the most, is taken."""
+"""All that a file may hold."""
+
+CANDIDATES: tuple[str, ...] = tuple(
+    name for name, kind in SCORES.items() if kind is Texture or issubclass(kind, Weakest)
+)
+"""Those that a detector is chosen of: all look at the texture, as a network that has learned little misses even noise."""

@@ -39,7 +39,11 @@ class Weakest:
 
     def state(self) -> dict[str, torch.Tensor]:
         """Returns the parts' tensors, numbered, and the calibration."""
-        tensors = {f"{number}.{name}": tensor for number, part in enumerate(self.parts) for name, tensor in part.state().items()}
+        tensors = {
+            f"{number}.{name}": tensor
+            for number, part in enumerate(self.parts)
+            for name, tensor in part.state().items()
+        }
         return {**tensors, "calibration": self.calibration}
 
     @classmethod
@@ -54,7 +58,11 @@ class Weakest:
         """Builds the score from its `state`."""
         parts = tuple(
             kind.from_state(
-                {name.removeprefix(f"{number}."): tensor for name, tensor in tensors.items() if name.startswith(f"{number}.")}
+                {
+                    name.removeprefix(f"{number}."): tensor
+                    for name, tensor in tensors.items()
+                    if name.startswith(f"{number}.")
+                }
             )
             for number, kind in enumerate(cls.kinds)
         )
