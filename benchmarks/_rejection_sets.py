@@ -114,11 +114,19 @@ def convert(images: Pixels, kind: Kind) -> Pixels:
 def train(prepared: Prepared, stops: tuple[int, ...]) -> Iterator[tuple[int, StoredModel]]:
     """Trains one classifier, and yields it after each of some numbers of epochs."""
     kind, data = prepared.kind, prepared.data
+    normalization: Literal["unit", "imagenet"] = "unit" if kind.channels == 1 else "imagenet"
     config = TrialConfig(
-        task=ClassificationConfig(model=kind.model, pretrained=False, head="linear", backbone_factor=1.0, optimizer="adam", learning_rate=1e-3),
-        data=DataConfig(image_size=kind.size, channels=kind.channels, normalization="unit" if kind.channels == 1 else "imagenet"),
+        task=ClassificationConfig(
+            model=kind.model,
+            pretrained=False,
+            head="linear",
+            backbone_factor=1.0,
+            optimizer="adam",
+            learning_rate=1e-3,
+        ),
+        data=DataConfig(image_size=kind.size, channels=kind.channels, normalization=normalization),
         training=TrainingConfig(epochs=max(stops), batch_size=BATCH_SIZE, precision="fp32"),
-    )  # fmt: skip
+    )
     torch.manual_seed(SEED)
     task = build_task(config, data.info)
     state = task.init_state(Worker(), lambda module: module)

@@ -22,8 +22,8 @@ from raysweep.tasks.classification.rejection import outliers
 from raysweep.tasks.classification.rejection.detector import (
     Detector,
     draw_by_class,
-    _find_doubts,
     ensure_detector,
+    find_doubts,
     find_threshold,
     fit_detector,
     measure_auroc,
@@ -168,10 +168,10 @@ def test_a_detector_says_why_it_cannot_be_trusted(
 ) -> None:
     assert study.detector.doubts == ()
     good = study.detector.facts["synthetic"][study.detector.name]
-    assert _find_doubts(good, 100) == []
-    [few] = _find_doubts(good, 99)
+    assert find_doubts(good, 100) == []
+    [few] = find_doubts(good, 99)
     assert "99 validation images" in few
-    [missed] = _find_doubts({**good, "grain": 0.55}, 100)
+    [missed] = find_doubts({**good, "grain": 0.55}, 100)
     assert "grain 0.55" in missed
     doubting = replace(study.detector, facts={**study.detector.facts, "doubts": [missed]})
     doubting.save(tmp_path / "detector.safetensors")

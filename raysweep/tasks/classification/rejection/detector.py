@@ -67,7 +67,7 @@ class Detector:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Says why the detector cannot be trusted, a clause each; empty: nothing speaks against it, or it is of before."""
+        """Says why the detector cannot be trusted, a clause each; one of before has none."""
         return tuple(self.facts.get("doubts", ()))
 
     def tell_doubts(self) -> None:
@@ -158,7 +158,7 @@ def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> De
         "num_val": len(val),
         "kept_val": float((scores >= threshold).double().mean()),
         "synthetic": table,
-        "doubts": _find_doubts(table[best], len(val)),
+        "doubts": find_doubts(table[best], len(val)),
     }
     return Detector(best, candidates[best], threshold, facts)
 
@@ -181,7 +181,7 @@ def _compare(candidate: Score, val: Features, synthetic: dict[str, Features]) ->
     return {**areas, "mean": float(np.mean(list(areas.values()))), "worst": min(areas.values())}
 
 
-def _find_doubts(areas: dict[str, float], num_val: int) -> list[str]:
+def find_doubts(areas: dict[str, float], num_val: int) -> list[str]:
     """Says why a detector with these AUROC cannot be trusted, as far as validation images tell."""
     doubts = []
     if missed := [f"{kind} {areas[kind]:.2f}" for kind in GROSS if areas[kind] < LEAST_GROSS]:

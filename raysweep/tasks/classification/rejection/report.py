@@ -140,7 +140,8 @@ def _iterate_blocks(test: ImageSet) -> Iterator[npt.NDArray[np.uint8]]:
 def _write_headline(figures: Json) -> str:
     areas = ", ".join(f"{name} {values['auroc']:.4f}" for name, values in figures["sets"].items())
     doubts = "".join(f"; not to be trusted: {doubt}" for doubt in figures["fitted"].get("doubts", []))
-    return f"rejection by {figures['score']}: AUROC {areas}; {figures['accepted']['share']:.1%} of test images accepted{doubts}"
+    accepted = f"{figures['accepted']['share']:.1%} of test images accepted"
+    return f"rejection by {figures['score']}: AUROC {areas}; {accepted}{doubts}"
 
 
 def _write_report(figures: Json, title: str, note: str) -> str:

@@ -123,4 +123,4 @@ SCORES: dict[str, type[Score]] = {
 CANDIDATES: tuple[str, ...] = tuple(
     name for name, kind in SCORES.items() if kind is Texture or issubclass(kind, Weakest)
 )
-"""Those that a detector is chosen of: all look at the texture, as a network that has learned little misses even noise."""
+"""Those that a detector is chosen of: all see the texture, as a network that has learned little misses even noise."""

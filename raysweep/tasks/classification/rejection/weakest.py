@@ -8,8 +8,7 @@ import torch
 
 from raysweep.tasks.classification.rejection.features import Features
 from raysweep.tasks.classification.rejection.fitting import FitData, Score
-from raysweep.tasks.classification.rejection.logits import Energy
-from raysweep.tasks.classification.rejection.mahalanobis import JointMahalanobis, JointMahalanobisEnergy, Mahalanobis
+from raysweep.tasks.classification.rejection.mahalanobis import Mahalanobis
 
 LOW = 0.05
 
@@ -26,7 +25,7 @@ class Texture(Mahalanobis):
 
 @dataclass(frozen=True)
 class Weakest:
-    """Scores by the smallest of several scores, in units in which validation images have the median 0 and 5 % are below -1."""
+    """Scores by the smallest of several scores, in units: 0 is validation images' median, and 5 % are below -1."""
 
     kinds: ClassVar[tuple[type[Score], ...]]
     parts: tuple[Score, ...]
