@@ -71,7 +71,7 @@ def measure(
     worst = min(others, key=others.__getitem__)
     return {
         **row, **noise, "another set, worst": others[worst], "which": worst, "score": detector.name,
-        "synthetic, worst": table["worst"], "mean": table["mean"], "doubts": len(detector.doubts),
+        "synthetic, mean": table["mean"], "doubts": len(detector.doubts),
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.rejection import outliers
 from raysweep.tasks.classification.rejection.detector import (
     Detector,
+    choose_score,
     draw_by_class,
     ensure_detector,
     find_doubts,
@@ -226,12 +227,26 @@ def test_noise_is_scored_lower_than_real_images(study: Study) -> None:
         assert not study.detector.accepts(scores).any()
 
 
-def test_the_best_on_the_worst_kind_of_synthetic_outlier_is_chosen(study: Study) -> None:
+def test_candidates_are_compared_on_every_kind(study: Study) -> None:
     table = study.detector.facts["synthetic"]
     assert set(table) == set(CANDIDATES)
-    assert all(set(areas) == {*outliers.SYNTHETIC, "mean", "worst"} for areas in table.values())
-    assert all(areas["worst"] == min(areas[kind] for kind in outliers.SYNTHETIC) for areas in table.values())
-    assert table[study.detector.name]["worst"] >= max(areas["worst"] for areas in table.values()) - 0.01
+    assert all(set(areas) == {*outliers.SYNTHETIC, "mean"} for areas in table.values())
+    assert study.detector.name == choose_score(table)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ({"grain": 0.7, "mean": 0.99}, {"grain": 0.8, "mean": 0.9}, "second"),  # the worst, not the mean
+        ({"grain": 0.704, "mean": 0.99}, {"grain": 0.705, "mean": 0.9}, "first"),  # as good: the mean
+        ({"grain": 0.9, "faded": 0.2, "mean": 0.8}, {"grain": 0.8, "faded": 0.5, "mean": 0.8}, "first"),  # chance
+    ],
+)
+def test_the_score_with_the_best_worst_kind_is_chosen(
+    first: dict[str, float], second: dict[str, float], chosen: str
+) -> None:
+    others = dict.fromkeys(outliers.SYNTHETIC, 1.0)
+    assert choose_score({"first": {**others, **first}, "second": {**others, **second}}) == chosen
 
 
 @pytest.mark.parametrize("head", ["linear", "report"])
@@ -327,7 +342,7 @@ def test_virtual_logit_lowers_what_leaves_the_principal_space() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "side", "num_values"), [(1, 28, 18), (3, 28, 54), (1, 8, 10), (2, 64, 36), (1, 2, 2)]
+    ("channels", "side", "num_values"), [(1, 28, 34), (3, 28, 102), (1, 8, 26), (2, 64, 68), (1, 2, 18)]
 )
 def test_texture_has_values_by_channels_and_side(channels: int, side: int, num_values: int) -> None:
     images = torch.rand(3, channels, side, side, generator=torch.Generator().manual_seed(0))
@@ -343,7 +358,10 @@ def test_texture_is_the_log_of_differences_at_each_scale() -> None:
     assert math.log(mean) == pytest.approx(3.5)
     assert deviation == pytest.approx(math.sqrt(5.25) + 0.01)
     expected = [1.01, 1.0001, 0.01, 0.0001, 2.01, 4.0001, 0.01, 0.0001]
-    assert steps == pytest.approx(expected, rel=1e-4)
+    assert steps[:8] == pytest.approx(expected, rel=1e-4)
+    layout = np.log(steps[8:]).reshape(4, 4)
+    assert layout[0] == pytest.approx(layout[3])
+    assert (np.diff(layout[0]) > 1).all()
 
 
 def test_weakest_is_the_smaller_part_in_units_of_validation(study: Study) -> None:
