@@ -86,7 +86,7 @@ def main() -> None:
     args = parser.parse_args()
     kinds = dict(KINDS)
     if args.photographs:
-        kinds["photographs"] = Kind(str(args.photographs), 64, 3, "lcnet_050")
+        kinds = {"photographs": Kind(str(args.photographs), 64, 3, "lcnet_050"), **kinds}
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     root = os.environ.get("RAYSWEEP_DATA")
     folder = Path(tempfile.mkdtemp(prefix="raysweep-bench-rejection-"))
