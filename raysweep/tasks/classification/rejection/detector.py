@@ -131,9 +131,8 @@ def ensure_detector(path: Path, model: StoredModel, data: PreparedData) -> Detec
 
 
 def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> Detector:
-    """Fits a detector on training features; score and threshold come from validation images.
+    """Fits a detector on training features; score (see `choose_score`) and threshold come from validation images.
 
-    See `choose_score`.
     Of many training images a seeded 5,000 are used, as many of each class as there are, and 20,000 for validation.
     """
     draw = np.random.default_rng(seed)
