@@ -51,14 +51,6 @@ Study(name, task, data, training, space, conditions=, points=, objective, second
     with_max_epochs, with_settings
 StudyFailedError(RaysweepError)
 Sums = dict[str, torch.Tensor | list[torch.Tensor]]
-Task(): build_optimizers, build_schedule, build_schedules, compute_loss, compute_metrics, count, ema_decay,
-    end_epoch, eval_step, evaluate, find_failure, forward, get_step_value, gradient_clip_norm, infer, init_modules,
-    init_state, is_capturable, is_wrapped, load_modules, main_module, num_eval_images, optimize, sample, step_form,
-    step_values, train_step
-TaskConfig(): advice_on_divergence, check_available, comparison_group, metrics, prepare, reported_metrics,
-    takes_mixed_labels
-TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
-    epochs_since_best=, cause=, history=): best_modules, end_step, load_state_dict, state_dict
 Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, compute_loss, compute_metrics, count,
     ema_decay, end_epoch, eval_step, evaluate, find_failure, forward, get_step_value, gradient_clip_norm, infer,
     init_modules, init_state, is_capturable, is_wrapped, load_modules, main_module, num_eval_images, num_parts,
@@ -66,9 +58,9 @@ Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, comp
 TaskConfig(): advice_on_divergence, check_available, comparison_group, metrics, prepare, reported_metrics,
     takes_mixed_labels
 TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
-    epochs_since_best=, cause=, history=, optimized=, values=): best_modules, end_step, load_state_dict, state_dict
+    epochs_since_best=, cause=, history=): best_modules, end_step, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, cuda_graphs=,
-    eval_batch_size=)
+    eval_batch_size=, checkpoint_period_s=)
 TrialError(RaysweepError)
 TrialResult(number, state, value, best_epoch, params, duration_s, second_value=, error=, retries=, node_losses=)
 UsageError(RaysweepError)

@@ -141,7 +141,7 @@ def _time_step(task: Task, state: TrainState, batch: Batch, candidate: Candidate
     while len(durations_s) < 2 or (len(durations_s) <= MAX_STEPS and sum(durations_s[1:]) < BUDGET_S):
         began = time.perf_counter()
         task.train_step(state, batch)
-        state.step += 1
+        state.end_step()
         if batch.images.device.type == "cuda":
             torch.cuda.synchronize(batch.images.device)
         durations_s.append(time.perf_counter() - began)

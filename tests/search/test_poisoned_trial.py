@@ -63,7 +63,7 @@ def test_a_process_with_a_ruined_context_ends_and_its_trial_goes_on_in_another(
         name="poisoned",
         task=load_object(f"{tmp_path / 'poisoned.py'}:PoisonedConfig")(),
         data=DataConfig(image_size=28, channels=1, normalization="unit"),
-        training=TrainingConfig(epochs=NUM_EPOCHS, batch_size=16, precision="fp32"),
+        training=TrainingConfig(epochs=NUM_EPOCHS, batch_size=16, precision="fp32", checkpoint_period_s=0),
         space={},
         objective=Objective(metric="val/loss", direction="minimize"),
         budget=Budget(trials=2),

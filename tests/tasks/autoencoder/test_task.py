@@ -126,6 +126,7 @@ def test_the_negative_elbo_is_that_of_torch_distributions_on_binarised_mnist(dat
     batch = Batch(images, torch.zeros(64, dtype=torch.int64), np.arange(64))
     for _ in range(30):
         task.train_step(state, batch)
+        state.end_step()
     check_negative_elbo(task, state, batch)
 
 

@@ -80,6 +80,7 @@ def train_classifier(data: PreparedData, *, model: str, num_epochs: int) -> Stor
     for epoch in range(num_epochs):
         for batch in iterate_training(data.train, config.data, batch_size=24, seed=0, epoch=epoch, worker=Worker()):
             task.train_step(state, batch)
+            state.end_step()
     modules = {name: module.eval() for name, module in state.modules.items()}
     return StoredModel(
         number=7, config=config, info=data.info, task=task, modules=modules, facts={"epoch": num_epochs, "value": 1.0}

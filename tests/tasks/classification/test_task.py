@@ -57,6 +57,7 @@ def train(task: ClassificationTask, state: TrainState) -> None:
         for step in range(STEPS):
             torch.manual_seed(epoch * STEPS + step)
             task.train_step(state, make_batch(step))
+            state.end_step()
         task.end_epoch(state, {"val/loss": 1.0 + epoch})
 
 
@@ -206,9 +207,11 @@ def test_the_average_is_evaluated_and_follows_the_weights() -> None:
     model, average = state.modules["model"], state.best_modules()["model"]
     assert average is not model
     task.train_step(state, make_batch(0))
+    state.end_step()
     first = snapshot(model)
     assert not list_changes(first, snapshot(average))  # the first update copies
     task.train_step(state, make_batch(1))
+    state.end_step()
     second, averaged = snapshot(model), snapshot(average)
     for name in ("head.1.weight", "backbone.bn1.running_mean"):
         torch.testing.assert_close(averaged[name], 0.75 * first[name] + 0.25 * second[name])

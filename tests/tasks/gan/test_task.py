@@ -61,7 +61,7 @@ def train(task: GanTask, state: TrainState, num_steps: int) -> list[dict[str, to
     for _ in range(num_steps):
         torch.manual_seed(100 + state.step)
         rows.append(task.train_step(state, make_batch(state.step)))
-        state.step += 1
+        state.end_step()
     return rows
 
 
