@@ -173,6 +173,8 @@ def test_a_detector_says_why_it_cannot_be_trusted(
     assert find_doubts(good, 100) == []
     [few] = find_doubts(good, 99)
     assert "99 validation images" in few
+    [weak] = find_doubts({**good, "mean": 0.79}, 100)
+    assert "0.79 on average" in weak
     [missed] = find_doubts({**good, "grain": 0.55}, 100)
     assert "grain 0.55" in missed
     doubting = replace(study.detector, facts={**study.detector.facts, "doubts": [missed]})
