@@ -53,7 +53,7 @@ def prepare(kind: Kind, folder: Path, storage: Path, data_root: Path | None, siz
     """Decodes so many images of each split, drawn by seed, once."""
     if not (folder / "info.json").is_file():
         source = load_source(kind.source, split_seed=SEED, storage=storage, data_root=data_root)
-        counts = {
+        counts: dict[str, Any] = {
             f"num_{split}": _write_split(kind, folder / split, source.records[split], sizes[split]) for split in SPLITS
         }
         info = DataInfo(
@@ -86,7 +86,7 @@ def _read(kind: Kind, path: str, member: int, draw: np.random.Generator) -> Pixe
         grey = load_idx(Path(path))[member]
         image = Image.fromarray(_tint(grey, draw) if kind.as_jpegs else grey)
         file = io.BytesIO()
-        image.save(file, **({"format": "JPEG", "quality": 90} if kind.as_jpegs else {"format": "PNG"}))
+        image.save(file, "JPEG" if kind.as_jpegs else "PNG", quality=90)
         content = file.getvalue()
     return decode_image(content, size=kind.size, channels=kind.channels)
 

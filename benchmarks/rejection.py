@@ -126,7 +126,7 @@ def main() -> None:
     )
 
 
-def _as_interval(values: pd.Series) -> Interval:
+def _as_interval(values: "pd.Series[float]") -> Interval:
     """The median with the range, not an interval of it: what counts is the smallest."""
     return Interval(float(values.median()), float(values.min()), float(values.max()))
 
