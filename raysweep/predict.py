@@ -62,7 +62,8 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path], *, top_k: int = 
 
     The score says how like the classes' images it is, higher is more; a rejected image is below the detector's
     `threshold`, and its label means nothing. Runs without a detector reject nothing and give no score. With `top_k`
-    above 1, `top` lists the likeliest classes.
+    above 1, `top` lists the likeliest classes. `trusted` is false where the detector has doubts of itself, which are
+    told on stderr, too.
 
     Raises:
         UsageError: the run has no best model, or its task gives no labels.
@@ -76,6 +77,8 @@ def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_best(run_folder, device)
     labeller = load_labeller(run_folder, model)
+    if labeller.detector is not None:
+        labeller.detector.tell_doubts()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for files, decoded in _decode_batches(pool, paths, model.config.data):
             yield from _label_batch(labeller, files, decoded, device, top_k)
@@ -141,6 +144,10 @@ def describe_batch(labeller: Labeller, pixels: torch.Tensor, top_k: int) -> list
             ]
         row["rejected"] = not bool(labels.accepted[index])
         if labeller.detector is not None:
-            row |= {"score": float(labels.score[index]), "threshold": labeller.detector.threshold}
+            row |= {
+                "score": float(labels.score[index]),
+                "threshold": labeller.detector.threshold,
+                "trusted": not labeller.detector.doubts,
+            }
         rows.append(Prediction(row, embeddings[index]))
     return rows

@@ -178,7 +178,7 @@ def test_predict_gives_label_and_confidence_and_says_what_it_cannot_read(
     process = run_command("platform.predict", run, good, bad, "--json")
     rows = json.loads(process.stdout)
     assert process.returncode == 1
-    assert set(rows[0]) == {"image", "label", "confidence", "rejected", "score", "threshold"}
+    assert set(rows[0]) == {"image", "label", "confidence", "rejected", "score", "threshold", "trusted"}
     assert rows[0]["rejected"] == (rows[0]["score"] < rows[0]["threshold"])
     assert 0.25 <= rows[0]["confidence"] <= 1
     assert rows[1]["error"] == "empty file"

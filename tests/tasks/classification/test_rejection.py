@@ -21,18 +21,26 @@ from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.rejection import outliers
 from raysweep.tasks.classification.rejection.detector import (
     Detector,
+    choose_score,
     draw_by_class,
     ensure_detector,
+    find_doubts,
     find_threshold,
     fit_detector,
     measure_auroc,
 )
-from raysweep.tasks.classification.rejection.features import Features, extract_features, extract_from_set
+from raysweep.tasks.classification.rejection.features import (
+    Features,
+    extract_features,
+    extract_from_set,
+    find_last_linear,
+)
 from raysweep.tasks.classification.rejection.figure import save_score_histograms
 from raysweep.tasks.classification.rejection.fitting import FitData
 from raysweep.tasks.classification.rejection.mahalanobis import Gaussian
 from raysweep.tasks.classification.rejection.report import evaluate_rejection, find_digits, measure_separation
-from raysweep.tasks.classification.rejection.scores import SCORES
+from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES, JointMahalanobisTexture
+from raysweep.tasks.classification.rejection.texture import measure_texture
 from raysweep.tasks.classification.task import ClassificationTask
 from raysweep.train.task import build_task
 
@@ -100,7 +108,8 @@ def predict(study: Study, images: torch.Tensor) -> npt.NDArray[np.int64]:
 
 
 def make_features(logits: torch.Tensor, penultimate: torch.Tensor | None = None) -> Features:
-    return Features(logits, torch.zeros(len(logits), 2) if penultimate is None else penultimate, ())
+    num = len(logits)
+    return Features(logits, torch.zeros(num, 2) if penultimate is None else penultimate, (), torch.zeros(num, 2))
 
 
 def make_fit_data(penultimate: torch.Tensor, labels: torch.Tensor) -> FitData:
@@ -156,6 +165,30 @@ def test_every_score_is_rebuilt_from_its_state(study: Study, name: str, tmp_path
     assert bool(scores.isfinite().all())
 
 
+def test_a_detector_says_why_it_cannot_be_trusted(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.detector.doubts == ()
+    good = study.detector.facts["synthetic"][study.detector.name]
+    assert find_doubts(good, 100) == []
+    [few] = find_doubts(good, 99)
+    assert "99 validation images" in few
+    [weak] = find_doubts({**good, "mean": 0.79}, 100)
+    assert "0.79 on average" in weak
+    [missed] = find_doubts({**good, "grain": 0.55}, 100)
+    assert "grain 0.55" in missed
+    doubting = replace(study.detector, facts={**study.detector.facts, "doubts": [missed]})
+    doubting.save(tmp_path / "detector.safetensors")
+    Detector.load(tmp_path / "detector.safetensors", study.model).tell_doubts()
+    assert missed in capsys.readouterr().err
+
+
+def test_a_detector_from_before_doubts_has_none(study: Study, tmp_path: Path) -> None:
+    facts = {name: value for name, value in study.detector.facts.items() if name != "doubts"}
+    replace(study.detector, facts=facts).save(tmp_path / "detector.safetensors")
+    assert Detector.load(tmp_path / "detector.safetensors", study.model).doubts == ()
+
+
 def test_detector_of_other_weights_is_refused(study: Study, tmp_path: Path) -> None:
     study.detector.save(tmp_path / "detector.safetensors")
     other = train_classifier(study.data, model="fashion_cnn", num_epochs=0)
@@ -197,12 +230,26 @@ def test_noise_is_scored_lower_than_real_images(study: Study) -> None:
         assert not study.detector.accepts(scores).any()
 
 
-def test_the_best_mean_on_synthetic_outliers_is_chosen(study: Study) -> None:
+def test_candidates_are_compared_on_every_kind(study: Study) -> None:
     table = study.detector.facts["synthetic"]
-    assert set(table) == set(SCORES)
+    assert set(table) == set(CANDIDATES)
     assert all(set(areas) == {*outliers.SYNTHETIC, "mean"} for areas in table.values())
-    best = max(areas["mean"] for areas in table.values())
-    assert study.detector.name == [name for name, areas in table.items() if areas["mean"] == best][-1]
+    assert study.detector.name == choose_score(table)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ({"grain": 0.7, "mean": 0.99}, {"grain": 0.8, "mean": 0.9}, "second"),  # the worst, not the mean
+        ({"grain": 0.701, "mean": 0.99}, {"grain": 0.704, "mean": 0.9}, "first"),  # as good: the mean
+        ({"grain": 0.9, "faded": 0.2, "mean": 0.8}, {"grain": 0.8, "faded": 0.5, "mean": 0.8}, "first"),  # chance
+    ],
+)
+def test_the_score_with_the_best_worst_kind_is_chosen(
+    first: dict[str, float], second: dict[str, float], chosen: str
+) -> None:
+    others = dict.fromkeys(outliers.SYNTHETIC, 1.0)
+    assert choose_score({"first": {**others, **first}, "second": {**others, **second}}) == chosen
 
 
 @pytest.mark.parametrize("head", ["linear", "report"])
@@ -295,6 +342,41 @@ def test_virtual_logit_lowers_what_leaves_the_principal_space() -> None:
     with torch.no_grad():
         scores = [fitted.score(make_features(data.last(x), x)).item() for x in (inside, outside)]
     assert scores[1] < scores[0] - 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "num_values"), [(1, 28, 34), (3, 28, 102), (1, 8, 26), (2, 64, 68), (1, 2, 18)]
+)
+def test_texture_has_values_by_channels_and_side(channels: int, side: int, num_values: int) -> None:
+    images = torch.rand(3, channels, side, side, generator=torch.Generator().manual_seed(0))
+    texture = measure_texture(images)
+    assert texture.shape == (3, num_values)
+    torch.testing.assert_close(measure_texture(images[1:2]), texture[1:2])
+    assert bool(measure_texture(torch.zeros_like(images)).isfinite().all())
+
+
+def test_texture_is_the_log_of_differences_at_each_scale() -> None:
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)  # 1 to the next on the right, 2 at half the size; nothing down
+    mean, deviation, *steps = measure_texture(ramp)[0].exp().tolist()
+    assert math.log(mean) == pytest.approx(3.5)
+    assert deviation == pytest.approx(math.sqrt(5.25) + 0.01)
+    expected = [1.01, 1.0001, 0.01, 0.0001, 2.01, 4.0001, 0.01, 0.0001]
+    assert steps[:8] == pytest.approx(expected, rel=1e-4)
+    layout = np.log(steps[8:]).reshape(4, 4)
+    assert layout[0] == pytest.approx(layout[3])
+    assert (np.diff(layout[0]) > 1).all()
+
+
+def test_weakest_is_the_smaller_part_in_units_of_validation(study: Study) -> None:
+    features = extract_from_set(study.model, study.data.val, np.arange(NUM_VAL))
+    last = find_last_linear(study.model.modules["model"])  # type: ignore[arg-type]
+    data = FitData(train=features, labels=torch.from_numpy(study.data.val.labels), val=features, last=last)
+    parts = [data.fit(kind).score(features) for kind in JointMahalanobisTexture.kinds]
+    units = [(part - part.quantile(0.5)) / (part.quantile(0.5) - part.quantile(0.05)) for part in parts]
+    score = data.fit(JointMahalanobisTexture).score(features)
+    torch.testing.assert_close(score, torch.minimum(*units))
+    assert bool((score == units[0]).any())
+    assert bool((score == units[1]).any())
 
 
 def test_auroc_and_fpr_of_a_hand_made_case() -> None:

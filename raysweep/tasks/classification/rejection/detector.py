@@ -28,13 +28,17 @@ from raysweep.tasks.classification.rejection.features import (
 )
 from raysweep.tasks.classification.rejection.fitting import FitData, Score
 from raysweep.tasks.classification.rejection.outliers import SYNTHETIC
-from raysweep.tasks.classification.rejection.scores import SCORES
+from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES
 from raysweep.train import checkpoint
 
 KEPT = 0.95
 MAX_TRAIN, MAX_VAL = 5000, 20_000
 NUM_SYNTHETIC = 1000
 BLOCK = 100
+LEAST_TOLD = 0.7
+GROSS = ("rows shuffled", "grain", "faded")
+LEAST_GROSS, LEAST_MEAN, LEAST_VAL = 0.95, 0.8, 100
+"""Below these a detector is not to be trusted: AUROC on each kind of GROSS and on average, and validation images."""
 REMEDY = "`raysweep evaluate RUN` fits a new one"
 
 
@@ -59,7 +63,18 @@ class Detector:
     """Images with a lower score are rejected."""
     facts: Json
     """`weights`: digest of the classifier's; `num_val`, `kept_val`: validation images and the share accepted;
-    `synthetic`: AUROC of every candidate against every kind of outlier it was compared on, and their `mean`."""
+    `synthetic`: AUROC of every candidate against every kind of outlier it was compared on, and their `mean`;
+    `doubts`: why it cannot be trusted, a clause each."""
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Says why the detector cannot be trusted, a clause each; one of before has none."""
+        return tuple(self.facts.get("doubts", ()))
+
+    def tell_doubts(self) -> None:
+        """Says on stderr why the detector cannot be trusted, where it cannot."""
+        for doubt in self.doubts:
+            print(f"warning: what is rejected cannot be trusted: {doubt}", file=sys.stderr)
 
     def score(self, model: StoredModel, images: torch.Tensor) -> torch.Tensor:
         """Scores (B,) float64 on the CPU of normalised images (B, C, H, W): higher is more real."""
@@ -116,7 +131,7 @@ def ensure_detector(path: Path, model: StoredModel, data: PreparedData) -> Detec
 
 
 def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> Detector:
-    """Fits a detector on training features; score and threshold come from validation images.
+    """Fits a detector on training features; score (see `choose_score`) and threshold come from validation images.
 
     Of many training images a seeded 5,000 are used, as many of each class as there are, and 20,000 for validation.
     """
@@ -133,9 +148,9 @@ def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> De
         last=find_last_linear(network),
     )
     synthetic = _extract_synthetic(model, data.val, seed)
-    candidates: dict[str, Score] = {name: fit_data.fit(kind) for name, kind in SCORES.items()}
+    candidates: dict[str, Score] = {name: fit_data.fit(SCORES[name]) for name in CANDIDATES}
     table = {name: _compare(candidate, val, synthetic) for name, candidate in candidates.items()}
-    best = max(reversed(table), key=lambda name: table[name]["mean"])
+    best = choose_score(table)
     scores = candidates[best].score(val)
     threshold = find_threshold(scores)
     facts = {
@@ -143,6 +158,7 @@ def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> De
         "num_val": len(val),
         "kept_val": float((scores >= threshold).double().mean()),
         "synthetic": table,
+        "doubts": find_doubts(table[best], len(val)),
     }
     return Detector(best, candidates[best], threshold, facts)
 
@@ -163,6 +179,29 @@ def _compare(candidate: Score, val: Features, synthetic: dict[str, Features]) ->
     real = candidate.score(val)
     areas = {kind: measure_auroc(real, candidate.score(features)) for kind, features in synthetic.items()}
     return {**areas, "mean": float(np.mean(list(areas.values())))}
+
+
+def choose_score(table: dict[str, dict[str, float]]) -> str:
+    """Chooses the candidate that tells its worst kind of outlier best, to 0.01; of equals the better on average.
+
+    Kinds that no candidate tells decide nothing: there the differences are chance. `table` has the AUROC of each
+    candidate by kind, and their `mean`.
+    """
+    kinds = [kind for kind in SYNTHETIC if max(areas[kind] for areas in table.values()) >= LEAST_TOLD]
+    kinds = kinds or list(SYNTHETIC)
+    return max(table, key=lambda name: (round(min(table[name][kind] for kind in kinds), 2), table[name]["mean"]))
+
+
+def find_doubts(areas: dict[str, float], num_val: int) -> list[str]:
+    """Says why a detector with these AUROC cannot be trusted, as far as validation images tell."""
+    doubts = []
+    if missed := [f"{kind} {areas[kind]:.2f}" for kind in GROSS if areas[kind] < LEAST_GROSS]:
+        doubts.append(f"its AUROC is below {LEAST_GROSS:g} on what is no picture at all: {', '.join(missed)}")
+    if areas["mean"] < LEAST_MEAN:
+        doubts.append(f"its AUROC on made-up outliers is {areas['mean']:.2f} on average, below {LEAST_MEAN:g}")
+    if num_val < LEAST_VAL:
+        doubts.append(f"its threshold rests on {num_val} validation images, fewer than {LEAST_VAL}")
+    return doubts
 
 
 def _extract_synthetic(model: StoredModel, images: ImageSet, seed: int) -> dict[str, Features]:

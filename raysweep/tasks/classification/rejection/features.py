@@ -1,4 +1,4 @@
-"""Extracts what a detector sees of images: logits, penultimate features, statistics of earlier layers, in one pass."""
+"""Extracts what a detector sees of images in one pass: logits, penultimate features, statistics of layers, texture."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from raysweep.data.batches import normalise_images
 from raysweep.data.images import ImageSet
 from raysweep.evaluate.stored_model import StoredModel
 from raysweep.tasks.classification.networks import Classifier
+from raysweep.tasks.classification.rejection.texture import measure_texture
 from raysweep.tasks.classification.task import ClassificationTask
 
 
@@ -29,6 +30,8 @@ class Features:
     """One (N, 2 * channels) for each stage of the backbone: mean and standard deviation of each channel over
     the image, low-order statistics that show texture (Quintanilha et al. 2019, https://openreview.net/forum?id=rkgpCoRctm).
     """
+    texture: torch.Tensor
+    """(N, P): what is measured without the network, see `measure_texture`."""
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -36,7 +39,12 @@ class Features:
     def take(self, rows: npt.NDArray[np.int64]) -> "Features":
         """Selects the features of some images."""
         index = torch.from_numpy(rows)
-        return Features(self.logits[index], self.penultimate[index], tuple(layer[index] for layer in self.layers))
+        return Features(
+            self.logits[index],
+            self.penultimate[index],
+            tuple(layer[index] for layer in self.layers),
+            self.texture[index],
+        )
 
 
 def extract_features(model: StoredModel, images: torch.Tensor) -> Features:
@@ -46,7 +54,7 @@ def extract_features(model: StoredModel, images: torch.Tensor) -> Features:
     assert isinstance(network, Classifier)
     with _record(network) as (layers, penultimate):
         logits = model.task.infer(network, images)
-    return Features(logits.cpu(), penultimate[0], tuple(layers))
+    return Features(logits.cpu(), penultimate[0], tuple(layers), measure_texture(images))
 
 
 def extract_from_pixels(model: StoredModel, batches: Iterable[npt.NDArray[np.uint8]]) -> Features:
@@ -74,6 +82,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
         torch.cat([part.logits for part in parts]),
         torch.cat([part.penultimate for part in parts]),
         tuple(torch.cat(layers) for layers in zip(*(part.layers for part in parts), strict=True)),
+        torch.cat([part.texture for part in parts]),
     )
 
 

@@ -13,7 +13,7 @@ from raysweep.tasks.classification.rejection.features import Features
 from raysweep.tasks.classification.rejection.fitting import FitData, TensorScore
 from raysweep.tasks.classification.rejection.logits import Energy
 
-MAX_DIRECTIONS = 1024
+MAX_DIRECTIONS = 512
 MAX_VALUES = 20_000_000
 
 
@@ -38,7 +38,7 @@ class Gaussian(TensorScore):
     def fit_values(cls, values: torch.Tensor, labels: torch.Tensor) -> Self:
         """Computes class means, and the covariance around them, shrunk (Ledoit & Wolf 2004) so that it has an inverse.
 
-        Of features wider than 1,024 only so many principal directions are used, once they are standardised.
+        Of features wider than 512 only so many principal directions are used, once they are standardised.
         """
         values, labels = _thin_out(values, labels)
         mean, scale = values.double().mean(dim=0), values.double().std(dim=0, correction=0)

@@ -103,6 +103,32 @@ def outline(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels
     return _to_pixels(pool(tensor, size, 1, size // 2) + pool(-tensor, size, 1, size // 2))
 
 
+def shuffle_rows(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Puts the rows of pixels of each image in another order."""
+    order = draw.random(images.shape[:2]).argsort(axis=1)
+    return np.take_along_axis(images, order[:, :, None, None], axis=1)
+
+
+def randomise_phases(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Makes clouds: each image keeps how much of each frequency it has, not where (Oppenheim & Lim 1981)."""
+    spectrum = np.fft.rfft2(images, axes=(1, 2))
+    phases = np.exp(1j * np.angle(np.fft.rfft2(draw.normal(size=(*images.shape[:3], 1)), axes=(1, 2))))
+    phases[:, 0, 0] = 1  # the mean stays
+    made = np.fft.irfft2(spectrum * phases, s=images.shape[1:3], axes=(1, 2))
+    return made.round().clip(0, 255).astype(np.uint8)
+
+
+def add_grain(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Adds to every pixel value what is drawn from a Laplace distribution with a scale of 40."""
+    return (images + draw.laplace(0, 40, images.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+def fade(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
+    """Leaves a tenth of the contrast of each image around its mean colour."""
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    return (mean + (images - mean) / 10).round().astype(np.uint8)
+
+
 SYNTHETIC: dict[str, Make] = {
     "patches permuted": permute_patches,
     "pairs mixed": mix_pairs,
@@ -113,6 +139,10 @@ SYNTHETIC: dict[str, Make] = {
     "zoomed": zoom,
     "tiled": tile,
     "outlines": outline,
+    "rows shuffled": shuffle_rows,
+    "phases random": randomise_phases,
+    "grain": add_grain,
+    "faded": fade,
 }
 """Outliers made from images (N, H, W, C) uint8, square, and as many of other classes."""
 

@@ -139,7 +139,9 @@ def _iterate_blocks(test: ImageSet) -> Iterator[npt.NDArray[np.uint8]]:
 
 def _write_headline(figures: Json) -> str:
     areas = ", ".join(f"{name} {values['auroc']:.4f}" for name, values in figures["sets"].items())
-    return f"rejection by {figures['score']}: AUROC {areas}; {figures['accepted']['share']:.1%} of test images accepted"
+    doubts = "".join(f"; not to be trusted: {doubt}" for doubt in figures["fitted"].get("doubts", []))
+    accepted = f"{figures['accepted']['share']:.1%} of test images accepted"
+    return f"rejection by {figures['score']}: AUROC {areas}; {accepted}{doubts}"
 
 
 def _write_report(figures: Json, title: str, note: str) -> str:
@@ -165,6 +167,7 @@ def _write_report(figures: Json, title: str, note: str) -> str:
         "",
         f"Threshold {figures['threshold']:.6g}: it keeps {fitted['kept_val']:.2%} of {fitted['num_val']} "
         "validation images.",
+        *(f"Not to be trusted: {doubt}." for doubt in fitted.get("doubts", [])),
         f"Accepted: {accepted['share']:.2%} of {figures['num_images']} test images; accuracy {of_accepted}, "
         f"{accepted['accuracy_of_all']:.4f} on all; labels changed: {accepted['labels_changed']}.",
         "",

@@ -14,6 +14,7 @@ from raysweep.tasks.classification.rejection.features import Features
 from raysweep.tasks.classification.rejection.fitting import FitData, Score, TensorScore
 from raysweep.tasks.classification.rejection.logits import Energy, MaximumSoftmax
 from raysweep.tasks.classification.rejection.mahalanobis import JointMahalanobis, JointMahalanobisEnergy, Mahalanobis
+from raysweep.tasks.classification.rejection.weakest import Texture, Weakest
 
 NUM_NEIGHBOURS = 50
 MAX_NEIGHBOUR_IMAGES = 10_000
@@ -88,6 +89,24 @@ def _find_distance(values: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
     return (2 - 2 * products).clamp(min=0).sqrt()
 
 
+class NearestNeighboursTexture(Weakest):
+    """Joins what a network that has learned tells best, and what needs none."""
+
+    kinds = (NearestNeighbours, Texture)
+
+
+class JointMahalanobisTexture(Weakest):
+    """Joins all layers, and what needs none."""
+
+    kinds = (JointMahalanobis, Texture)
+
+
+class JointMahalanobisEnergyTexture(Weakest):
+    """Joins all layers with the logits, and what needs none."""
+
+    kinds = (JointMahalanobisEnergy, Texture)
+
+
 def _normalise(values: torch.Tensor) -> torch.Tensor:
     normalised: torch.Tensor = nn.functional.normalize(values.float(), dim=1)
     return normalised
@@ -101,5 +120,14 @@ SCORES: dict[str, type[Score]] = {
     "ViM": VirtualLogit,
     "joint Mahalanobis": JointMahalanobis,
     "joint Mahalanobis and energy": JointMahalanobisEnergy,
+    "texture": Texture,
+    "weakest of nearest neighbours and texture": NearestNeighboursTexture,
+    "weakest of joint Mahalanobis with energy and texture": JointMahalanobisEnergyTexture,
+    "weakest of joint Mahalanobis and texture": JointMahalanobisTexture,
 }
-"""The candidates; of equals on the synthetic outliers the last, which sees the most, is taken."""
+"""All that a file may hold."""
+
+CANDIDATES: tuple[str, ...] = tuple(
+    name for name, kind in SCORES.items() if kind is Texture or issubclass(kind, Weakest)
+)
+"""Those that a detector is chosen of: all see the texture, as a network that has learned little misses even noise."""
