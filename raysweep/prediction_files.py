@@ -14,7 +14,7 @@ from raysweep import atomic_files
 from raysweep.errors import UsageError
 from raysweep.predict import Prediction
 
-COLUMNS = ("image", "label", "confidence", "rejected", "score", "threshold", "error")
+COLUMNS = ("image", "label", "confidence", "rejected", "score", "threshold", "trusted", "error")
 REJECTED = "_rejected"
 """Folder, beside those of the classes, for images that are of none of them."""
 

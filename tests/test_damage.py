@@ -451,6 +451,7 @@ UNGUARDED = {
     "export/standalone/generate.py",  # stands alone, without the guard
     "export/standalone/predict.py",
     "tasks/classification/timm_models.py",  # timm's source
+    "tasks/classification/weights.py",  # a user's own file, tensors alone
     "train/checkpoint.py",  # facts, once their digest is checked
     "planning/prices.py",  # a user's own file: --cluster
     "study.py",  # Optuna's own text

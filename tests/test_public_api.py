@@ -29,16 +29,6 @@ ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, d
     gradient_clip_norm=, ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, code_fields,
     code_references, comparison_group, evaluation, fetch, graph, has_own_network, input_fields, kind, metric_name,
     metrics, needs_classes, prepare, reported_metrics, takes_mixed_labels, task, weights_name
-    code_fields, code_references, comparison_group, evaluation, fetch, input_fields, kind, metrics, prepare,
-    reported_metrics, takes_mixed_labels, task
-Batch(images, labels, indices, weight=, mixing=)
-Budget(trials=, time_s=, target=)
-ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, dropout=, batch_norm=,
-    label_smoothing=, loss=, metric=, augmentation=, optimizer=, learning_rate=, backbone_factor=, frozen_stages=,
-    layer_decay=, test_time_flip=, momentum=, weight_decay=, schedule=, warmup_epochs=, gradient_clip_norm=,
-    ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, code_fields, code_references,
-    comparison_group, evaluation, fetch, has_own_network, input_fields, kind, metric_name, metrics, prepare,
-    reported_metrics, takes_mixed_labels, task, weights_name
 DataConfig(source=, image_size=, cache_size=, cache=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
@@ -50,7 +40,6 @@ GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dro
     max_accuracy=): advice_on_divergence, check_available, code_fields, code_references, comparison_group,
     evaluation, fetch, graph, input_fields, kind, metrics, needs_classes, prepare, reported_metrics,
     takes_mixed_labels, task
-    evaluation, fetch, input_fields, kind, metrics, prepare, reported_metrics, takes_mixed_labels, task
 Metric(name, direction, meaning, live=)
 NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
@@ -72,8 +61,6 @@ Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, chec
     num_eval_images, num_parts, optimize, sample, step_form, step_values, train_step
 TaskConfig(): advice_on_divergence, check_available, code_fields, code_references, comparison_group, fetch, graph,
     input_fields, metrics, needs_classes, prepare, reported_metrics, takes_mixed_labels
-TaskConfig(): advice_on_divergence, check_available, code_fields, code_references, comparison_group, fetch,
-    input_fields, metrics, prepare, reported_metrics, takes_mixed_labels
 TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
     epochs_since_best=, cause=, history=): best_modules, end_step, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, cuda_graphs=,

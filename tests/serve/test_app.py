@@ -107,7 +107,7 @@ def test_an_answer_is_what_predict_says_of_the_file(
         (row,) = predict_files(run, [path], top_k=3)
         assert answer.status_code == 200
         assert answer.json() == {key: pytest.approx(row[key], rel=1e-4) for key in ("confidence", "score")} | {
-            key: row[key] for key in ("label", "rejected", "threshold")
+            key: row[key] for key in ("label", "rejected", "threshold", "trusted")
         } | {"top": [{"label": e["label"], "confidence": pytest.approx(e["confidence"], rel=1e-4)} for e in row["top"]]}
     assert [answer.json()["rejected"] for answer in answers] == [False, True]
 
