@@ -46,7 +46,7 @@ def write_study(tmp_path: Path) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize(
-    "verb", ["tune", "plan", "evaluate", "predict", "export", "publish", "studies", "data", "doctor"]
+    "verb", ["tune", "plan", "evaluate", "predict", "export", "publish", "studies", "data", "new", "doctor"]
 )
 def test_help(verb: str) -> None:
     names, process = list_imports("-m", f"platform.{verb}", "--help")

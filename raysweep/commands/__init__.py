@@ -7,7 +7,7 @@ COMMANDS = Registry(
     "command",
     {
         verb: f"raysweep.commands.{verb}:{verb}"
-        for verb in ("tune", "plan", "evaluate", "predict", "export", "publish", "studies", "data", "doctor")
+        for verb in ("tune", "plan", "evaluate", "predict", "export", "publish", "studies", "data", "new", "doctor")
     },
 )
 """Commands of click by their verbs."""
