@@ -68,6 +68,8 @@ NOT_RUN = {
     "test_predict.py",
     "python -m platform.export results/quick": "tests/export exports to ONNX",
     "python -m platform.publish results/quick --to hf:OWNER/NAME": "needs the hub; tests/publish has a stand-in",
+    "python -m platform.tune FOLDER --time-budget 30m": "tests/proposal makes its study",
+    "python -m platform.new mine --data FOLDER": "tests/proposal runs it",
     "python -m platform.tune car_resnet --data FOLDER --name mine": "fetches weights; tests/search runs image folders",
 }
 

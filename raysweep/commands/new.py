@@ -34,12 +34,14 @@ def new(name: str, source: str, time_budget: str, storage: Path) -> None:
         raise click.BadParameter(str(error), param_hint="--time-budget") from None
     if path.exists():
         raise UsageError(f"{path} exists and is not overwritten; remove it, or give another name")
+    from raysweep.proposal.facts import look_at_machine
     from raysweep.proposal.study_file import write_proposal
 
     write_proposal(
         path,
         path.stem,
         resolve_source(source),
+        look_at_machine(),
         time_s=time_s,
         storage=storage.expanduser().resolve(),
         data_root=find_data_root(),

@@ -72,8 +72,8 @@ def look_at_images(source: str, *, storage: Path, data_root: Path | None) -> Ima
     )
 
 
-def look_at_machine() -> Machine:
+def look_at_machine(*, use_gpus: bool = True) -> Machine:
     """Counts the cores that this process may use, and the GPUs that torch sees."""
     import torch  # slow
 
-    return Machine(num_cpus=len(os.sched_getaffinity(0)), num_gpus=torch.cuda.device_count())
+    return Machine(num_cpus=len(os.sched_getaffinity(0)), num_gpus=torch.cuda.device_count() if use_gpus else 0)

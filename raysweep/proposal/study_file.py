@@ -8,7 +8,7 @@ from raysweep.catalogue import load_study
 from raysweep.data.description import UNEVEN
 from raysweep.errors import UsageError
 from raysweep.proposal.choices import Choices, choose
-from raysweep.proposal.facts import Images, Machine, look_at_images, look_at_machine
+from raysweep.proposal.facts import Images, Machine, look_at_images
 from raysweep.tasks.classification.config import FASHION_CNN
 
 CLASSIFIER = '''"""{name}: a study proposed from a folder of images.
@@ -105,7 +105,9 @@ STUDY = Study(
 '''
 
 
-def write_proposal(path: Path, name: str, source: str, *, time_s: float, storage: Path, data_root: Path | None) -> None:
+def write_proposal(
+    path: Path, name: str, source: str, machine: Machine, *, time_s: float, storage: Path, data_root: Path | None
+) -> None:
     """Proposes a study for the images of a source, and writes its file.
 
     Raises:
@@ -113,7 +115,6 @@ def write_proposal(path: Path, name: str, source: str, *, time_s: float, storage
         UsageError: there is a file with another content, or one that cannot be written.
     """
     images = look_at_images(source, storage=storage, data_root=data_root)
-    machine = look_at_machine()
     text = render(name, images, machine, choose(images, machine, time_s), time_s)
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UsageError(f"{path} exists and is not overwritten; run it with `tune {path}`, or give another name")

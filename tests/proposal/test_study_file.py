@@ -15,8 +15,10 @@ from PIL import Image
 from raysweep.catalogue import load_study
 from raysweep.commands.new import new
 from raysweep.data.images import DataInfo, PreparedData
+from raysweep.errors import UsageError
 from raysweep.proposal.choices import Choices, choose, count_epochs
 from raysweep.proposal.facts import Images, Machine
+from raysweep.proposal.run_study import find_run_study, name_run
 from raysweep.proposal.study_file import render
 from raysweep.search.preflight import check_models, check_study
 from raysweep.study import Study
@@ -160,3 +162,32 @@ def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
     done = CliRunner().invoke(new, [str(path), "--data", "sample"])
     assert "is not overwritten" in str(done.exception)
     assert path.read_text() == "mine"
+
+
+def test_a_run_on_a_folder_has_its_study_beside_it(tmp_path: Path) -> None:
+    folder = make_grey_jpegs(tmp_path / "my digits", ("0", "1"))
+    said = {"storage": tmp_path / "results", "name": None, "resume": False, "time_s": 60.0, "gpus_per_worker": None}
+    path = find_run_study(str(folder), said)
+    assert path == str(tmp_path / "results/my_digits.py")
+    assert (study := load_study(path)).name == "my_digits"
+    assert study.budget.time_s == 60
+    assert find_run_study(str(folder), said) == path  # after a start that went wrong
+    with pytest.raises(UsageError, match="is not overwritten"):
+        find_run_study(str(folder), said | {"time_s": 6000.0})
+    folder.rename(tmp_path / "moved")
+    assert find_run_study(str(tmp_path / "moved"), said | {"resume": True, "name": "my_digits"}) == path
+    with pytest.raises(UsageError, match="no study file"):
+        find_run_study(str(tmp_path / "moved"), said | {"resume": True})
+    (tmp_path / "results/my_digits").mkdir()
+    with pytest.raises(UsageError, match="--resume"):
+        find_run_study(str(tmp_path / "moved"), said | {"name": "my_digits"})
+
+
+def test_a_study_stays_the_one_that_is_named() -> None:
+    for named in ("fashion_cnn", "search_spaces/fashion_cnn.py", "no_such", "x" * 5000):
+        assert find_run_study(named, {}) == named
+
+
+@pytest.mark.parametrize(("source", "name"), [("/a/My cars", "My_cars"), ("hf:a/b", "b"), ("/", "images")])
+def test_runs_are_named_after_their_images(source: str, name: str) -> None:
+    assert name_run(source) == name
