@@ -11,6 +11,8 @@ from raysweep.proposal.choices import Choices, choose
 from raysweep.proposal.facts import Images, Machine, look_at_images
 from raysweep.tasks.classification.config import FASHION_CNN
 
+MAX_LINE = 120
+"""Letters of a line of the file."""
 CLASSIFIER = '''"""{name}: a study proposed from a folder of images.
 
 Change what you know better, and run it with `tune` and its name or path.
@@ -185,10 +187,10 @@ def _write_imports(has_classes: bool, is_own: bool) -> str:
     names = ["Budget", "DataConfig", "Objective", "Study", "TrainingConfig"]
     names += ["AugmentationConfig", "ClassificationConfig"] if has_classes else ["AutoencoderConfig"]
     names += ["When"] * is_own
-    return (
-        "from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution\n\n"
-        f"from raysweep import {', '.join(sorted(names))}"
-    )
+    line = f"from raysweep import {', '.join(sorted(names))}"
+    if len(line) > MAX_LINE:
+        line = "from raysweep import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
+    return f"from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution\n\n{line}"
 
 
 def _quote(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -46,6 +47,13 @@ PRETRAINED = Choices(
     num_trials=20,
     batch_sizes=(32, 64, 128),
 )
+
+
+@pytest.fixture(autouse=True)
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without weights, also where there is a network or a cache of them."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
 def propose(folder: Path, *arguments: str) -> Study:
@@ -135,7 +143,10 @@ def test_pretrained_networks_of_photographs_are_tuned_gently(tmp_path: Path) -> 
 
 def test_the_name_of_a_folder_is_no_code(tmp_path: Path) -> None:
     folder = make_grey_jpegs(tmp_path / """x"''' + 1/0 + '\\""", ("a", "b"))
-    assert propose(folder).data.source == str(folder)
+    path = tmp_path / "proposed.py"
+    done = CliRunner().invoke(new, [str(path), "--data", str(folder), "--storage", str(tmp_path / "results")])
+    assert done.exit_code == 0, done.output
+    assert load_study(str(path)).data.source == str(folder)
 
 
 def test_more_compute_means_larger_images_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
