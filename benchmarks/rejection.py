@@ -63,7 +63,8 @@ def measure(
         "accuracy": float(right.mean()),
         "kept": float(detector.accepts(real).double().mean()),
     }
-    noise, others = {}, {}
+    noise: dict[str, float] = {}
+    others: dict[str, float] = {}
     for kind, is_other, pixels in make_outliers(name, sets):
         scores = detector.score_features(extract_from_pixels(model, [pixels]))
         (others if is_other else noise)[kind] = measure_auroc(real, scores)

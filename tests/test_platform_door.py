@@ -15,7 +15,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 STDLIB = Path(sysconfig.get_path("stdlib"))
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-VERBS = ["tune", "plan", "evaluate", "predict", "export", "publish", "serve", "fetch", "studies", "data", "doctor"]
+VERBS = [
+    "tune",
+    "plan",
+    "evaluate",
+    "predict",
+    "export",
+    "publish",
+    "serve",
+    "fetch",
+    "studies",
+    "data",
+    "new",
+    "doctor",
+]
 
 
 def run(*command: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:

@@ -71,14 +71,17 @@ NOT_RUN = {
     'curl --data-binary @IMAGE --header "Content-Type: image/jpeg" "http://127.0.0.1:8000/predict?heat_map=true"': "as "
     "platform.serve",
     "python -m platform.publish results/quick --to hf:OWNER/NAME": "needs the hub; tests/publish has a stand-in",
-    "python -m platform.tune car_resnet --set task.model=efficientnet_lite0 --set task.pretrained=weights.pth": "minutes; "
-    "tests/tasks/classification/test_weights.py reads such files",
+    "python -m platform.tune car_resnet --set task.model=efficientnet_lite0 --set task.pretrained=weights.pth": "as the"
+    " tests in tests/tasks/classification/test_weights.py",
     "python -m platform.tune car_resnet --set task.model=resnet18 --set task.pretrained=hf-hub:OWNER/NAME": "needs the "
     "hub; the same tests have its cache",
-    "python -m platform.tune car_resnet --set task.model=my_networks.py:SmallViT --set 'task.model_args={\"depth\": 6}' "
-    "--set task.pretrained=false --set task.head=linear --set task.dropout=0": "minutes; "
-    "tests/tasks/classification/test_own_code.py has such a file",
-    "python -m platform.fetch car_resnet --storage /shared/results": "needs the hub and Kaggle; test_weights.py fetches",
+    "python -m platform.tune car_resnet --set task.model=my_networks.py:SmallViT --set "
+    "'task.model_args={\"depth\": 6}' --set task.pretrained=false --set task.head=linear --set task.dropout=0": "as the"
+    " tests in tests/tasks/classification/test_own_code.py",
+    "python -m platform.fetch car_resnet --storage /shared/results": "needs the hub and Kaggle; the tests of weights "
+    "fetch",
+    "python -m platform.tune FOLDER --time-budget 30m": "tests/proposal makes its study",
+    "python -m platform.new mine --data FOLDER": "tests/proposal runs it",
     "python -m platform.tune car_resnet --data FOLDER --name mine": "fetches weights; tests/search runs image folders",
 }
 

@@ -45,7 +45,20 @@ def write_study(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-VERBS = ["tune", "plan", "evaluate", "predict", "export", "publish", "serve", "fetch", "studies", "data", "doctor"]
+VERBS = [
+    "tune",
+    "plan",
+    "evaluate",
+    "predict",
+    "export",
+    "publish",
+    "serve",
+    "fetch",
+    "studies",
+    "data",
+    "new",
+    "doctor",
+]
 
 
 @pytest.mark.parametrize("verb", VERBS)

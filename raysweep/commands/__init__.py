@@ -18,6 +18,7 @@ COMMANDS = Registry(
             "fetch",
             "studies",
             "data",
+            "new",
             "doctor",
         )
     },

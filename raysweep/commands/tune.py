@@ -22,12 +22,14 @@ KEPT = ", ".join(flag.names[0] for flag in list_flags(Overrides))
 def tune(study: str, **values: Any) -> None:
     """Search, then the final test evaluation and the report.
 
-    STUDY is a name in search_spaces/ or a path to such a file.
+    STUDY is a name in search_spaces/ or a path to such a file; or a folder of images, for which a study is proposed and
+    written as NAME.py into the storage, beside the run.
     """
+    from raysweep.proposal.run_study import find_run_study
     from raysweep.search.preflight import check_start
     from raysweep.search.start import resolve_search
 
-    resolved, options = resolve_search(study, values)
+    resolved, options = resolve_search(find_run_study(study, values), values)
     source = check_start(resolved, options)
     from raysweep.search.run import run_study  # slow: after what can be refused without it
     from raysweep.search.summary import describe_results

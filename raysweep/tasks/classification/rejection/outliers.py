@@ -126,7 +126,8 @@ def add_grain(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixe
 def fade(images: Pixels, others: Pixels, draw: np.random.Generator) -> Pixels:
     """Leaves a tenth of the contrast of each image around its mean colour."""
     mean = images.mean(axis=(1, 2), keepdims=True)
-    return (mean + (images - mean) / 10).round().astype(np.uint8)
+    faded: Pixels = (mean + (images - mean) / 10).round().astype(np.uint8)
+    return faded
 
 
 SYNTHETIC: dict[str, Make] = {

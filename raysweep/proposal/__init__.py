@@ -1,0 +1,1 @@
+"""Proposes a study for a folder of images: looks at the images and the machine, chooses, and writes a study file."""

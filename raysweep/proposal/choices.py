@@ -1,0 +1,120 @@
+"""Chooses networks, image size, epochs and trials from facts: pure functions, but for the look for weights."""
+
+from dataclasses import dataclass
+
+from raysweep.errors import UsageError
+from raysweep.proposal.facts import Images, Machine
+from raysweep.tasks.classification.config import FASHION_CNN, ClassificationConfig
+
+TINY = 48
+"""Shorter side up to which images have no use for networks made for photographs, in pixels."""
+SIZES = (224, 160, 128, 96, 64)
+"""Sides of photographs that are considered, in pixels."""
+SECONDS = {
+    FASHION_CNN: 0.006,
+    "mobilenetv3_small_050": 0.002,
+    "resnet10t": 0.008,
+    "efficientnet_lite0": 0.010,
+    "efficientnet_b0": 0.012,
+    "resnet18": 0.013,
+    "regnety_016": 0.015,
+    "resnet34": 0.027,
+    "resnet50": 0.032,
+    "convnext_tiny": 0.035,
+    "autoencoder": 0.006,
+}
+"""Of one core to train on one image of 64x64: rough, from a measurement of some and the operations of the others."""
+CORES_PER_GPU = 100
+"""Cores that a GPU is taken for: rough."""
+TOTAL_EPOCHS = 60
+"""Epochs of all trials that a budget must have room for before images are made smaller: six trials of ten."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choices:
+    """What of a study depends on the images and the machine."""
+
+    models: tuple[str, ...]
+    """Candidates, the first is the baseline's; of an autoencoder's study none."""
+    pretrained: bool
+    why_weights: str
+    """Why pretrained, or not."""
+    image_size: int
+    max_epochs: int
+    num_trials: int
+    batch_sizes: tuple[int, int, int]
+
+
+def choose(images: Images, machine: Machine, time_s: float) -> Choices:
+    """Chooses; looks for the pretrained weights of photographs' networks, which fetches them where there is a network.
+
+    Where they cannot be had networks are trained from scratch.
+    """
+    models, reason = _choose_models(images, machine)
+    had = find_weights(models) if not reason else ()
+    if had:
+        models, reason = had, "their weights can be had, and a few epochs from there are worth many from scratch"
+    elif models and not reason:
+        models = ("resnet18", "resnet34") if machine.num_gpus else ("resnet10t", "resnet18")
+        reason = "the weights of none of the candidates can be had: no network, and no copy in HF_HOME"
+    name = models[0] if models else "autoencoder"
+    size = _choose_size(images, machine, name, time_s)
+    total = count_epochs(name, size, images, machine, time_s)
+    max_epochs = int(min(max(total / 6, 3), 40))
+    return Choices(
+        models=models,
+        pretrained=bool(had),
+        why_weights=reason,
+        image_size=size,
+        max_epochs=max_epochs,
+        # Twice as many as would end: most are stopped early.
+        num_trials=int(min(max(2 * total / max_epochs, 6), 100)),
+        batch_sizes=_choose_batches(images.num_train),
+    )
+
+
+def find_weights(models: tuple[str, ...]) -> tuple[str, ...]:
+    """Finds the networks whose pretrained weights can be had."""
+    had = []
+    for model in models:
+        try:
+            ClassificationConfig(model=model, pretrained=True).check_available()
+        except UsageError:
+            continue
+        had.append(model)
+    return tuple(had)
+
+
+def count_epochs(name: str, size: int, images: Images, machine: Machine, time_s: float) -> float:
+    """Estimates how many epochs of a network a time budget has room for, over all trials."""
+    cores = machine.num_gpus * CORES_PER_GPU or machine.num_cpus
+    return time_s * cores / (images.num_train * SECONDS[name] * (size / 64) ** 2)
+
+
+def _choose_models(images: Images, machine: Machine) -> tuple[tuple[str, ...], str]:
+    """Chooses networks to look for weights of, or those that are trained from scratch, and why."""
+    if not images.num_classes:
+        return (), "an autoencoder has none"
+    if images.side <= TINY:
+        return (FASHION_CNN, "resnet10t", *(["resnet18"] * bool(machine.num_gpus))), "the images are tiny"
+    if machine.num_gpus:
+        return ("resnet50", "convnext_tiny", "regnety_016", "efficientnet_b0"), ""
+    return ("efficientnet_lite0", "resnet10t", "mobilenetv3_small_050"), ""
+
+
+def _choose_size(images: Images, machine: Machine, name: str, time_s: float) -> int:
+    """Chooses the largest side that the images have and the budget has room for."""
+    if not images.num_classes:
+        return 28 if images.side == 28 else 64 if machine.num_gpus and images.side >= 64 else 32
+    if images.side <= TINY:
+        return min(max(images.side // 4 * 4, 16), TINY)
+    sizes = [size for size in SIZES if size <= max(images.side, SIZES[-1])]
+    enough = (size for size in sizes if count_epochs(name, size, images, machine, time_s) >= TOTAL_EPOCHS)
+    return next(enough, sizes[-1])
+
+
+def _choose_batches(num_train: int) -> tuple[int, int, int]:
+    """Chooses batches so that an epoch has some dozens of steps at least."""
+    if num_train < 2000:
+        return 16, 32, 64
+    return (32, 64, 128) if num_train < 20_000 else (64, 128, 256)

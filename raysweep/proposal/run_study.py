@@ -1,0 +1,56 @@
+"""The study of a run: one that is named, or one that is proposed for a folder of images and written beside the run."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raysweep.catalogue import list_studies
+from raysweep.data.sources import is_folder, resolve_source
+from raysweep.errors import UsageError
+from raysweep.paths import resolve_path
+from raysweep.search.options import RunOptions
+from raysweep.search.start import find_data_root
+
+DEFAULT_TIME_S = 3600.0
+
+
+def find_run_study(study: str, values: Mapping[str, Any]) -> str:
+    """Returns `study`, or where it is a folder or source of images the file of the study that is proposed for them.
+
+    The file is STORAGE/NAME.py, NAME being the run's; a run that goes on takes it as it is.
+
+    Raises:
+        DataError: the images cannot be had.
+        UsageError: the run is there already, or goes on and has no such file, or see `write_proposal`.
+    """
+    if study.endswith(".py") or study in list_studies() or (is_folder(study) and not os.path.isdir(study)):  # noqa: PTH112 - never raises
+        return study
+    source = resolve_source(study)
+    storage = resolve_path(values["storage"], "--storage")
+    name = values["name"] or name_run(source)
+    options = RunOptions(storage=storage, name=name, resume=values["resume"])
+    options.check_folder()
+    path = Path(f"{options.run_folder.path}.py")
+    if options.resume:
+        if not path.is_file():
+            raise UsageError(
+                f"there is no study file {path} of a run to go on with; give the run's study, or its --name"
+            )
+        return str(path)
+    from raysweep.proposal.facts import look_at_machine
+    from raysweep.proposal.study_file import write_proposal
+
+    machine = look_at_machine(use_gpus=values["gpus_per_worker"] != 0)
+    time_s = values["time_s"] or DEFAULT_TIME_S
+    write_proposal(path, name, source, machine, time_s=time_s, storage=storage, data_root=find_data_root())
+    print(f"study file: {path}", file=sys.stderr)
+    return str(path)
+
+
+def name_run(source: str) -> str:
+    """Names a run after a folder or source of images."""
+    words = re.findall("[A-Za-z0-9]+", Path(source).name)
+    return "_".join(words)[:100].rstrip("_") or "images"

@@ -1,0 +1,204 @@
+"""Studies proposed from folders: each loads, starting points build networks, and what was chosen fits the images."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from raysweep.catalogue import load_study
+from raysweep.commands.new import new
+from raysweep.data.images import DataInfo, PreparedData
+from raysweep.errors import UsageError
+from raysweep.proposal.choices import Choices, choose, count_epochs
+from raysweep.proposal.facts import Images, Machine
+from raysweep.proposal.run_study import find_run_study, name_run
+from raysweep.proposal.study_file import render
+from raysweep.search.preflight import check_models, check_study
+from raysweep.study import Study
+from raysweep.tasks.autoencoder.config import AutoencoderConfig
+from raysweep.tasks.classification.config import ClassificationConfig
+
+Make = Callable[..., Path]
+PHOTOGRAPHS = Images(
+    source="/data/photographs",
+    num_train=3000,
+    num_val=400,
+    num_test=400,
+    num_classes=10,
+    side=400,
+    is_grey=False,
+    is_uneven=False,
+)
+CPUS, GPUS = Machine(num_cpus=2), Machine(num_cpus=16, num_gpus=8)
+PRETRAINED = Choices(
+    models=("efficientnet_lite0", "resnet10t"),
+    pretrained=True,
+    why_weights="their weights can be had",
+    image_size=128,
+    max_epochs=12,
+    num_trials=20,
+    batch_sizes=(32, 64, 128),
+)
+
+
+@pytest.fixture(autouse=True)
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without weights, also where there is a network or a cache of them."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+def propose(folder: Path, *arguments: str) -> Study:
+    """The study that `new` writes for a folder, loaded and checked as `tune` does."""
+    path = folder.parent / "proposed.py"
+    done = CliRunner().invoke(
+        new, [str(path), "--data", str(folder), "--storage", str(folder.parent / "results"), *arguments]
+    )
+    assert done.exit_code == 0, done.output
+    return check(path)
+
+
+def check(path: Path) -> Study:
+    """Loads a study file, looks at its form, and builds the networks of its starting points."""
+    formatted = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--check", "--isolated", "--line-length", "120", str(path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert formatted.returncode == 0, formatted.stderr + path.read_text()
+    study = load_study(str(path))
+    if not (isinstance(study.task, ClassificationConfig) and study.task.pretrained):
+        check_study(study, 1)
+        info = DataInfo(
+            source="x",
+            synthetic=False,
+            digest="0",
+            classes=("a", "b"),
+            num_train=9,
+            num_val=9,
+            num_test=9,
+            skipped=(),
+        )
+        check_models(study, cast(PreparedData, SimpleNamespace(info=info)))
+    return study
+
+
+def make_grey_jpegs(root: Path, names: tuple[str, ...]) -> Path:
+    random = np.random.default_rng(0)
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for index in range(12):
+            Image.fromarray(random.integers(0, 256, (28, 28), np.uint8)).save(root / name / f"{index}.jpg")
+    return root
+
+
+def test_small_grey_images_get_a_small_cnn_in_grey(tmp_path: Path) -> None:
+    study = propose(make_grey_jpegs(tmp_path / "digits", ("0", "1")), "--time-budget", "30m")
+    assert isinstance(study.task, ClassificationConfig)
+    assert study.task.model == "fashion_cnn"
+    assert (study.data.image_size, study.data.channels, study.data.normalization) == (28, 1, "unit")
+    assert {"task.model": "resnet10t"}.items() <= study.starting_points[2].items()
+    assert study.budget.time_s == 1800
+
+
+def test_images_without_classes_get_an_autoencoder(tmp_path: Path) -> None:
+    study = propose(make_grey_jpegs(tmp_path / "pictures", (".",)))
+    assert isinstance(study.task, AutoencoderConfig)
+    assert study.data.channels == 1
+
+
+def test_rare_classes_can_be_weighted(tmp_path: Path, make_image_folder: Make) -> None:
+    folder = make_image_folder(tmp_path / "cars", ["many"], 60)
+    make_image_folder(folder, ["few"], 4)
+    study = propose(folder)
+    assert study.objective.metric == "val/macro_f1"
+    assert "task.class_weighting" in study.space
+
+
+def test_a_source_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "cars.py"
+    done = CliRunner().invoke(new, [str(path), "--data", "sample", "--storage", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert check(path).data.source == "sample"
+
+
+def test_pretrained_networks_of_photographs_are_tuned_gently(tmp_path: Path) -> None:
+    path = tmp_path / "photographs.py"
+    path.write_text(render("photographs", PHOTOGRAPHS, CPUS, PRETRAINED, 3600.0))
+    study = check(path)
+    assert isinstance(study.task, ClassificationConfig)
+    assert study.task.pretrained
+    assert study.task.backbone_factor < 1
+    assert "task.backbone_factor" in study.space
+
+
+def test_the_name_of_a_folder_is_no_code(tmp_path: Path) -> None:
+    folder = make_grey_jpegs(tmp_path / """x"''' + 1/0 + '\\""", ("a", "b"))
+    path = tmp_path / "proposed.py"
+    done = CliRunner().invoke(new, [str(path), "--data", str(folder), "--storage", str(tmp_path / "results")])
+    assert done.exit_code == 0, done.output
+    assert load_study(str(path)).data.source == str(folder)
+
+
+def test_more_compute_means_larger_images_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: models)
+    few, many = (choose(PHOTOGRAPHS, machine, 3600) for machine in (CPUS, GPUS))
+    assert few.models[0] == "efficientnet_lite0"
+    assert many.models[0] == "resnet50"
+    assert few.image_size < many.image_size == 224
+
+
+def test_a_budget_has_room_for_some_whole_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: ())
+    for minutes in (30, 60, 600):
+        choices = choose(PHOTOGRAPHS, CPUS, 60 * minutes)
+        assert choices.models == ("resnet10t", "resnet18")
+        assert not choices.pretrained
+        total = count_epochs("resnet10t", choices.image_size, PHOTOGRAPHS, CPUS, 60 * minutes)
+        assert total / choices.max_epochs >= 6
+
+
+def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("mine")
+    done = CliRunner().invoke(new, [str(path), "--data", "sample"])
+    assert "is not overwritten" in str(done.exception)
+    assert path.read_text() == "mine"
+
+
+def test_a_run_on_a_folder_has_its_study_beside_it(tmp_path: Path) -> None:
+    folder = make_grey_jpegs(tmp_path / "my digits", ("0", "1"))
+    said = {"storage": tmp_path / "results", "name": None, "resume": False, "time_s": 60.0, "gpus_per_worker": None}
+    path = find_run_study(str(folder), said)
+    assert path == str(tmp_path / "results/my_digits.py")
+    assert (study := load_study(path)).name == "my_digits"
+    assert study.budget.time_s == 60
+    assert find_run_study(str(folder), said) == path  # after a start that went wrong
+    with pytest.raises(UsageError, match="is not overwritten"):
+        find_run_study(str(folder), said | {"time_s": 6000.0})
+    folder.rename(tmp_path / "moved")
+    assert find_run_study(str(tmp_path / "moved"), said | {"resume": True, "name": "my_digits"}) == path
+    with pytest.raises(UsageError, match="no study file"):
+        find_run_study(str(tmp_path / "moved"), said | {"resume": True})
+    (tmp_path / "results/my_digits").mkdir()
+    with pytest.raises(UsageError, match="--resume"):
+        find_run_study(str(tmp_path / "moved"), said | {"name": "my_digits"})
+
+
+def test_a_study_stays_the_one_that_is_named() -> None:
+    for named in ("fashion_cnn", "search_spaces/fashion_cnn.py", "no_such", "x" * 5000):
+        assert find_run_study(named, {}) == named
+
+
+@pytest.mark.parametrize(("source", "name"), [("/a/My cars", "My_cars"), ("hf:a/b", "b"), ("/", "images")])
+def test_runs_are_named_after_their_images(source: str, name: str) -> None:
+    assert name_run(source) == name
