@@ -74,11 +74,13 @@ def choose(images: Images, machine: Machine, time_s: float) -> Choices:
 
 
 def find_weights(models: tuple[str, ...]) -> tuple[str, ...]:
-    """Finds the networks whose pretrained weights can be had."""
+    """Finds the networks whose pretrained weights can be had, and leaves those in the cache of the hub's client."""
+    from raysweep.tasks.classification.weights import read_origin  # slow: imports torch
+
     had = []
     for model in models:
         try:
-            ClassificationConfig(model=model, pretrained=True).check_available()
+            read_origin(ClassificationConfig(model=model, pretrained=True))
         except UsageError:
             continue
         had.append(model)

@@ -10,14 +10,16 @@ from typing import cast
 import huggingface_hub.constants
 import numpy as np
 import pytest
+import timm
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import save_file
 
 from raysweep.catalogue import load_study
 from raysweep.commands.new import new
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.errors import UsageError
-from raysweep.proposal.choices import Choices, choose, count_epochs
+from raysweep.proposal.choices import Choices, choose, count_epochs, find_weights
 from raysweep.proposal.facts import Images, Machine
 from raysweep.proposal.run_study import find_run_study, name_run
 from raysweep.proposal.study_file import render
@@ -88,7 +90,7 @@ def check(path: Path) -> Study:
             num_test=9,
             skipped=(),
         )
-        check_models(study, cast(PreparedData, SimpleNamespace(info=info)))
+        check_models(study, cast(PreparedData, SimpleNamespace(info=info, folder=None)))
     return study
 
 
@@ -147,6 +149,23 @@ def test_the_name_of_a_folder_is_no_code(tmp_path: Path) -> None:
     done = CliRunner().invoke(new, [str(path), "--data", str(folder), "--storage", str(tmp_path / "results")])
     assert done.exit_code == 0, done.output
     assert load_study(str(path)).data.source == str(folder)
+
+
+def test_weights_are_looked_for_and_not_assumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network those of the hub's own cache can be had, and no others."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert find_weights(("test_resnet", "resnet10t")) == ()
+    published = timm.get_pretrained_cfg("test_resnet")
+    assert published is not None
+    assert published.hf_hub_id is not None
+    folder = tmp_path / f"models--{published.hf_hub_id.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    weights = timm.create_model("test_resnet").state_dict()
+    save_file(weights, folder / "snapshots" / ("0" * 40) / "model.safetensors")
+    assert find_weights(("test_resnet", "resnet10t")) == ("test_resnet",)
 
 
 def test_more_compute_means_larger_images_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
