@@ -3,13 +3,16 @@
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import torch
 
 from raysweep import atomic_files
+from raysweep.config import TaskConfig
 from raysweep.errors import RaysweepError, UsageError
 from raysweep.evaluate.stored_model import load_best
 from raysweep.kept_model import check_complete, seal_model
@@ -68,15 +71,38 @@ def _write(run_folder: RunFolder, folder: Path, license_name: str | None) -> Non
     check_complete(run_folder.best)
     model = load_best(run_folder, torch.device("cpu"))
     target = RunFolder(folder).best
-    for source, copy in ((run_folder.best.weights, target.weights), (run_folder.best.detector, target.detector)):
+    for source in (run_folder.best.weights, run_folder.best.detector, *run_folder.best.list_code()):
         if source.is_file():
-            atomic_files.write_atomically(copy, partial(_copy, source))
+            atomic_files.write_atomically(
+                target.path / source.relative_to(run_folder.best.path), partial(_copy, source)
+            )
     record = load_config(run_folder.best.config)
-    config = replace(record.config, data=replace(record.config.data, source=name_data(record.config.data.source)))
+    config = replace(
+        record.config,
+        task=_without_paths(record.config.task),
+        data=replace(record.config.data, source=name_data(record.config.data.source)),
+    )
     info = replace(record.info, source=name_data(record.info.source), skipped=(), notes=())
-    save_config(target.config, record.number, config, info, record.params, record.finalist)
+    params = {key: _without_folder(value) for key, value in record.params.items()}
+    save_config(target.config, record.number, config, info, params, record.finalist, record.number_format)
     seal_model(target)
-    atomic_files.write_text(folder / CARD, write_card(results, model, license_name=license_name))
+    published = replace(model, config=replace(model.config, task=config.task))
+    atomic_files.write_text(folder / CARD, write_card(results, published, license_name=license_name))
+
+
+def _without_paths(task: TaskConfig) -> TaskConfig:
+    """Leaves files of code and weights their names, without the folders where they lay."""
+    values = {field.name: _without_folder(getattr(task, field.name)) for field in fields(task)}
+    return replace(task, **values)
+
+
+def _without_folder(value: Any) -> Any:
+    """Takes the folder off a path that is a value, or in one; code that is named keeps its name behind it."""
+    if isinstance(value, Mapping):
+        return {_without_folder(key): _without_folder(part) for key, part in value.items()}
+    if isinstance(value, str) and "hf-hub:" not in value:
+        return PurePath(value).name or value
+    return value
 
 
 def _push(folder: Path, repository: str, *, public: bool) -> str:

@@ -134,7 +134,8 @@ def test_another_ray_tune_is_told_at_its_first_trial() -> None:
 def test_the_versions_are_those_of_the_package() -> None:
     first, _, last = ray_internals.KNOWN_VERSIONS.partition(" to ")
     text = (ROOT / "pyproject.toml").read_text()
-    (requirement,) = [Requirement(found) for found in re.findall(r'"(ray\[.*)"', text)]
+    requirement, *others = [Requirement(found) for found in re.findall(r'"(ray\[.*)"', text)]
+    assert all(other.specifier == requirement.specifier for other in others)
     assert requirement.specifier.contains(f"{first}.0")
     assert requirement.specifier.contains(f"{last}.0")
     lowest, highest = (int(version.split(".")[1]) for version in (first, last))

@@ -164,7 +164,7 @@ def test_unknown_names_are_refused_before_ray_is_imported() -> None:
 
 def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="no source of that name; known: fashion-mnist, kaggle, mnist, sample"
+        DataError, match="no source of that name; known: fashion-mnist, gs, hf, kaggle, mnist, s3, sample"
     ) as caught:
         load_source("sampel", split_seed=0, storage=tmp_path)
     assert "no folder sampel" in str(caught.value)
@@ -203,7 +203,7 @@ def test_a_source_that_would_fail_on_workers_is_refused_here(tmp_path: Path) -> 
 def test_built_in_names_cannot_be_taken_and_two_objectives_keep_their_rules(study: Study) -> None:
     assert {"default", "tpe"} <= set(SAMPLERS.references())
     assert {"default", "none"} <= set(PRUNERS.references())
-    assert set(SOURCES.built_in) == {"sample", "mnist", "fashion-mnist", "kaggle"}
+    assert set(SOURCES.built_in) == {"sample", "mnist", "fashion-mnist", "kaggle", "hf", "s3", "gs"}
     both = Overrides(second_objective="model/num_parameters")
     for refused, message in (
         (dataclasses.replace(both, sampler="cmaes"), "one objective only"),
