@@ -4,11 +4,12 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import pytest
 import torch
 import yaml  # type: ignore[import-untyped]
 
+from raysweep import own_code
 from raysweep.cluster.capacity import Node
 from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.images import PreparedData
-from raysweep.errors import CorruptFileError, UsageError
-from raysweep.evaluate.stored_model import load_best
+from raysweep.errors import CorruptFileError, RefusedFileError, UsageError
+from raysweep.evaluate.stored_model import import_code, load_best
 from raysweep.evaluate.test_figures import TestFigures
+from raysweep.kept_model import seal_model
 from raysweep.publish.card import compute_interval, name_data
 from raysweep.publish.run import publish_run
 from raysweep.run_folder import RunFolder
@@ -236,6 +239,50 @@ def test_a_folder_with_content_is_refused(run: RunFolder, tmp_path: Path) -> Non
         publish_run(run, str(tmp_path))
     with pytest.raises(UsageError, match="--public is of a repository"):
         publish_run(run, str(tmp_path / "new"), public=True)
+
+
+NETWORK = """
+from torch import nn
+
+class Small(nn.Sequential):
+    def __init__(self, num_classes, in_channels):
+        super().__init__(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * in_channels, num_classes))
+"""
+
+
+def test_code_of_ones_own_goes_along_without_its_place(
+    run: RunFolder,
+    tmp_path: Path,
+    save_prepared: Callable[..., PreparedData],
+    draw_squares: Callable[..., Any],
+    keep_model: Callable[..., RunFolder],
+) -> None:
+    file = tmp_path / "secret" / "nets.py"
+    file.parent.mkdir()
+    file.write_text(NETWORK)
+    own_code.trust([f"{file}:Small"])
+    task = ClassificationConfig(model=f"{file}:Small")
+    task = replace(task, code=task.fetch(tmp_path)["code"])
+    config = TrialConfig(
+        task=task,
+        data=DataConfig(source="mine", image_size=28, channels=1, normalization="unit"),
+        training=TrainingConfig(epochs=1, batch_size=20, precision="fp32"),
+    )
+    splits = {"train": draw_squares(40, 1), "val": draw_squares(40, 2)}
+    own = keep_model(tmp_path / "run", config, save_prepared(tmp_path / "data", splits, ("a", "b", "c", "d")))
+    code = own.best.code(file.name, task.code[str(file)])
+    code.parent.mkdir()
+    shutil.copy(file, code)
+    seal_model(own.best)
+    shutil.copy(run.results, own.results)
+    public = RunFolder(Path(publish_run(own, str(tmp_path / "public")).place))
+    for path in (public.best.config, public.best.digest, public.path / "README.md"):
+        assert "secret" not in path.read_text()
+    with pytest.raises(RefusedFileError, match=r"code of somebody's own, nets\.py:Small"):
+        load_best(public, torch.device("cpu"))
+    import_code(public)
+    before, after = (load_best(folder, torch.device("cpu")).modules["model"].state_dict() for folder in (own, public))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_a_changed_model_is_not_published(run: RunFolder, tmp_path: Path) -> None:
