@@ -92,8 +92,11 @@ def _write(run_folder: RunFolder, folder: Path, license_name: str | None) -> Non
 
 def _without_paths(task: TaskConfig) -> TaskConfig:
     """Leaves files of code and weights their names, without the folders where they lay."""
-    values = {field.name: _without_folder(getattr(task, field.name)) for field in fields(task)}
-    return replace(task, **values)
+    own: Any = task  # a dataclass, as all of them are
+    without: TaskConfig = replace(
+        own, **{field.name: _without_folder(getattr(own, field.name)) for field in fields(own)}
+    )
+    return without
 
 
 def _without_folder(value: Any) -> Any:
