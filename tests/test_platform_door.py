@@ -12,23 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from raysweep.commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 STDLIB = Path(sysconfig.get_path("stdlib"))
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-VERBS = [
-    "tune",
-    "plan",
-    "evaluate",
-    "predict",
-    "export",
-    "publish",
-    "serve",
-    "fetch",
-    "studies",
-    "data",
-    "new",
-    "doctor",
-]
+VERBS = [*COMMANDS.built_in]
 
 
 def run(*command: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:

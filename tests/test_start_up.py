@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from raysweep.commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "torchvision", "torchmetrics", "timm", "ray", "wandb", "pandas", "scipy", "matplotlib", "sklearn"}
 STUDY = """
@@ -45,20 +47,7 @@ def write_study(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-VERBS = [
-    "tune",
-    "plan",
-    "evaluate",
-    "predict",
-    "export",
-    "publish",
-    "serve",
-    "fetch",
-    "studies",
-    "data",
-    "new",
-    "doctor",
-]
+VERBS = [*COMMANDS.built_in]
 
 
 @pytest.mark.parametrize("verb", VERBS)
