@@ -4,7 +4,6 @@ Units for bf16 do not make it faster for every network: of small or depthwise co
 than they save.
 """
 
-import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -79,10 +78,10 @@ def _is_from_before(formats: Path) -> bool:
 def _find_format(config: TrialConfig, data: PreparedData, worker: Worker, formats: Path) -> tuple[NumberFormat, bool]:
     """Finds the format of the run for a network, and whether it was measured just now."""
     path = formats / f"{name_network(config, data.info)}.json"
-    is_new = not path.exists()
-    if is_new:
+    is_new = False
+    if not path.exists():
         atomic_files.make_folder(formats)
-        _keep_first(path, measure_format(config, data, worker))
+        is_new = _keep_first(path, measure_format(config, data, worker))
     remedy = "remove it, and it is measured again"
     decode = partial(config_fields.from_json, NumberFormat)
     kept: NumberFormat = atomic_files.read_json(path, "the number format of a network", remedy, decode)
@@ -159,16 +158,21 @@ def _draw_batch(config: TrialConfig, info: DataInfo, worker: Worker) -> Batch:
     return Batch(images, torch.from_numpy(rows % len(info.classes)).to(worker.device), rows)
 
 
-def _keep_first(path: Path, found: NumberFormat) -> None:
-    """Writes the file unless another trial has meanwhile: the first one holds, on whichever node it was measured."""
+def _keep_first(path: Path, found: NumberFormat) -> bool:
+    """Writes the file unless another trial has meanwhile: the first one holds, on whichever node it was measured.
+
+    Returns whether this is the first.
+    """
     own = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}")
     atomic_files.write_json(own, config_fields.to_json(found), checksum=True)
     with guard_writing(path):
         try:
-            with contextlib.suppress(FileExistsError):
-                os.link(own, path)
+            os.link(own, path)
+        except FileExistsError:
+            return False
         finally:
             own.unlink()
+    return True
 
 
 def _name(precision: str, channels_last: bool) -> str:

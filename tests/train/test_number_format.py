@@ -106,8 +106,9 @@ def test_of_two_trials_that_measure_at_once_the_first_to_write_holds(
 
     run.number_formats.mkdir(parents=True)
     monkeypatch.setattr(number_format, "measure_format", measure_late)
-    settled, _ = settle_format(config, data, WORKER, begin_trial(run, 0, config, data), run.number_formats)
+    settled, notice = settle_format(config, data, WORKER, begin_trial(run, 0, config, data), run.number_formats)
     assert settled.training.precision == "fp32"
+    assert notice is None, "the other trial says it"
     assert list(run.number_formats.iterdir()) == [path]
 
 
