@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raysweep.errors import CorruptFileError, RaysweepError, RefusedFileError, UsageError
+from raysweep.errors import CorruptFileError, RaysweepError, RefusedFileError, StorageError, UsageError
 from raysweep.storage_faults import guard_writing
 
 T = TypeVar("T")
@@ -47,6 +47,8 @@ def write_atomically(
         StorageError: the storage does not take it; `size_bytes`, where that is known, is said.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    if path.is_dir():
+        raise StorageError(f"{path} must be a file that can be written, and a folder is there; move it away")
     with guard_writing(path, size_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
