@@ -282,6 +282,7 @@ def _keep_model(folder: Path, config: TrialConfig, data: PreparedData, num_epoch
     for epoch in range(num_epochs):
         for batch in iterate_training(data.train, config.data, batch_size=size, seed=0, epoch=epoch, worker=Worker()):
             task.train_step(state, batch)
+            state.end_step()
     save_weights(run.best.weights, state.modules, {"epoch": num_epochs, "value": 1.0})
     save_config(run.best.config, 0, config, data.info, {})
     if isinstance(config.task, ClassificationConfig):
@@ -296,3 +297,22 @@ def _keep_model(folder: Path, config: TrialConfig, data: PreparedData, num_epoch
 def keep_model() -> Callable[..., RunFolder]:
     """`(folder, config, data, num_epochs=1)` -> a run's folder with `best/` alone: a model trained without a search."""
     return _keep_model
+
+
+@pytest.fixture(scope="session")
+def keep_squares(
+    tmp_path_factory: pytest.TempPathFactory, keep_model: Callable[..., RunFolder]
+) -> Callable[..., RunFolder]:
+    """`(classes="abcd", num_epochs=4)` -> a run's folder with `best/` alone: a Fashion CNN that tells drawn squares."""
+
+    def keep(classes: Sequence[str] = "abcd", num_epochs: int = 4) -> RunFolder:
+        splits = {"train": _draw_squares(200, 1), "val": _draw_squares(60, 2)}
+        data = _save_prepared(tmp_path_factory.mktemp("data"), splits, classes)
+        config = TrialConfig(
+            task=ClassificationConfig(model="fashion_cnn", learning_rate=2e-3),
+            data=DataConfig(image_size=28, channels=1, normalization="symmetric"),
+            training=TrainingConfig(epochs=4, batch_size=20, precision="fp32"),
+        )
+        return keep_model(tmp_path_factory.mktemp("run"), config, data, num_epochs=num_epochs)
+
+    return keep

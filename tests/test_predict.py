@@ -14,16 +14,14 @@ from PIL import Image
 
 from raysweep import predict as prediction
 from raysweep.commands.predict import predict
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrialConfig
 from raysweep.data.batches import normalise_images
 from raysweep.data.decode import decode_image
-from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, UsageError
 from raysweep.evaluate.stored_model import load_best
 from raysweep.predict import find_images, predict_files
 from raysweep.prediction_files import check_sort_folder, name_folder, sort_image
 from raysweep.run_folder import RunFolder
-from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.labelling import load_labeller
 from raysweep.tasks.classification.rejection.detector import Detector
 
@@ -32,20 +30,8 @@ CLASSES = ("T-shirt/top", "Bag", "Coat", "Dress")
 
 
 @pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory,
-    save_prepared: Callable[..., PreparedData],
-    draw_squares: Callable[..., tuple[np.ndarray, np.ndarray]],
-    keep_model: Callable[..., RunFolder],
-) -> RunFolder:
-    splits = {"train": draw_squares(200, 1), "val": draw_squares(60, 2)}
-    data = save_prepared(tmp_path_factory.mktemp("data"), splits, CLASSES)
-    config = TrialConfig(
-        task=ClassificationConfig(model="fashion_cnn", learning_rate=2e-3),
-        data=DataConfig(image_size=28, channels=1, normalization="symmetric"),
-        training=TrainingConfig(epochs=4, batch_size=20, precision="fp32"),
-    )
-    return keep_model(tmp_path_factory.mktemp("run"), config, data, num_epochs=4)
+def run(keep_squares: Callable[..., RunFolder]) -> RunFolder:
+    return keep_squares(CLASSES)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType
-from raysweep.errors import UsageError
-from raysweep.run_folder import RunFolder
+from raysweep.commands.options import CONTEXT, PathType, open_run
 
 
 @click.command(context_settings=CONTEXT)
@@ -34,9 +32,7 @@ def export(run: Path, form: str, output: Path | None, images: tuple[Path, ...], 
     A classifier takes images of any size and gives label, confidence and whether it accepts; a generator takes noise
     and gives images. Using the test images is recorded as an opening of the test split.
     """
-    run_folder = RunFolder(run.expanduser().resolve())
-    if not run_folder.best.config.is_file():
-        raise UsageError(f"{run} is not the folder of a finished run: it has no best/{run_folder.best.config.name}")
+    run_folder = open_run(run)
     if form == "onnx":
         from raysweep.export.packages import check_installed
 

@@ -8,7 +8,9 @@ from typing import Any
 import click
 from pydantic import PositiveInt
 
+from raysweep.errors import UsageError
 from raysweep.paths import resolve_path
+from raysweep.run_folder import RunFolder
 from raysweep.search.flags import Flag, list_flags
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -25,6 +27,18 @@ class PathType(click.ParamType[Path]):
         names = param.opts if param is not None else ["a path"]
         resolve_path(value, names[0] if names[0].startswith("-") else names[0].upper())
         return Path(value)
+
+
+def open_run(run: Path) -> RunFolder:
+    """Returns the folder of a run that has a best model, or of a model that was published.
+
+    Raises:
+        UsageError: it has none.
+    """
+    folder = RunFolder(run.expanduser().resolve())
+    if not folder.best.config.is_file():
+        raise UsageError(f"{run} is not the folder of a finished run: it has no best/{folder.best.config.name}")
+    return folder
 
 
 _TYPES = {Path: PathType(), PositiveInt: click.IntRange(min=1)}

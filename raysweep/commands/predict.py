@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType
+from raysweep.commands.options import CONTEXT, PathType, open_run
 from raysweep.data.formats import START_BYTES, describe_unknown, find_format
 from raysweep.errors import UsageError, escape_controls
-from raysweep.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from raysweep.predict import Prediction
@@ -51,9 +50,7 @@ def predict(
     IMAGES are files, folders, with all that is below them, and patterns such as "photos/*.jpg". A file that is no
     image is told of on its line; the exit code is 1 then.
     """
-    run_folder = RunFolder(run.expanduser().resolve())
-    if not run_folder.best.config.is_file():
-        raise UsageError(f"{run} is not the folder of a finished run: it has no best/{run_folder.best.config.name}")
+    run_folder = open_run(run)
     if as_json and as_csv:
         raise UsageError("predict writes one form, got --json and --csv; give one of them")
     faults = {path: reason for path in images if (reason := find_fault(path))}

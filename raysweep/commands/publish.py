@@ -4,9 +4,7 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType
-from raysweep.errors import UsageError
-from raysweep.run_folder import RunFolder
+from raysweep.commands.options import CONTEXT, PathType, open_run
 
 
 @click.command(context_settings=CONTEXT)
@@ -25,9 +23,7 @@ def publish(run: Path, to: str, public: bool, license_name: str | None, trust_co
 
     No image is published, nor the folder that they lie in. Only hf: leaves this machine.
     """
-    run_folder = RunFolder(run.expanduser().resolve())
-    if not run_folder.results.is_file():
-        raise UsageError(f"{run} is not the folder of a finished run: it has no {run_folder.results.name}")
+    run_folder = open_run(run)
     from raysweep.evaluate.stored_model import import_code  # slow: after what can be refused without it
     from raysweep.publish.run import publish_run
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType
+from raysweep.commands.options import CONTEXT, PathType, open_run
 from raysweep.errors import UsageError
-from raysweep.run_folder import RunFolder
 from raysweep.serve.limits import MIB, Limits, is_loopback
 
 
@@ -33,9 +32,7 @@ def serve(run: Path, host: str, port: int, max_mib: int, rate: float, trust_code
     Listens on this machine alone unless --host says otherwise. GET /health and /metrics are for who watches it. Images
     are in memory only. A signal ends it once open requests are answered.
     """
-    run_folder = RunFolder(run.expanduser().resolve())
-    if not run_folder.best.config.is_file():
-        raise UsageError(f"{run} is not the folder of a finished run: it has no best/{run_folder.best.config.name}")
+    run_folder = open_run(run)
     if importlib.util.find_spec("starlette") is None:
         raise UsageError("serve needs Ray Serve, and starlette cannot be imported: pip install 'raysweep[serve]'")
     check_free(host, port)

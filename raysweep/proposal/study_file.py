@@ -13,7 +13,7 @@ from raysweep.tasks.classification.config import FASHION_CNN
 
 MAX_LINE = 120
 """Letters of a line of the file."""
-CLASSIFIER = '''"""{name}: a study proposed from a folder of images.
+HEAD = '''"""{name}: a study proposed from a folder of images.
 
 Change what you know better, and run it with `tune` and its name or path.
 """
@@ -21,7 +21,8 @@ Change what you know better, and run it with `tune` and its name or path.
 {imports}
 
 # {seen}
-# Chosen for {machine}, {minutes:.0f} minutes.
+'''
+CLASSIFIER = '''# Chosen for {machine}, {minutes:.0f} minutes.
 STUDY = Study(
     name="{name}",
     task=ClassificationConfig(
@@ -61,15 +62,7 @@ STUDY = Study(
     budget=Budget(trials={num_trials}, time_s={time_s}),
 )
 '''
-AUTOENCODER = '''"""{name}: a study proposed from a folder of images.
-
-Change what you know better, and run it with `tune` and its name or path.
-"""
-
-{imports}
-
-# {seen}
-# Without classes: an autoencoder. Put the images into a folder for each class to have a classifier.
+AUTOENCODER = '''# Without classes: an autoencoder. Put the images into a folder for each class to have a classifier.
 # Chosen for {machine}, {minutes:.0f} minutes.
 STUDY = Study(
     name="{name}",
@@ -152,8 +145,8 @@ def render(name: str, images: Images, machine: Machine, choices: Choices, time_s
         "imports": _write_imports(bool(images.num_classes), FASHION_CNN in choices.models),
     }
     if not images.num_classes:
-        return AUTOENCODER.format(**values)
-    return CLASSIFIER.format(**values, **_write_choices(images, choices))
+        return (HEAD + AUTOENCODER).format(**values)
+    return (HEAD + CLASSIFIER).format(**values, **_write_choices(images, choices))
 
 
 def _write_choices(images: Images, choices: Choices) -> dict[str, Any]:

@@ -17,14 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
-from raysweep.data.images import PreparedData
 from raysweep.predict import predict_files
 from raysweep.run_folder import RunFolder
 from raysweep.serve.app import Server, load_page
 from raysweep.serve.limits import Limits, RateLimit, Refusal
 from raysweep.serve.model import Query, ServedModel
-from raysweep.tasks.classification.config import ClassificationConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = ("<script>alert(1)</script>", "Bag", "Coat", "Dress")
@@ -32,20 +29,8 @@ PNG = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory,
-    save_prepared: Callable[..., PreparedData],
-    draw_squares: Callable[..., tuple[np.ndarray, np.ndarray]],
-    keep_model: Callable[..., RunFolder],
-) -> RunFolder:
-    splits = {"train": draw_squares(200, 1), "val": draw_squares(60, 2)}
-    data = save_prepared(tmp_path_factory.mktemp("data"), splits, CLASSES)
-    config = TrialConfig(
-        task=ClassificationConfig(model="fashion_cnn", learning_rate=2e-3),
-        data=DataConfig(image_size=28, channels=1, normalization="symmetric"),
-        training=TrainingConfig(epochs=4, batch_size=20, precision="fp32"),
-    )
-    return keep_model(tmp_path_factory.mktemp("run"), config, data, num_epochs=4)
+def run(keep_squares: Callable[..., RunFolder]) -> RunFolder:
+    return keep_squares(CLASSES)
 
 
 @pytest.fixture(scope="module")

@@ -14,29 +14,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from raysweep.commands.serve import check_free, describe_reach, serve
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
-from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.serve.limits import Limits
-from raysweep.tasks.classification.config import ClassificationConfig
 
 
 @pytest.fixture
-def run(
-    tmp_path_factory: pytest.TempPathFactory,
-    save_prepared: Callable[..., PreparedData],
-    draw_squares: Callable[..., tuple[np.ndarray, np.ndarray]],
-    keep_model: Callable[..., RunFolder],
-) -> RunFolder:
-    splits = {"train": draw_squares(40, 1), "val": draw_squares(40, 2)}
-    data = save_prepared(tmp_path_factory.mktemp("data"), splits, "abcd")
-    config = TrialConfig(
-        task=ClassificationConfig(model="fashion_cnn"),
-        data=DataConfig(image_size=28, channels=1, normalization="symmetric"),
-        training=TrainingConfig(batch_size=20, precision="fp32"),
-    )
-    return keep_model(tmp_path_factory.mktemp("run"), config, data)
+def run(keep_squares: Callable[..., RunFolder]) -> RunFolder:
+    return keep_squares(num_epochs=1)
 
 
 @pytest.fixture
