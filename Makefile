@@ -46,10 +46,12 @@ unit: install
 	$(BIN)/python -m pytest -n auto -m "not ray" --cov=raysweep --cov-report=
 
 # record_curves.py measures nothing: it made the curves that search_efficiency.py searches on, with or without LCBench's.
+# predict.py and serve.py want a run and a folder; streaming.py, the last, wants user namespaces.
 bench: install
-	for script in $(filter-out %/record_curves.py %/search_efficiency.py %/predict.py %/serve.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	for script in $(filter-out %/record_curves.py %/search_efficiency.py %/predict.py %/serve.py %/streaming.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/search_efficiency.py $(LCBENCH)
+	$(BIN)/python benchmarks/streaming.py
 
 lock:
 	uv pip compile --universal --python-version 3.11 --extra aws --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock

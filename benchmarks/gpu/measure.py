@@ -81,7 +81,9 @@ def search(device: torch.device, folder: Path, left_s: float) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     print("  " + "\n  ".join((done.stdout + done.stderr[-1500:]).splitlines()[-25:]))
-    return _say(f"exit code {done.returncode} after {time.monotonic() - began:.0f} s")
+    if done.returncode:
+        raise RuntimeError(f"the search ended with exit code {done.returncode}")
+    return _say(f"a whole search in {time.monotonic() - began:.0f} s")
 
 
 def _say(text: str) -> str:
