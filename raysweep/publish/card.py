@@ -52,7 +52,8 @@ USE = (
     "```python\nimport torch\nfrom pathlib import Path\nfrom raysweep.evaluate.stored_model import load_best\n"
     'from raysweep.run_folder import RunFolder\n\nmodel = load_best(RunFolder(Path("this/folder")), '
     'torch.device("cpu"))\nmodel.modules\n```',
-    "```sh\npip install raysweep-*.whl  # the wheel that its repository builds\nraysweep predict this/folder IMAGE...\n```",
+    "```sh\npip install raysweep-*.whl  # the wheel that its repository builds\n"
+    "raysweep predict this/folder IMAGE...\n```",
 )
 """How the model of another task, and a classifier, is used."""
 
