@@ -22,7 +22,7 @@ Change what you know better, and run it with `tune` and its name or path.
 
 # {seen}
 '''
-CLASSIFIER = '''# Chosen for {machine}, {minutes:.0f} minutes.
+CLASSIFIER = """# Chosen for {machine}, {minutes:.0f} minutes.
 STUDY = Study(
     name="{name}",
     task=ClassificationConfig(
@@ -61,8 +61,8 @@ STUDY = Study(
     # Most trials are stopped early; none starts after time_s seconds.
     budget=Budget(trials={num_trials}, time_s={time_s}),
 )
-'''
-AUTOENCODER = '''# Without classes: an autoencoder. Put the images into a folder for each class to have a classifier.
+"""
+AUTOENCODER = """# Without classes: an autoencoder. Put the images into a folder for each class to have a classifier.
 # Chosen for {machine}, {minutes:.0f} minutes.
 STUDY = Study(
     name="{name}",
@@ -97,7 +97,7 @@ STUDY = Study(
     # Most trials are stopped early; none starts after time_s seconds.
     budget=Budget(trials={num_trials}, time_s={time_s}),
 )
-'''
+"""
 
 
 def write_proposal(
