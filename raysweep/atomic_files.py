@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -102,6 +103,15 @@ def touch(path: Path) -> None:
     """
     with guard_writing(path):
         path.touch()
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file, atomically."""
+    write_atomically(target, lambda temporary: _copy(source, temporary))
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:

@@ -59,6 +59,11 @@ def shorten(text: str, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[: most - 40]}...{text[-37:]}"
 
 
+def first_line(error: BaseException, most: int = 300) -> str:
+    """Returns the first line of an error's text, at most so many letters; its type where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
 def escape_controls(text: str) -> str:
     """Escapes what a terminal would take for commands: the name of a file may hold them."""
     return "".join(

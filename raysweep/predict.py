@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from raysweep.config import DataConfig
+from raysweep.cores import count_cores
 from raysweep.data.decode import UndecodableImage, decode_image, read_image_file
 from raysweep.data.sources.image_files import list_images
 from raysweep.evaluate.stored_model import load_best
@@ -79,7 +80,7 @@ def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: 
     labeller = load_labeller(run_folder, model)
     if labeller.detector is not None:
         labeller.detector.tell_doubts()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         for files, decoded in _decode_batches(pool, paths, model.config.data):
             yield from _label_batch(labeller, files, decoded, device, top_k)
 

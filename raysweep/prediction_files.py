@@ -2,9 +2,7 @@
 
 import csv
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,12 +57,8 @@ def sort_image(folder: Path, row: Mapping[str, Any]) -> Path:
     image = Path(row["image"])
     place = folder / (REJECTED if row["rejected"] else name_folder(row["label"]))
     target = next(path for path in _list_names(place, image) if not path.exists())
-    atomic_files.write_atomically(target, partial(_copy, image))
+    atomic_files.copy_file(image, target)
     return target
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
 
 
 def name_folder(label: str) -> str:

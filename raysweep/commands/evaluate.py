@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from raysweep import atomic_files
-from raysweep.commands.options import CONTEXT, PathType
+from raysweep.commands.options import CONTEXT, PathType, trust_code_option
 from raysweep.run_folder import RunFolder
 
 
 @click.command(context_settings=CONTEXT)
 @click.argument("run", type=PathType())
-@click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
+@trust_code_option
 def evaluate(run: Path, trust_code: bool) -> None:
     """Repeat the test evaluation of a RUN's folder; it is recorded as a further opening of the test split."""
     from raysweep.search.reevaluate import reevaluate

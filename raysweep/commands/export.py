@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType, open_run
+from raysweep.commands.options import CONTEXT, PathType, open_run, trust_code_option
 
 
 @click.command(context_settings=CONTEXT)
@@ -25,7 +25,7 @@ from raysweep.commands.options import CONTEXT, PathType, open_run
     metavar="PATH",
     help="Check the export on these images, not on 100 of the run's test images (repeatable).",
 )
-@click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
+@trust_code_option
 def export(run: Path, form: str, output: Path | None, images: tuple[Path, ...], trust_code: bool) -> None:
     """Write the best model of a RUN's folder for use without raysweep, and check that it computes the same.
 

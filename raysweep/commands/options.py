@@ -29,6 +29,11 @@ class PathType(click.ParamType[Path]):
         return Path(value)
 
 
+trust_code_option = click.option(
+    "--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names."
+)
+
+
 def open_run(run: Path) -> RunFolder:
     """Returns the folder of a run that has a best model, or of a model that was published.
 

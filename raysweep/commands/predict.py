@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType, open_run
+from raysweep.commands.options import CONTEXT, PathType, open_run, trust_code_option
 from raysweep.data.formats import START_BYTES, describe_unknown, find_format
 from raysweep.errors import UsageError, escape_controls
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Writes what the last layer is given of each image to an .npz file: `images` and `embeddings`.",
 )
-@click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
+@trust_code_option
 def predict(
     run: Path,
     images: tuple[Path, ...],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType, open_run
+from raysweep.commands.options import CONTEXT, PathType, open_run, trust_code_option
 
 
 @click.command(context_settings=CONTEXT)
@@ -17,11 +17,12 @@ from raysweep.commands.options import CONTEXT, PathType, open_run
 )
 @click.option("--public", is_flag=True, help="Makes a new repository public; without it a new one is private.")
 @click.option("--license", "license_name", metavar="NAME", help="The model's licence as the hub spells it: apache-2.0.")
-@click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
+@trust_code_option
 def publish(run: Path, to: str, public: bool, license_name: str | None, trust_code: bool) -> None:
     """Publish the best model of a RUN's folder with a card of data, test figures, intended use and limits.
 
-    No image is published, nor the folder that they lie in. Only hf: leaves this machine.
+    No image is published, nor the folder that they lie in; files of networks and the like of your own go along. Only
+    hf: leaves this machine.
     """
     run_folder = open_run(run)
     from raysweep.evaluate.stored_model import import_code  # slow: after what can be refused without it

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType, open_run
+from raysweep.commands.options import CONTEXT, PathType, open_run, trust_code_option
 from raysweep.errors import UsageError
 from raysweep.serve.limits import MIB, Limits, is_loopback
 
@@ -25,7 +25,7 @@ from raysweep.serve.limits import MIB, Limits, is_loopback
     show_default=True,
     help="Images a second, from all senders together.",
 )
-@click.option("--trust-code", is_flag=True, help="Runs the code of somebody's own that the run names.")
+@trust_code_option
 def serve(run: Path, host: str, port: int, max_mib: int, rate: float, trust_code: bool) -> None:
     """Serve the best model of a RUN's folder: a page that takes photographs, and POST /predict for programs.
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from raysweep import atomic_files, config_fields
+from raysweep.cores import count_cores
 from raysweep.data.arrays import REMEDY, WHAT, load_array
 from raysweep.data.decode import UndecodableImage, decode_image, read_image_file
 from raysweep.data.idx import load_idx
@@ -91,7 +92,7 @@ class ImageFiles:
             StorageError: one is out of reach.
         """
         decoded = self.allocate(len(rows))
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        with ThreadPoolExecutor(count_cores()) as threads:
             list(threads.map(self._decode_or_raise, rows.tolist(), decoded))
         return decoded
 

@@ -1,7 +1,6 @@
 """Looks once at every image of a source, small: sizes, formats, what cannot be decoded, and which are the same."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysweep.config import DataConfig
+from raysweep.cores import count_cores
 from raysweep.data.decode import UndecodableImage, decode_image, measure_image, read_image_file
 from raysweep.data.duplicates import Content, Group, find_duplicates, hash_looks
 from raysweep.data.idx import load_idx
@@ -74,7 +74,7 @@ def survey(source: Source) -> Survey:
     """Looks at every image, on all cores."""
     looks: dict[Split, list[Look]] = {}
     contents: list[Content] = []
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(count_cores()) as threads:
         for split in SPLITS:
             records = source.records[split]
             rows = range(len(records))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from raysweep import __version__, atomic_files
-from raysweep.errors import ExportError
+from raysweep.errors import ExportError, first_line
 from raysweep.export.graph import Graph
 from raysweep.export.packages import check_installed
 
@@ -49,10 +49,11 @@ def write_onnx(path: Path, graph: Graph, facts: Mapping[str, str]) -> None:
     check_installed()
     import onnx
 
-    program = trace(graph).run_decompositions(_DECOMPOSITIONS)
+    program = trace(graph)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            program = program.run_decompositions(_DECOMPOSITIONS)
             written = torch.onnx.export(
                 program, (), input_names=list(graph.inputs), output_names=list(graph.outputs), verbose=False
             )
@@ -115,4 +116,4 @@ def _first_line(error: BaseException) -> str:
     """Shows the innermost cause of an error of torch's exporters, whose outer ones are pages."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return first_line(error)

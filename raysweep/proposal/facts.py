@@ -1,11 +1,11 @@
 """What a proposal is made from: the facts of a set of images and of the machine that is to train on them."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from raysweep.cores import count_cores
 from raysweep.data.description import UNEVEN
 from raysweep.data.records import SPLITS
 from raysweep.data.sources import load_source
@@ -76,4 +76,4 @@ def look_at_machine(*, use_gpus: bool = True) -> Machine:
     """Counts the cores that this process may use, and the GPUs that torch sees."""
     import torch  # slow
 
-    return Machine(num_cpus=len(os.sched_getaffinity(0)), num_gpus=torch.cuda.device_count() if use_gpus else 0)
+    return Machine(num_cpus=count_cores(), num_gpus=torch.cuda.device_count() if use_gpus else 0)

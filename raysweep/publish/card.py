@@ -43,19 +43,30 @@ def write_card(results: Results, model: StoredModel, *, license_name: str | None
         "## Data",
         _describe_data(model),
         "## Use it",
-        USE[kind == "classification"],
+        _describe_calls(model),
     ]
     return f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
-USE = (
-    "```python\nimport torch\nfrom pathlib import Path\nfrom raysweep.evaluate.stored_model import load_best\n"
-    'from raysweep.run_folder import RunFolder\n\nmodel = load_best(RunFolder(Path("this/folder")), '
-    'torch.device("cpu"))\nmodel.modules\n```',
-    "```sh\npip install raysweep-*.whl  # the wheel that its repository builds\n"
-    "raysweep predict this/folder IMAGE...\n```",
-)
-"""How the model of another task, and a classifier, is used."""
+CODE = """```python
+import torch
+from pathlib import Path
+from raysweep.evaluate.stored_model import load_best
+from raysweep.run_folder import RunFolder
+
+model = load_best(RunFolder(Path("this/folder")), torch.device("cpu"))
+model.modules
+```"""
+"""How a model is used that labels nothing."""
+
+
+def _describe_calls(model: StoredModel) -> str:
+    task = model.config.task
+    if task.kind != "classification":
+        return CODE
+    trust = " --trust-code" if task.code_references else ""
+    command = f"raysweep predict this/folder IMAGE...{trust}"
+    return f"```sh\npip install raysweep-*.whl  # the wheel that its repository builds\n{command}\n```"
 
 
 def name_data(source: str) -> str:

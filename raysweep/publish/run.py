@@ -1,11 +1,9 @@
 """Publishes a run's best model: its files and a card, in a folder or on the Hugging Face hub."""
 
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 
 from raysweep import atomic_files
 from raysweep.config import TaskConfig
-from raysweep.errors import RaysweepError, UsageError
+from raysweep.errors import RaysweepError, UsageError, first_line
 from raysweep.evaluate.stored_model import load_best
 from raysweep.kept_model import check_complete, seal_model
 from raysweep.publish.card import name_data, write_card
@@ -73,9 +71,7 @@ def _write(run_folder: RunFolder, folder: Path, license_name: str | None) -> Non
     target = RunFolder(folder).best
     for source in (run_folder.best.weights, run_folder.best.detector, *run_folder.best.list_code()):
         if source.is_file():
-            atomic_files.write_atomically(
-                target.path / source.relative_to(run_folder.best.path), partial(_copy, source)
-            )
+            atomic_files.copy_file(source, target.path / source.relative_to(run_folder.best.path))
     record = load_config(run_folder.best.config)
     config = replace(
         record.config,
@@ -91,21 +87,31 @@ def _write(run_folder: RunFolder, folder: Path, license_name: str | None) -> Non
 
 
 def _without_paths(task: TaskConfig) -> TaskConfig:
-    """Leaves files of code and weights their names, without the folders where they lay."""
+    """Leaves files of code and weights their names, without the folders where they lay.
+
+    What `--resume` compares of weights is of no use here, and names them too.
+
+    Raises:
+        UsageError: two of the files have one name.
+    """
     own: Any = task  # a dataclass, as all of them are
-    without: TaskConfig = replace(
-        own, **{field.name: _without_folder(getattr(own, field.name)) for field in fields(own)}
-    )
+    values = {field.name: _without_folder(getattr(own, field.name)) for field in fields(own)}
+    if "weights" in values:
+        values["weights"] = {}
+    if "code" in values and len(values["code"]) < len(own.code):
+        names = ", ".join(own.code)
+        raise UsageError(f"files of code that go along must have different names, got {names}; rename one")
+    without: TaskConfig = replace(own, **values)
     return without
 
 
 def _without_folder(value: Any) -> Any:
-    """Takes the folder off a path that is a value, or in one; code that is named keeps its name behind it."""
+    """Takes the folder off each absolute path in a value; code that is named keeps its name behind it."""
     if isinstance(value, Mapping):
         return {_without_folder(key): _without_folder(part) for key, part in value.items()}
-    if isinstance(value, str) and "hf-hub:" not in value:
-        return PurePath(value).name or value
-    return value
+    if isinstance(value, list | tuple):
+        return type(value)(_without_folder(part) for part in value)
+    return PurePath(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def _push(folder: Path, repository: str, *, public: bool) -> str:
@@ -123,12 +129,8 @@ def _push(folder: Path, repository: str, *, public: bool) -> str:
     except LocalTokenNotFoundError as error:
         raise UsageError("to publish on the hub, log in with `hf auth login`, or set HF_TOKEN") from error
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = first_line(error)
         raise PublishError(
             f"{api.endpoint} does not take {repository}: {reason}; is HF_TOKEN one that may write?"
         ) from error
     return str(commit.commit_url)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import math
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -86,7 +85,7 @@ def _copy_model(trained: TrialFolder, target: ModelFolder, result: TrialResult, 
     _, facts = checkpoint.load_tensors(trained.weights)
     _check_origin(trained, result, facts)
     target.detector.unlink(missing_ok=True)  # the evaluation fits one to these weights
-    atomic_files.write_atomically(target.weights, lambda path: _copy(trained.weights, path))
+    atomic_files.copy_file(trained.weights, target.weights)
     number, finalist = (result.number, None) if finalist_of is None else (finalist_of, result.number)
     save_config(target.config, number, record.config, record.info, record.params, finalist, record.number_format)
     for place, source in own_code.pack_files(record.config.task.code_references).items():
@@ -105,10 +104,6 @@ def _check_origin(trained: TrialFolder, result: TrialResult, facts: Mapping[str,
             f"{trained.weights} must be of epoch {result.best_epoch} with the objective {result.value}, as the trial "
             f"ended, got epoch {epoch} with {value}; {REMEDY}"
         )
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
 
 
 def _write(source: bytes, target: Path) -> None:

@@ -103,7 +103,7 @@ def check_study(study: Study, num_workers: int) -> None:
         own_code.trust(task_config.code_references)
         task_config.check_available()
     task, _ = (load_object(reference) for reference in (study.task.task, study.task.evaluation))
-    check_graphs(study, num_workers, is_capturable=task.is_capturable)
+    check_graphs(study, num_workers, is_capturable=task.is_capturable and not study.task.code_references)
 
 
 def list_variants(study: Study) -> list[TaskConfig]:

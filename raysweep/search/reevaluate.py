@@ -1,10 +1,10 @@
 """Repeats the test evaluation of a finished run."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raysweep.cores import count_cores
 from raysweep.data.sources import load_source, refuse_foreign_source
 from raysweep.errors import UsageError
 from raysweep.evaluate.test_figures import TestFigures
@@ -37,7 +37,7 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
             test_folder,
             data=data,
             reason="evaluated again",
-            num_threads=os.cpu_count() or 1,
+            num_threads=count_cores(),
             data_root=data_root,
             baseline_failure=None if has_baseline(run_folder, results) else find_baseline_failure(results),
         )

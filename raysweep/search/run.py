@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from raysweep.announcement import announce
 from raysweep.cluster.connection import list_nodes
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.config import TrialConfig
+from raysweep.cores import count_cores
 from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError
 from raysweep.evaluate.final import evaluate_final
@@ -233,7 +233,7 @@ def _evaluate(
         with announce("the evaluation on a node with a GPU"):
             figures: TestFigures = run_on_ray(lambda: ray.get(remote.remote(config, here)))
         return figures
-    return evaluate(num_threads=os.cpu_count() or 1)
+    return evaluate(num_threads=count_cores())
 
 
 def _evaluate_elsewhere(config: TrialConfig, evaluate: Callable[[], TestFigures]) -> TestFigures:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ from typing import Any
 import prometheus_client as prometheus
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -26,6 +27,7 @@ PAGE = Path(__file__).with_name("page.html")
 NUM_DECODERS = 4
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 UNKNOWN_PATH = "other"
+LOGGER = logging.getLogger(__name__)
 
 
 class Server:
@@ -80,8 +82,11 @@ class Server:
                 response = await handle(request)
             except Refusal as refusal:
                 response = _say_error(refusal.status, str(refusal), refusal.headers)
-            except Exception as error:
-                response = _say_error(500, f"the server failed on this image: {type(error).__name__}")
+            except ClientDisconnect:
+                response = _say_error(400, "the sender hung up")
+            except Exception as error:  # of the model, or a defect: the sender learns its type, the log all
+                LOGGER.exception("a request for %s failed", path)
+                response = _say_error(500, f"the server failed: {type(error).__name__}")
             response.headers.update(HEADERS)
             self.requests.labels(path, response.status_code).inc()
             return response

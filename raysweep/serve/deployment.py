@@ -40,10 +40,11 @@ def serving(run: Path, *, host: str, port: int, limits: Limits, trust_code: bool
     """Serves on a local Ray while it is open."""
     connect("local")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    with announce("the server to start"):
+        options = HTTPOptions(host=host, port=port)
+        serve.start(proxy_location="HeadOnly", http_options=options, logging_config=LOGS)
     try:
-        with announce("the server to start"):
-            options = HTTPOptions(host=host, port=port)
-            serve.start(proxy_location="HeadOnly", http_options=options, logging_config=LOGS)
+        with announce("the model to be loaded"):
             serve.run(build_deployment(run, host, limits, trust_code), logging_config=LOGS)
         yield
     finally:

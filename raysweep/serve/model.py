@@ -1,6 +1,5 @@
 """Answers for images, a batch at a time: what `predict` says of them, and a heat map of those that ask for one."""
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from raysweep.cores import count_cores
 from raysweep.data.decode import decode_image
 from raysweep.evaluate.stored_model import describe_model, load_best
 from raysweep.predict import describe_batch
@@ -91,4 +91,4 @@ class ServedModel:
 
 def use_all_cores() -> None:
     """Gives torch the cores of this machine: Ray leaves one to each of its processes, and this one works alone."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(count_cores())

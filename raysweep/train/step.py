@@ -16,7 +16,7 @@ import torch.distributed
 from raysweep.config import TrialConfig
 from raysweep.data.batches import Ingredients, Worker, build_batch
 from raysweep.data.placement import Images
-from raysweep.errors import TrialError
+from raysweep.errors import TrialError, first_line
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task
 
@@ -175,7 +175,7 @@ class StepRunner:
                 replay = self._recorder.record(lambda: self._step(static))
             self._graphs[form] = _Graph(replay, tuple(self._state.optimized))
         except RuntimeError as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             self._tell(f"training.cuda_graphs: a step could not be recorded ({reason}); steps are run eagerly")
             self._recorder = None
             self._graphs.clear()

@@ -43,7 +43,7 @@ class Task(ABC):
     """Largest L2 norm of the gradient; none: no limit."""
     num_parts: int = 1
     """In how many parts `train_step` shows a batch to the networks, whose gradients it adds up: see accumulation."""
-    is_capturable: ClassVar[bool] = False
+    is_capturable: bool = False
     """Whether a training step never waits for the device, and takes all that changes from `step_values` and
     `step_form`: only then may it be recorded as a CUDA graph."""
 

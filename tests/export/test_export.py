@@ -27,7 +27,7 @@ from raysweep.run_folder import RunFolder
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.rejection.detector import Detector, find_threshold
-from raysweep.tasks.classification.rejection.features import extract_from_set, find_last_linear
+from raysweep.tasks.classification.rejection.features import extract_from_set
 from raysweep.tasks.classification.rejection.fitting import FitData
 from raysweep.tasks.classification.rejection.scores import SCORES
 from raysweep.tasks.gan.config import GanConfig
@@ -148,7 +148,7 @@ def test_every_score_has_a_form_in_onnx(
     model = load_best(run, torch.device("cpu"))
     train, val = (extract_from_set(model, part, np.arange(len(part))) for part in (data.train, data.val))
     network: Any = model.modules["model"]
-    fit_data = FitData(train=train, labels=torch.from_numpy(data.train.labels), val=val, last=find_last_linear(network))
+    fit_data = FitData(train=train, labels=torch.from_numpy(data.train.labels), val=val, last=network.last_linear)
     score = SCORES[name].fit(fit_data)
     detector = Detector(name, score, find_threshold(score.score(val)), {})
     monkeypatch.setattr(Detector, "load", staticmethod(lambda path, model: detector))

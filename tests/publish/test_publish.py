@@ -27,7 +27,7 @@ from raysweep.evaluate.stored_model import import_code, load_best
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.kept_model import seal_model
 from raysweep.publish.card import compute_interval, name_data
-from raysweep.publish.run import publish_run
+from raysweep.publish.run import _without_folder, _without_paths, publish_run
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Machine, Results, save_results
 from raysweep.tasks.classification.config import ClassificationConfig
@@ -283,6 +283,29 @@ def test_code_of_ones_own_goes_along_without_its_place(
     import_code(public)
     before, after = (load_best(folder, torch.device("cpu")).modules["model"].state_dict() for folder in (own, public))
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("task", "published"),
+    [
+        (
+            {"model": "/a/net.py:Net", "pretrained": "hf-hub:me/net"},
+            {"model": "net.py:Net", "pretrained": "hf-hub:me/net"},
+        ),
+        ({"pretrained": "/home/me/w.pth"}, {"pretrained": "w.pth"}),
+        ({"model_args": {"norm": "a/b", "files": ["/home/me/x"]}}, {"model_args": {"norm": "a/b", "files": ["x"]}}),
+    ],
+)
+def test_absolute_paths_lose_their_folders_and_nothing_else_changes(
+    task: dict[str, Any], published: dict[str, Any]
+) -> None:
+    assert _without_folder(task) == published
+
+
+def test_two_files_of_one_name_are_not_mixed_up() -> None:
+    task = ClassificationConfig(code={"/a/net.py": "1", "/b/net.py": "2"})
+    with pytest.raises(UsageError, match=r"must have different names, got /a/net\.py, /b/net\.py"):
+        _without_paths(task)
 
 
 def test_a_changed_model_is_not_published(run: RunFolder, tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """Writes a graph as a folder of its own: a program and weights, for which torch and Pillow are enough."""
 
-import shutil
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +37,7 @@ def write_standalone(folder: Path, graph: Graph, facts: Mapping[str, str]) -> No
     atomic_files.write_atomically(folder / GRAPH, save)
     content = {**facts, **graph.facts, "outputs": graph.outputs, "classes": graph.classes, "usage": graph.usage}
     atomic_files.write_json(folder / FACTS, {**content, "torch": torch.__version__})
-    atomic_files.write_atomically(folder / program, partial(_copy, PROGRAMS / program))
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
+    atomic_files.copy_file(PROGRAMS / program, folder / program)
 
 
 def check_folder(folder: Path) -> None:

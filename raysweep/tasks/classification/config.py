@@ -83,7 +83,8 @@ class ClassificationConfig(TaskConfig):
     backbone_factor: float = 1.0
     """The backbone's learning rate as a multiple of the head's; 0 to 1, 0 trains the head only."""
     frozen_stages: int = 0
-    """How many stages of the backbone, from the images on, are left as they are; 0 to 100: of 100 it has no more."""
+    """How many stages of the backbone, from the images on, are not trained; 0 to 100: of 100 it has no more. Their
+    batch-norm statistics go on unless freeze_batch_norm is true."""
     layer_decay: float = 1.0
     """A stage's learning rate as a multiple of the next one's, the last one's being the backbone's; 0.1 to 1."""
     test_time_flip: bool = False
@@ -104,7 +105,7 @@ class ClassificationConfig(TaskConfig):
     """Keep the batch-norm layers of pretrained weights as they are."""
 
     def __post_init__(self) -> None:
-        require(bool(self.model), "task.model must be fashion_cnn or a timm model", self.model)
+        require(bool(self.model), "task.model must be fashion_cnn, a timm model or path/to/file.py:NAME", self.model)
         self._check_code()
         require(
             not self.batch_norm or self.model == FASHION_CNN,

@@ -49,6 +49,7 @@ class ClassificationTask(Task):
             self.class_weights = weigh_classes(labels, self.num_classes, self.config.class_weighting)
 
         own = self.config
+        self.is_capturable = not own.code_references  # what somebody's own code draws on the CPU is not seen
         self.loss: Loss | None = None if own.loss == CROSS_ENTROPY else load_object(own.loss)
         self.metric: Loss | None = None if own.metric is None else load_object(own.metric)
         self.augment: Callable[[torch.Tensor], torch.Tensor] | None = (
@@ -157,7 +158,7 @@ class ClassificationTask(Task):
         labels = torch.zeros(2, dtype=torch.int64)
         logits = torch.zeros(2, self.num_classes)
         if config.has_own_network:
-            _check_shape("task.model", config.model, modules["model"].eval(), (images,), logits.shape)
+            _check_network(config.model, modules["model"], images, logits.shape)
         for name, function in (("loss", self.loss), ("metric", self.metric)):
             if function is not None:
                 _check_shape(f"task.{name}", getattr(config, name), function, (logits, labels), labels.shape)
@@ -189,9 +190,24 @@ def weigh_classes(labels: npt.NDArray[np.int64], num_classes: int, strength: flo
     return torch.from_numpy(weights * counts.sum() / (weights * counts).sum()).float()
 
 
+def _check_network(name: str, network: nn.Module, images: torch.Tensor, shape: torch.Size) -> None:
+    assert isinstance(network, Classifier)
+    given: list[torch.Tensor] = []
+    hook = network.last_linear.register_forward_hook(lambda layer, taken, output: given.append(output))
+    try:
+        logits = _check_shape("task.model", name, network.eval(), (images,), shape)
+    finally:
+        hook.remove()
+    if len(given) != 1 or not torch.equal(given[0], logits):
+        raise UsageError(
+            f"task.model={name} must return what its last nn.Linear with {shape[1]} outputs gives, once; declare "
+            "others, such as of auxiliary heads, before it"
+        )
+
+
 def _check_shape(
     field: str, name: str | None, function: Callable[..., Any], arguments: tuple[torch.Tensor, ...], shape: torch.Size
-) -> None:
+) -> torch.Tensor:
     shapes = " and ".join(str(tuple(argument.shape)) for argument in arguments)
     try:
         result = function(*arguments)
@@ -200,3 +216,5 @@ def _check_shape(
     got = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
     if got != shape:
         raise UsageError(f"{field}={name} must return {tuple(shape)} for {shapes}, got {got}")
+    assert isinstance(result, torch.Tensor)
+    return result

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from raysweep import atomic_files
-from raysweep.errors import UsageError, shorten
+from raysweep.errors import UsageError, first_line
 from raysweep.paths import resolve_path
 from raysweep.storage_faults import guard_writing
 from raysweep.tasks.classification.config import HUB, WEIGHTS_FOLDER, ClassificationConfig
@@ -123,7 +123,7 @@ def read_file(path: Path) -> Tensors:
     except (OSError, SafetensorError) as error:
         raise UsageError(f"weights must be a safetensors or torch file, got {path}: {error}") from None
     except Exception as error:  # torch has many, for whatever else a file holds
-        reason = shorten(str(error).strip().splitlines()[0], 200)
+        reason = first_line(error, 200)
         raise UsageError(
             f"weights must be tensors alone, no pickled objects, got {path}: {reason}; save them again by "
             "torch.save(model.state_dict(), PATH) where you know who made the file"
@@ -167,7 +167,7 @@ def _explain(config: ClassificationConfig) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error, 200)
         where = "" if config.pretrained is True else f" of {config.pretrained}"
         raise UsageError(
             f"the pretrained weights of {config.model}{where} cannot be had: {reason}\n"

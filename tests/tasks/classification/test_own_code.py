@@ -47,6 +47,12 @@ def no_head(num_classes, in_channels):
     return nn.Sequential(nn.Conv2d(in_channels, num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class Auxiliary(Network):
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels)
+        self.auxiliary = nn.Linear(4, num_classes)
+
+
 def maps(num_classes, in_channels):
     return nn.Linear(8, num_classes)
 
@@ -135,7 +141,7 @@ def test_loss_metric_and_augmentation_of_ones_own(code: str) -> None:
 @pytest.mark.parametrize(
     ("field", "name", "message"),
     [
-        ("model", "Missing", r"has no 'Missing'; it has: Network"),
+        ("model", "Missing", r"has no 'Missing'; it has: Auxiliary, Network"),
         ("model", "blank", r"task\.model must be callable with \(num_classes=\.\.\., in_channels=\.\.\.\)"),
         ("loss", "blank", r"task\.loss must be callable with \(logits, labels\)"),
         ("augmentation", "mean", r"task\.augmentation must be callable with \(images\)"),
@@ -152,6 +158,7 @@ def test_code_that_cannot_be_called_is_refused_at_once(field: str, name: str, me
     [
         ("model", "no_head", r"must end in an nn\.Linear with 3 outputs"),
         ("model", "maps", r"must return \(2, 3\) for \(2, 1, 8, 8\), got \(2, 1, 8, 3\)"),
+        ("model", "Auxiliary", r"must return what its last nn\.Linear with 3 outputs gives, once; declare others"),
         ("loss", "mean", r"task\.loss=.* must return \(2,\) for \(2, 3\) and \(2,\), got \(\)"),
     ],
 )

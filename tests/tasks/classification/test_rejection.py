@@ -18,6 +18,7 @@ from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.stored_model import StoredModel
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.tasks.classification.networks import Classifier
 from raysweep.tasks.classification.rejection import outliers
 from raysweep.tasks.classification.rejection.detector import (
     Detector,
@@ -33,7 +34,6 @@ from raysweep.tasks.classification.rejection.features import (
     Features,
     extract_features,
     extract_from_set,
-    find_last_linear,
 )
 from raysweep.tasks.classification.rejection.figure import save_score_histograms
 from raysweep.tasks.classification.rejection.fitting import FitData
@@ -367,9 +367,23 @@ def test_texture_is_the_log_of_differences_at_each_scale() -> None:
     assert (np.diff(layout[0]) > 1).all()
 
 
+def test_with_test_time_flip_features_are_those_of_the_image_itself(study: Study) -> None:
+    config = study.model.config
+    config = replace(config, task=replace(config.task, test_time_flip=True))
+    flipping = replace(study.model, config=config, task=build_task(config, study.model.info))
+    images = load_images(study, study.data.val)[:8]
+    own, both = (extract_features(model, images) for model in (study.model, flipping))
+    assert not torch.equal(own.logits, both.logits)
+    assert len(own.layers) == len(both.layers) > 0
+    for before, after in zip((own.penultimate, *own.layers), (both.penultimate, *both.layers), strict=True):
+        torch.testing.assert_close(after, before)
+
+
 def test_weakest_is_the_smaller_part_in_units_of_validation(study: Study) -> None:
     features = extract_from_set(study.model, study.data.val, np.arange(NUM_VAL))
-    last = find_last_linear(study.model.modules["model"])  # type: ignore[arg-type]
+    network = study.model.modules["model"]
+    assert isinstance(network, Classifier)
+    last = network.last_linear
     data = FitData(train=features, labels=torch.from_numpy(study.data.val.labels), val=features, last=last)
     parts = [data.fit(kind).score(features) for kind in JointMahalanobisTexture.kinds]
     units = [(part - part.quantile(0.5)) / (part.quantile(0.5) - part.quantile(0.05)) for part in parts]

@@ -131,7 +131,8 @@ def test_a_file_of_pickled_objects_runs_nothing(tmp_path: Path) -> None:
     (tmp_path / "p").write_bytes(pickle.dumps(Evil(tmp_path / "ran"), protocol=2))
     (tmp_path / "text").write_text("no weights")
     torch.save({"state_dict": {"a": 1}}, tmp_path / "numbers")
-    for name in ("w", "p", "text", "numbers"):
+    (tmp_path / "cut").write_bytes(b"\x80\x02")
+    for name in ("w", "p", "text", "numbers", "cut"):
         with pytest.raises(UsageError, match="weights must be"):
             read_file(tmp_path / name)
     assert not (tmp_path / "ran").exists()

@@ -23,7 +23,6 @@ from raysweep.tasks.classification.rejection.features import (
     extract_features,
     extract_from_pixels,
     extract_from_set,
-    find_last_linear,
     gather_batches,
 )
 from raysweep.tasks.classification.rejection.fitting import FitData, Score
@@ -145,7 +144,7 @@ def fit_detector(model: StoredModel, data: PreparedData, *, seed: int = 0) -> De
         train=extract_from_set(model, data.train, rows),
         labels=torch.from_numpy(data.train.labels[rows]),
         val=val,
-        last=find_last_linear(network),
+        last=network.last_linear,
     )
     synthetic = _extract_synthetic(model, data.val, seed)
     candidates: dict[str, Score] = {name: fit_data.fit(SCORES[name]) for name in CANDIDATES}

@@ -54,7 +54,8 @@ def extract_features(model: StoredModel, images: torch.Tensor) -> Features:
     assert isinstance(network, Classifier)
     with _record(network) as (layers, penultimate):
         logits = model.task.infer(network, images)
-    return Features(logits.cpu(), penultimate[0], tuple(layers), measure_texture(images))
+    own = layers[: len(layers) // len(penultimate)]  # with test_time_flip those of mirror images follow
+    return Features(logits.cpu(), penultimate[0], tuple(own), measure_texture(images))
 
 
 def extract_from_pixels(model: StoredModel, batches: Iterable[npt.NDArray[np.uint8]]) -> Features:
@@ -86,11 +87,6 @@ def concatenate(parts: Sequence[Features]) -> Features:
     )
 
 
-def find_last_linear(network: Classifier) -> nn.Linear:
-    """Finds the layer that gives the logits."""
-    return network.last_linear
-
-
 @contextmanager
 def _record(network: Classifier) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
     """Records what the stages of the backbone return and what the last linear layer is given, while it is open.
@@ -109,7 +105,7 @@ def _record(network: Classifier) -> Iterator[tuple[list[torch.Tensor], list[torc
 
     stages = [child for child in network.backbone.children() if any(True for _ in child.parameters())]
     hooks = [stage.register_forward_hook(keep_layer) for stage in stages]
-    hooks.append(find_last_linear(network).register_forward_pre_hook(keep_input))
+    hooks.append(network.last_linear.register_forward_pre_hook(keep_input))
     try:
         yield layers, penultimate
     finally:
