@@ -368,8 +368,8 @@ def test_texture_is_the_log_of_differences_at_each_scale() -> None:
 
 
 def test_with_test_time_flip_features_are_those_of_the_image_itself(study: Study) -> None:
-    config = study.model.config
-    config = replace(config, task=replace(config.task, test_time_flip=True))
+    own_task: Any = study.model.config.task
+    config = replace(study.model.config, task=replace(own_task, test_time_flip=True))
     flipping = replace(study.model, config=config, task=build_task(config, study.model.info))
     images = load_images(study, study.data.val)[:8]
     own, both = (extract_features(model, images) for model in (study.model, flipping))
