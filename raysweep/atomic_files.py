@@ -105,6 +105,15 @@ def touch(path: Path) -> None:
         path.touch()
 
 
+def rename_folder(temporary: Path, place: Path) -> None:
+    """Renames a folder; where another run was first with the same content, its folder stays."""
+    try:
+        temporary.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copies a file, atomically."""
     write_atomically(target, lambda temporary: _copy(source, temporary))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from raysweep.data.duplicates import describe_duplicates
+from raysweep.data.images import space_evenly
 from raysweep.data.records import SPLITS, Source
-from raysweep.data.survey import SIDE, Survey, look_at, space
+from raysweep.data.survey import SIDE, Survey, look_at
 
 SHEET_COLUMNS, SHEET_ROWS = 12, 24
 FEW = 20
@@ -111,11 +112,11 @@ def save_contact_sheet(path: Path, source: Source) -> None:
     from raysweep.evaluate.figures.images import save_rows  # slow: imports matplotlib
 
     train = source.records["train"]
-    labels = space(len(source.classes), SHEET_ROWS)
+    labels = space_evenly(len(source.classes), SHEET_ROWS).tolist()
     sheet = np.full((len(labels), SHEET_COLUMNS, SIDE, SIDE, 3), 255, dtype=np.uint8)
     for row, label in enumerate(labels):
         members = np.flatnonzero(train.labels == label)
-        for column, place in enumerate(space(len(members), SHEET_COLUMNS)):
+        for column, place in enumerate(space_evenly(len(members), SHEET_COLUMNS).tolist()):
             _, sheet[row, column] = look_at(train, members[place])
     counts = _count_classes(source, "train")
     names = [f"{source.classes[label]} ({counts[source.classes[label]]:,})" for label in labels]

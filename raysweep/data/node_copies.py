@@ -158,7 +158,7 @@ def _make_room(folder: Path, size_bytes: int) -> None:
 
 def _unused(folder: Path) -> Iterator[Path]:
     """Yields the copies that no process reads, each locked until the next is asked for."""
-    for copy in folder.glob("*.npy"):
+    for copy in (*folder.glob("*.npy"), *folder.glob("*.partial")):  # of a process that was killed as it copied
         with contextlib.suppress(BlockingIOError), copy.with_suffix(".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield copy

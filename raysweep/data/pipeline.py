@@ -119,19 +119,10 @@ def _decode(source: Source, config: DataConfig, decoded: Collection[Split], fold
         info = _decode_splits(source, config, decoded, into)
         atomic_files.write_json(temporary[folder] / "info.json", config_fields.to_json(info), checksum=True)
         for place in (test_folder, folder):
-            _rename(temporary[place], place)
+            atomic_files.rename_folder(temporary[place], place)
     finally:
         for path in temporary.values():
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _rename(temporary: Path, place: Path) -> None:
-    """Renames a folder; where another run was first with the same content, its folder stays."""
-    try:
-        temporary.rename(place)
-    except OSError:
-        if not place.is_dir():
-            raise
 
 
 def _decode_splits(source: Source, config: DataConfig, decoded: Collection[Split], into: dict[Split, Path]) -> DataInfo:

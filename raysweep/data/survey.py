@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from raysweep.cores import count_cores
 from raysweep.data.decode import UndecodableImage, decode_image, measure_image, read_image_file
 from raysweep.data.duplicates import Content, Group, find_duplicates, hash_looks
 from raysweep.data.idx import load_idx
+from raysweep.data.images import space_evenly
 from raysweep.data.records import SPLITS, WHOLE_FILE, Records, Source, Split
 
 SIDE = 64
@@ -90,15 +90,8 @@ def survey(source: Source) -> Survey:
 def sample_train(source: Source, most: int) -> Survey:
     """Looks at `most` training images, evenly spaced, and at no other split; none is compared with others."""
     train = source.records["train"]
-    return Survey({"train": [look_at(train, row, hashed=False)[0] for row in space(len(train), most)]}, [])
-
-
-def space(num: int, most: int | None) -> Sequence[int]:
-    """Chooses at most so many positions, evenly spaced."""
-    if most is None or num <= most:
-        return range(num)
-    positions: list[int] = np.linspace(0, num - 1, most).round().astype(int).tolist()
-    return positions
+    rows = space_evenly(len(train), most).tolist()
+    return Survey({"train": [look_at(train, row, hashed=False)[0] for row in rows]}, [])
 
 
 def look_at(records: Records, row: int, *, hashed: bool = True) -> tuple[Look, npt.NDArray[np.uint8]]:

@@ -24,6 +24,7 @@ from raysweep.search.ray_tune import run_trials
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.storage_faults import guard_writing, patiently
 from raysweep.study import Study
+from raysweep.train.number_format import find_formats
 from raysweep.train.trial import TrialSpec
 from raysweep.trial_record import save_config
 from raysweep.trial_result import Params
@@ -64,6 +65,7 @@ def launch_trials(
         context.folder.trials.mkdir(parents=True, exist_ok=True)
     _remove(context.folder.scratch)
     with tempfile.TemporaryDirectory(dir=hold_folder(), ignore_cleanup_errors=True) as local_scratch, quiet_tune():
+        number_formats = find_formats(context.folder)
         scratch = Path(local_scratch) if len(list_potential_nodes()) == 1 else context.folder.scratch
 
         def build_spec(number: int, params: Params, num_reported: int) -> TrialSpec:
@@ -76,7 +78,7 @@ def launch_trials(
                 folder=context.folder.trial(number),
                 request=context.request,
                 scratch=scratch / "train",
-                number_formats=context.folder.number_formats,
+                number_formats=number_formats,
                 num_reported=num_reported,
                 measured=context.measured,
             )

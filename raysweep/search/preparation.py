@@ -39,7 +39,6 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
         )
     if options.trials_per_gpu not in (None, "auto"):
         request = share_gpu(request, nodes, int(options.trials_per_gpu), options.cpus_per_worker)
-    check_graphs(study, request.num_workers, gpus_per_worker=request.gpus_per_worker)
     return request, min(count_concurrent_trials(nodes, request), study.budget.trials)
 
 

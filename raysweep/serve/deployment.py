@@ -1,7 +1,9 @@
 """Runs the server on Ray Serve: a proxy that holds the connections, a replica that labels in batches."""
 
 import asyncio
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from ray.serve.config import HTTPOptions
 
 from raysweep.announcement import announce
 from raysweep.cluster.connection import connect
+from raysweep.cluster.lost_ray import PERIOD_S, find_dead_process
 from raysweep.cluster.ray_internals import close_pickle_port
 from raysweep.serve.limits import Limits
 
@@ -48,6 +51,14 @@ def serving(run: Path, *, host: str, port: int, limits: Limits, trust_code: bool
             serve.run(build_deployment(run, host, limits, trust_code), logging_config=LOGS)
         yield
     finally:
+        ending = threading.Thread(target=_end, name="serve-end", daemon=True)
+        ending.start()
+        while ending.is_alive() and not find_dead_process():  # a signal to a whole group ends Ray's own processes, too
+            ending.join(PERIOD_S)
+
+
+def _end() -> None:
+    with contextlib.suppress(Exception):  # of a Ray that is lost meanwhile
         serve.delete("default")  # lets the replica answer what is open, where shutdown cuts the connections
         serve.shutdown()  # type: ignore[no-untyped-call]
 

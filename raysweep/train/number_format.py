@@ -25,6 +25,7 @@ from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import SearchFolder, TrialFolder
 from raysweep.storage_faults import guard_writing
+from raysweep.train.device import is_out_of_memory, release_memory
 from raysweep.train.precision import resolve_precision
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task, build_task
@@ -42,6 +43,17 @@ CANDIDATES: tuple[Candidate, ...] = (("fp32", True), ("fp32", False), ("bf16", T
 """Precision, and whether channels are last: of equals the more exact one, and the usual layout."""
 
 
+def find_formats(run: SearchFolder) -> Path | None:
+    """Finds where a run keeps the formats of its networks, and makes the folder for one that begins.
+
+    None: an earlier version began the run, which measured nothing: it goes on as it was.
+    """
+    formats = run.number_formats
+    if not formats.exists() and not any(trial.metrics.exists() for trial in run.list_trials()):
+        atomic_files.make_folder(formats)
+    return formats if formats.exists() else None
+
+
 def settle_format(
     config: TrialConfig, data: PreparedData, worker: Worker, folder: TrialFolder, formats: Path | None
 ) -> tuple[TrialConfig, str | None]:
@@ -57,12 +69,11 @@ def settle_format(
     if formats is None or config.training.precision != "auto" or resolve_precision("auto", worker.device) == "fp32":
         return config, None
     held: list[tuple[NumberFormat, bool] | None] = [None]
-    if worker.rank == 0 and not _is_from_before(formats):
+    if worker.rank == 0:
         held[0] = _find_format(config, data, worker, formats)
     if worker.num_workers > 1:
         torch.distributed.broadcast_object_list(held, 0, device=worker.device)
-    if held[0] is None:
-        return config, None
+    assert held[0] is not None
     chosen, is_new = held[0]
     if worker.rank == 0:
         record = load_trial(folder)
@@ -70,18 +81,13 @@ def settle_format(
     return chosen.apply(config), _describe(chosen) if is_new else None
 
 
-def _is_from_before(formats: Path) -> bool:
-    """Tells whether an earlier version began the run, which measured nothing: it goes on as it was."""
-    return not formats.exists() and any(trial.metrics.exists() for trial in SearchFolder(formats.parent).list_trials())
-
-
 def _find_format(config: TrialConfig, data: PreparedData, worker: Worker, formats: Path) -> tuple[NumberFormat, bool]:
     """Finds the format of the run for a network, and whether it was measured just now."""
     path = formats / f"{name_network(config, data.info)}.json"
     is_new = False
     if not path.exists():
-        atomic_files.make_folder(formats)
         is_new = _keep_first(path, measure_format(config, data, worker))
+        release_memory()
     remedy = "remove it, and it is measured again"
     decode = partial(config_fields.from_json, NumberFormat)
     kept: NumberFormat = atomic_files.read_json(path, "the number format of a network", remedy, decode)
@@ -100,8 +106,10 @@ def measure_format(config: TrialConfig, data: PreparedData, worker: Worker) -> N
             for candidate in CANDIDATES
             if may_change or not candidate[1]
         }
-    except torch.OutOfMemoryError:  # what takes less of it, without a measurement
-        return NumberFormat(precision="bf16", channels_last=may_change)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return NumberFormat(precision="bf16", channels_last=may_change)  # what takes less of it, not measured
     fastest = max(speeds.values())
     precision, channels_last = next(name for name, speed in speeds.items() if speed * MARGIN >= fastest)
     return NumberFormat(

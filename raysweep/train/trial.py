@@ -296,6 +296,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         rank=context.get_world_rank(),
         num_workers=context.get_world_size(),
         device=ray.train.torch.get_device(),
+        num_sharing=count_per_gpu(spec.request),
     )
 
     def report(epoch: EpochReport) -> None:

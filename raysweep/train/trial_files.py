@@ -1,6 +1,5 @@
 """Keeps the files of a trial up to date as it trains: its history each epoch, weights and checkpoint by time."""
 
-import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -24,10 +23,10 @@ from raysweep.train.state import TrainState
 class TrialFiles:
     """Writes `metrics.jsonl` each epoch, `best/` and `last/` every `period_s` seconds and after the last epoch.
 
-    A context in which the trial trains. What is best stays in memory until it is written, at the latest when the
-    context ends: a trial that is stopped, or that fails, has its `best/`, and goes on no more, so that `last/` may be
-    older. A process that is killed loses the epochs since `last/`: they are trained again. A storage that takes nothing
-    for a while is waited for.
+    A context in which the trial trains. What is best stays in memory until it is written, at the latest when the trial
+    is stopped: it then has its `best/`, and goes on no more, so that `last/` may be older. One that fails, or whose
+    process is killed, loses the epochs since `last/`: where it goes on they are trained again. A storage that takes
+    nothing for a while is waited for.
     """
 
     def __init__(self, folder: TrialFolder, state: TrainState, period_s: float) -> None:
@@ -46,14 +45,7 @@ class TrialFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, StopTrial):
-            self._finish()
-        elif isinstance(error, Exception):
-            with contextlib.suppress(Exception):  # it would hide why the trial failed
-                self._finish()
-
-    def _finish(self) -> None:
-        if self._state.history:
+        if isinstance(error, StopTrial) and self._state.history:
             self._save_best()
             self._save_history()
 

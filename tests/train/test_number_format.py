@@ -14,7 +14,7 @@ from raysweep.errors import CorruptFileError
 from raysweep.evaluate.stored_model import load_model
 from raysweep.run_folder import RunFolder, TrialFolder
 from raysweep.train import checkpoint, number_format
-from raysweep.train.number_format import measure_format, name_network, settle_format
+from raysweep.train.number_format import find_formats, measure_format, name_network, settle_format
 from raysweep.train.task import build_task
 from raysweep.trial_record import NumberFormat, load_trial, save_config
 
@@ -42,7 +42,10 @@ def bf16_units(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    find_formats(folder)
+    return folder
 
 
 def begin_trial(run: RunFolder, number: int, config: TrialConfig, data: PreparedData) -> TrialFolder:
@@ -65,7 +68,7 @@ def test_without_units_for_bf16_there_is_nothing_to_choose(
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     measure_as(monkeypatch)
     assert settle_format(config, data, WORKER, run.trial(0), run.number_formats) == (config, None)
-    assert not run.path.exists()
+    assert not list(run.number_formats.iterdir())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -104,7 +107,6 @@ def test_of_two_trials_that_measure_at_once_the_first_to_write_holds(
         number_format._keep_first(path, FP32)  # as another trial's process would meanwhile
         return BF16
 
-    run.number_formats.mkdir(parents=True)
     monkeypatch.setattr(number_format, "measure_format", measure_late)
     settled, notice = settle_format(config, data, WORKER, begin_trial(run, 0, config, data), run.number_formats)
     assert settled.training.precision == "fp32"
@@ -112,14 +114,17 @@ def test_of_two_trials_that_measure_at_once_the_first_to_write_holds(
     assert list(run.number_formats.iterdir()) == [path]
 
 
-def test_a_run_from_before_goes_on_as_it_was(
-    config: TrialConfig, data: PreparedData, run: RunFolder, monkeypatch: pytest.MonkeyPatch, bf16_units: None
+def test_a_run_from_before_goes_on_as_it_was_and_a_new_one_measures_whatever_its_first_trials_are(
+    config: TrialConfig, data: PreparedData, run: RunFolder
 ) -> None:
-    measure_as(monkeypatch)
-    begin_trial(run, 0, config, data).metrics.touch()
-    folder = begin_trial(run, 1, config, data)
-    assert settle_format(config, data, WORKER, folder, run.number_formats) == (config, None)
-    assert not run.number_formats.exists()
+    folder = begin_trial(run, 0, config, data)
+    folder.metrics.touch()
+    run.number_formats.rmdir()
+    assert find_formats(run) is None
+    folder.metrics.unlink()
+    assert find_formats(run) == run.number_formats
+    folder.metrics.touch()
+    assert find_formats(run) == run.number_formats
 
 
 def test_a_damaged_file_is_said(

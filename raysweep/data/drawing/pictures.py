@@ -14,6 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
+from raysweep import atomic_files
 from raysweep.data.drawing.camera import Brush, Camera, Colour, shade
 from raysweep.data.drawing.car import Look, paint_car
 from raysweep.data.drawing.scene import paint_background, paint_foreground, paint_shadow, photograph
@@ -114,10 +115,7 @@ def draw_sample(folder: Path, *, seed: int = 0, images_per_class: int = 140) -> 
     partial = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex}")
     try:
         _write_pictures(partial, seed, images_per_class)
-        partial.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
+        atomic_files.rename_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from raysweep import atomic_files
 from raysweep.announcement import announce
 from raysweep.data.formats import FORMATS, START_BYTES, find_format
 from raysweep.data.records import Source
@@ -69,7 +70,7 @@ def _write_out(splits: Mapping[str, Any], column: str, argument: str, folder: Pa
             for split, rows in splits.items():
                 for row in _write_split(rows, image, label, temporary, split):
                     table.writerow([*row, split])
-        temporary.rename(folder)
+        atomic_files.rename_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
