@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from raysweep.config import Objective
+from raysweep.errors import StorageError
 from raysweep.evaluate.figures.classification import save_confusion_matrix, save_predictions
 from raysweep.evaluate.figures.curves import _best_row, save_curves
 from raysweep.evaluate.figures.pareto import save_pareto_front
@@ -248,7 +249,7 @@ def test_wrong_histories_are_refused(
 def test_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     path.mkdir()
-    with pytest.raises(OSError, match=r"curves\.png"):
+    with pytest.raises(StorageError, match=r"curves\.png must be a file that can be written"):
         save_curves(path, {"best": history(2)}, metrics=["val/accuracy"], title="Curves")
     assert list(tmp_path.iterdir()) == [path]
 
