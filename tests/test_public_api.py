@@ -27,8 +27,9 @@ ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, d
     label_smoothing=, class_weighting=, loss=, metric=, augmentation=, optimizer=, learning_rate=, backbone_factor=,
     frozen_stages=, layer_decay=, test_time_flip=, momentum=, weight_decay=, schedule=, warmup_epochs=,
     gradient_clip_norm=, ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, code_fields,
-    code_references, comparison_group, evaluation, fetch, graph, has_own_network, input_fields, kind, metric_name,
-    metrics, needs_classes, prepare, reported_metrics, takes_mixed_labels, task, weights_name
+    code_references, comparison_group, evaluation, fetch, graph, has_own_network, input_fields, kind,
+    locate_weights_file, metric_name, metrics, needs_classes, prepare, reported_metrics, takes_mixed_labels, task,
+    weights_name
 DataConfig(source=, image_size=, cache_size=, cache=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)

@@ -11,6 +11,7 @@ from pydantic import Field
 from raysweep import own_code
 from raysweep.config import Metric, OptimizerName, ScheduleName, TaskConfig, require
 from raysweep.errors import UsageError
+from raysweep.paths import resolve_path
 
 if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 FASHION_CNN = "fashion_cnn"
 CROSS_ENTROPY = "cross_entropy"
 HUB = "hf-hub:"
+HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+"""What weights are called in a repository or a folder, the one that is looked for first first."""
 WEIGHTS_FOLDER = "weights"
 """In the cache that all nodes share, and linked to beside the decoded images."""
 HeadName = Literal["linear", "report"]
@@ -193,6 +196,7 @@ class ClassificationConfig(TaskConfig):
             own_code.load_callable(self.model, "task.model", num_classes=2, in_channels=3, **self.model_args)
         else:
             check_name(self.model)
+        self.locate_weights_file()
         if self.loss != CROSS_ENTROPY:
             own_code.load_callable(self.loss, "task.loss", "logits", "labels")
         if self.metric is not None:
@@ -204,6 +208,24 @@ class ClassificationConfig(TaskConfig):
                 f"{self.model} has no pretrained weights of its own: use --set task.pretrained=false, or name a file "
                 "or a repository of them: task.pretrained=PATH or hf-hub:OWNER/NAME"
             )
+
+    def locate_weights_file(self) -> Path | None:
+        """Locates the file that `pretrained` names; none: it names none.
+
+        Raises:
+            UsageError: it is not there.
+        """
+        if isinstance(self.pretrained, bool) or self.pretrained.startswith(HUB):
+            return None
+        path = resolve_path(self.pretrained, "task.pretrained")
+        if path.is_dir():
+            path = next((path / name for name in HUB_FILES if (path / name).is_file()), path)
+        if not path.is_file():
+            raise UsageError(
+                f"task.pretrained must be true, false, {HUB}OWNER/NAME or a file of weights, got {self.pretrained!r}: "
+                f"no file {path}"
+            )
+        return path
 
     def fetch(self, cache: Path) -> Mapping[str, Mapping[str, str]]:
         """Fetches pretrained weights into the cache; returns digests of them and of code of one's own.

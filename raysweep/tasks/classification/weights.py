@@ -15,14 +15,11 @@ from safetensors.torch import load_file
 
 from raysweep import atomic_files
 from raysweep.errors import UsageError, first_line
-from raysweep.paths import resolve_path
 from raysweep.storage_faults import guard_writing
-from raysweep.tasks.classification.config import HUB, WEIGHTS_FOLDER, ClassificationConfig
+from raysweep.tasks.classification.config import HUB, HUB_FILES, WEIGHTS_FOLDER, ClassificationConfig
 from raysweep.train import checkpoint
 
 Tensors = Mapping[str, torch.Tensor]
-HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
-"""What weights are called in a repository or a folder, the one that is looked for first first."""
 WHOLE = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "module")
 """Entries of a torch file under which trainings keep the weights, averaged ones first."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
@@ -97,14 +94,8 @@ def read_origin(config: ClassificationConfig) -> Tensors:
     if config.pretrained.startswith(HUB):
         with _explain(config):
             return read_file(_download(config.pretrained.removeprefix(HUB)))
-    path = resolve_path(config.pretrained, "task.pretrained")
-    if path.is_dir():
-        path = next((path / name for name in HUB_FILES if (path / name).is_file()), path)
-    if not path.is_file():
-        raise UsageError(
-            f"task.pretrained must be true, false, {HUB}OWNER/NAME or a file of weights, got {config.pretrained!r}: "
-            f"no file {path}"
-        )
+    path = config.locate_weights_file()
+    assert path is not None
     return read_file(path)
 
 
