@@ -44,7 +44,7 @@ ON_DISK = {
     "wandb": RUN.wandb,
 }
 NAMES = {part for place in ON_DISK for part in Path(place).parts} - {"0007", "0012", "epoch_0003.png"} | {".cache"}
-ALLOWED = {("tasks/classification/weights.py", "model.safetensors"), ("cluster/local_ray.py", ".ray")}
+ALLOWED = {("tasks/classification/config.py", "model.safetensors"), ("cluster/local_ray.py", ".ray")}
 """A file of a pretrained model on the Hugging Face hub; Ray's own folder below the home folder."""
 
 
