@@ -16,6 +16,7 @@ from raysweep.data.sources.download import shorten_error
 from raysweep.data.sources.image_folder import find_class_folder, load_folder
 from raysweep.data.sources.labels_file import NAMES
 from raysweep.errors import DataError
+from raysweep.file_lock import wait_for_lock
 from raysweep.run_folder import cache_folder
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ def load(argument: str, *, split_seed: int, storage: Path, data_root: Path | Non
         )
     folder = cache_folder(storage) / "buckets" / hashlib.sha256(uri.encode()).hexdigest()[:16]
     try:
-        with announce(f"the images of {uri}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            wait_for_lock(folder.with_suffix(".lock"), f"another process that copies {uri}"),
+            announce(f"the images of {uri}"),
+        ):
             copy_bucket(uri, folder)
     except (OSError, ValueError) as error:  # of Arrow
         raise DataError(
@@ -68,7 +73,6 @@ def copy_bucket(uri: str, folder: Path) -> None:
     if not wanted:
         raise DataError(f"{uri} must have images, it has {len(listed):,} files, none of a format that is read")
     missing = {path: info for path, info in wanted.items() if not _is_same(path, info)}
-    folder.mkdir(parents=True, exist_ok=True)
     needed, free = sum(info.size for info in missing.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_a_folder_of_a_bucket_is_copied_once(tmp_path: Path, bucket: Any, make_i
     assert len(left) == len(paths)
     assert set(paths) - left == {first}
     assert all(path.stat().st_ctime_ns == times[path] for path in left & set(paths))
+
+
+def test_searches_that_begin_at_once_copy_a_bucket_one_after_the_other(
+    tmp_path: Path, bucket: Any, make_image_folder: Make
+) -> None:
+    upload(bucket, make_image_folder(tmp_path / "cars", 2, {"train": 20}), "data")
+    with ThreadPoolExecutor(4) as threads:
+        sources = list(threads.map(lambda _: load("s3://cars/data", tmp_path), range(4)))
+    assert len({source.fingerprint() for source in sources}) == 1
 
 
 def test_a_table_of_labels_in_a_bucket(tmp_path: Path, bucket: Any, make_image_folder: Make) -> None:

@@ -1,18 +1,15 @@
 """Keeps the judge of a data set beside its decoded images, so that all trials are judged by the same one."""
 
-import contextlib
-import fcntl
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from raysweep.announcement import announce
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
+from raysweep.file_lock import wait_for_lock
 from raysweep.tasks.gan.judge.network import load_judge, save_judge
 from raysweep.tasks.gan.judge.training import measure_accuracy, train_judge
 
@@ -34,7 +31,7 @@ def ensure_judge(data: PreparedData) -> Path:
     """
     path = data.folder / FILE
     if not _is_whole(path):
-        with _locked(data.folder / f".{FILE}.lock"):
+        with wait_for_lock(data.folder / f".{FILE}.lock", "another process that trains the same judge"):
             if not _is_whole(path):  # another process may have made it meanwhile
                 _make_judge(data, path)
     return path
@@ -79,12 +76,3 @@ def _load_split(images: ImageSet) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np
     first = images.gather(np.arange(1))
     rows = np.random.default_rng(0).permutation(len(images))[: max(1, MAX_BYTES // first.nbytes)]
     return images.gather(rows), images.labels[rows]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock that `path` stands for; a process that dies lets go of it."""
-    with path.open("w") as file:
-        with announce("another process that trains the same judge"):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
