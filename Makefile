@@ -48,7 +48,7 @@ unit: install
 # record_curves.py measures nothing: it made the curves that search_efficiency.py searches on, with or without LCBench's.
 # predict.py and serve.py want a run and a folder; streaming.py, the last, wants user namespaces.
 bench: install
-	for script in $(filter-out %/record_curves.py %/search_efficiency.py %/predict.py %/serve.py %/streaming.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	for script in $(filter-out %/record_curves.py %/search_efficiency.py %/predict.py %/serve.py %/fine_tuning.py %/streaming.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/search_efficiency.py $(LCBENCH)
 	$(BIN)/python benchmarks/streaming.py

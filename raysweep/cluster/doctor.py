@@ -26,7 +26,7 @@ from raysweep.cluster.connection import connect, list_nodes, list_potential_node
 from raysweep.cluster.findings import Finding, NodeFacts
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.cluster.ray_internals import get_dashboard_url, is_authenticated, jobs
-from raysweep.data.pipeline import is_prepared
+from raysweep.data.pipeline import reads_files
 from raysweep.data.sources import load_source
 from raysweep.errors import UsageError
 from raysweep.run_folder import cache_folder
@@ -118,7 +118,7 @@ def _look_at_data(question: Question) -> tuple[str, list[str]]:
     source = load_source(
         config.source, split_seed=config.split_seed, storage=question.storage, data_root=question.data_root
     )
-    if config.cache != "stream" and is_prepared(source, config, cache_folder(question.storage)):
+    if not reads_files(source, config, cache_folder(question.storage)):
         return source.name, []
     paths = list(dict.fromkeys(path for records in source.records.values() for path in records.paths))
     return source.name, paths[:: math.ceil(len(paths) / MAX_FILES_TRIED)]

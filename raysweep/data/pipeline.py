@@ -79,6 +79,12 @@ def is_prepared(source: Source, config: DataConfig, cache: Path) -> bool:
     return True
 
 
+def reads_files(source: Source, config: DataConfig, cache: Path) -> bool:
+    """Tells whether the files of images are read from now on: they are not decoded yet, or anew in each epoch."""
+    streamed = _places(source, config, cache) == _folders(source, config, cache, streamed=True)
+    return streamed or not is_prepared(source, config, cache)
+
+
 def _is_whole(folder: Path, test_folder: Path) -> bool:
     return (folder / "info.json").exists() and (test_folder / "rows.npy").exists()
 

@@ -110,7 +110,9 @@ def test_what_is_kept_decoded_is_what_the_disk_has_room_for(
     cars: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, room: int, decoded: tuple[str, ...],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    config = replace(STREAM, cache=cache)  # type: ignore[arg-type]
     give_room(monkeypatch, room)
+    assert pipeline.reads_files(cars, config, tmp_path)  # to decode them, at least
     data, test_folder = prepare(cars, cache, tmp_path)
     folders = {"train": data.folder / "train", "val": data.folder / "val", "test": test_folder}
     assert tuple(split for split, folder in folders.items() if ImageSet(folder).is_decoded) == decoded
@@ -122,6 +124,7 @@ def test_what_is_kept_decoded_is_what_the_disk_has_room_for(
     give_room(monkeypatch, room)
     assert prepare(cars, cache, tmp_path) == (data, test_folder)
     assert not capsys.readouterr().err  # found as it is
+    assert pipeline.reads_files(cars, config, tmp_path) == ("train" not in decoded)
 
 
 def test_decoded_images_that_are_asked_for_need_room(
