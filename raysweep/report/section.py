@@ -33,6 +33,8 @@ class Section:
     html: Markup
     """Made of `render_table`, `render_chart`, `render_picture` or a template of one's own, in which names of users are
     escaped; joined with +."""
+    is_folded: bool = False
+    """Whether it is shown only once a reader opens it."""
 
 
 SectionBuilder = Callable[["RunFolder", "Results"], list[Section]]

@@ -16,7 +16,7 @@ import torch
 
 from raysweep import __version__
 from raysweep.announcement import announce
-from raysweep.cluster.connection import list_nodes
+from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.config import TrialConfig
 from raysweep.cores import count_cores
@@ -24,6 +24,7 @@ from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
+from raysweep.planning.prices import find_price
 from raysweep.planning.probe import share_gpus
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best, keep_winner
@@ -114,7 +115,8 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
-        machine = Machine.describe(list_nodes())  # before the evaluation, which can do without Ray
+        nodes = list_nodes()  # before the evaluation, which can do without Ray
+        machine = Machine.describe(nodes, find_price(BOOTSTRAP_CONFIG, nodes))
         results = Results(
             study=study.name,
             objective=study.objective,
