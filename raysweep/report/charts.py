@@ -94,6 +94,7 @@ def draw_timeline(view: RunView) -> go.Figure:
                 go.Bar(
                     name=label,
                     orientation="h",
+                    width=0.8,
                     y=[lane + 1 for _, lane in shown],
                     base=[round((_start(trial) - began).total_seconds() / seconds, 3) for trial, _ in shown],
                     x=[round(span / seconds, 3) for span in spans],
@@ -101,6 +102,7 @@ def draw_timeline(view: RunView) -> go.Figure:
                     text=[str(trial.number) for trial, _ in shown],
                     textposition="inside",
                     insidetextanchor="middle",
+                    textangle=0,
                     textfont={"color": "#fff"},
                     marker={"color": colour, "line": {"width": 1, "color": "rgba(255,255,255,.6)"}},
                     hovertemplate=f"trial %{{customdata}}, {label}: %{{x:.1f}} {unit}<extra></extra>",
@@ -110,7 +112,8 @@ def draw_timeline(view: RunView) -> go.Figure:
         barmode="overlay",
         height=150 + 26 * (max(lanes) + 1),
         xaxis_title=f"{unit} since the first trial began",
-        yaxis={"title": "worker", "autorange": "reversed", "dtick": 1, "showgrid": False},
+        yaxis={"title": "worker", "range": [max(lanes) + 1.6, 0.4], "dtick": 1, "showgrid": False},
+        uniformtext={"mode": "hide", "minsize": 9},
     )
     return figure
 
@@ -144,7 +147,7 @@ def _with_zone(time: datetime) -> datetime:
 
 
 def _find_now(view: RunView, trials: Sequence[FrozenTrial]) -> datetime:
-    """Returns until when trials that have not ended are drawn: where no command works on them, the last that is known."""
+    """Returns until when trials that have not ended are drawn: now, or the last time known of an interrupted run."""
     if view.is_running:
         return datetime.now(UTC)
     known = [time for trial in trials for time in (trial.datetime_start, trial.datetime_complete) if time is not None]
@@ -162,19 +165,28 @@ def draw_curves(view: RunView, forecasts: Mapping[int, Forecast]) -> go.Figure:
         points = [point for number in others for point in (*curves[number], GAP)]
         if any(curves[number] for number in others):
             trace = _scatter(label, points, colour, mode="lines+markers", width=1.2)
-            trace.opacity = 0.3 if state in (TrialState.PRUNED, TrialState.FAIL) else 0.65
+            trace.opacity = 0.4 if state in (TrialState.PRUNED, TrialState.FAIL) else 0.65
             trace.marker.size = 3 if state != TrialState.RUNNING else 5
             figure.add_trace(trace)
     if forecasts:
         figure.add_trace(_draw_forecasts(view, curves, forecasts))
     if curves.get(BASELINE) and best != BASELINE:
-        figure.add_trace(_scatter("baseline", curves[BASELINE], GREY, width=2.5, dash="dash"))
+        figure.add_trace(_scatter("baseline", _extend(view, curves), GREY, width=2.5, dash="dash"))
     if best is not None and curves.get(best):
         label = "best, the baseline" if best == BASELINE else "best"
         figure.add_trace(_scatter(label, curves[best], ORANGE, mode="lines+markers", width=3))
     figure.update_traces(hovertemplate="trial %{customdata}, epoch %{x}: %{y}<extra></extra>")
     figure.update_layout(xaxis_title="epoch", yaxis_title=view.objectives[0].metric, height=440)
     return figure
+
+
+def _extend(view: RunView, curves: Mapping[int, list[Point]]) -> list[Point]:
+    """Extends the baseline's curve at its best value, for trials that are longer."""
+    own = curves[BASELINE]
+    last = max(point[0] or 0 for curve in curves.values() for point in curve)
+    pick = max if view.objectives[0].direction == "maximize" else min
+    level = pick(point[1] for point in own if point[1] is not None)
+    return [*own, GAP, (own[-1][0], level, BASELINE), (last, level, BASELINE)]
 
 
 def _draw_forecasts(view: RunView, curves: Mapping[int, list[Point]], forecasts: Mapping[int, Forecast]) -> go.Scatter:
@@ -190,6 +202,7 @@ def _draw_forecasts(view: RunView, curves: Mapping[int, list[Point]], forecasts:
         above += [*before, sides[0], 0.0]
         below += [*before, sides[1], 0.0]
     trace = _scatter("forecast of running", points, GREEN, dash="dot", mode="lines+markers", symbol="diamond-open")
+    trace.marker.size = [9 if value else 0 for value in above]
     trace.error_y = {"array": above, "arrayminus": below, "symmetric": False, "color": GREEN, "thickness": 1}
     return trace
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.config import format_value
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Section, render
 from raysweep.trial_result import BASELINE
@@ -59,7 +58,7 @@ def _format(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return format_value(value) if 0 < abs(value) < 1 else f"{value:g}"
+        return f"{value:.4g}"
     return str(value)
 
 

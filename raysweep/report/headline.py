@@ -12,7 +12,9 @@ from raysweep.trial_result import TrialResult
 
 WORDS = {"mse": "squared error per pixel", "frechet_distance": "Frechet distance", "macro_f1": "macro F1"}
 """What metrics are called in a sentence, where it is not their name."""
-Value = float | None
+NARROW = "\u00a0"
+"""A space at which no line ends: between a number and its unit."""
+INTERVAL = f"95{NARROW}% interval"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,11 +36,11 @@ class Measure:
 
     def format(self, value: float) -> str:
         """Formats a value."""
-        return f"{value:.1%}".replace("%", " %") if self.is_share else format_value(value)
+        return f"{value * 100:.1f}{NARROW}%" if self.is_share else format_value(value)
 
     def format_difference(self, value: float) -> str:
         """Formats the size of a difference, whatever its sign."""
-        return f"{abs(value) * 100:.1f} points" if self.is_share else format_value(abs(value))
+        return f"{abs(value) * 100:.1f}{NARROW}points" if self.is_share else format_value(abs(value))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +67,8 @@ def build_headline(view: RunView) -> Headline:
         notes.append(f"There is no lift to state: the baseline failed ({results.test.baseline_failure}).")
     if results is not None and results.test.openings > 1:
         notes.append(f"The test images have been opened {results.test.openings} times.")
+    if not view.is_running and (results is None or view.has_gone_on):
+        notes.append("No command works on this run now; tune with --resume goes on with it.")
     notes += [f"Cannot be shown: {fault}" for fault in view.faults]
     return Headline(sentence=sentence, notes=tuple(notes))
 
@@ -72,10 +76,9 @@ def build_headline(view: RunView) -> Headline:
 def describe_progress(view: RunView) -> str:
     """Says how far a search is that is not finished."""
     ended, total = view.ended, view.study["budget"]["trials"]
-    state = "" if view.is_running else "No command works on this run now, and --resume goes on with it. "
     if not ended:
-        return f"{state}None of {total} trials has ended yet."
-    done = f"{state}{len(ended)} of {total} trials have ended"
+        return f"None of {total} trials has ended yet."
+    done = f"{len(ended)} of {total} trials have ended"
     best, baseline = view.best, view.baseline
     if best is None or best.value is None:
         counts = Counter(trial.state for trial in ended)
@@ -124,12 +127,12 @@ def _describe_difference(measure: Measure, difference: float, low: float, high: 
     if low <= 0 <= high:
         unit = " points" if measure.is_share else ""
         ends = [f"{end * 100:+.1f}" if measure.is_share else f"{end:+.3g}" for end in (low, high)]
-        return f"no difference that could be told from chance (95 % interval {ends[0]} to {ends[1]}{unit})"
+        return f"no difference that could be told from chance ({INTERVAL} {ends[0]} to {ends[1]}{unit})"
     near, far = sorted((abs(low), abs(high)))
-    ends = [measure.format_difference(end).removesuffix(" points") for end in (near, far)]
+    ends = [measure.format_difference(end).removesuffix(f"{NARROW}points") for end in (near, far)]
     is_better = (difference > 0) == measure.higher_is_better
     size = measure.format_difference(difference)
-    return f"{size} {'better' if is_better else 'worse'} (95 % interval {ends[0]} to {ends[1]})"
+    return f"{size} {'better' if is_better else 'worse'} ({INTERVAL} {ends[0]} to {ends[1]})"
 
 
 def find_measure(results: Results) -> Measure | None:
@@ -151,7 +154,7 @@ def find_measure(results: Results) -> Measure | None:
     return None
 
 
-def _number(value: Any) -> Value:
+def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -129,4 +129,4 @@ def build_task_sections(folder: RunFolder, kind: str, results: Results) -> list[
 @cache
 def load_plotly() -> str:
     """Returns plotly's JavaScript, compressed and in Base64."""
-    return base64.b64encode(gzip.compress(PLOTLY.read_bytes(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(PLOTLY.read_bytes(), compresslevel=6, mtime=0)).decode()

@@ -40,8 +40,8 @@ def _build_history(view: RunView) -> Section:
     better = "higher" if objective.direction == "maximize" else "lower"
     return Section(
         title="How the search went",
-        how_to_read=f"Each dot is a trial, {better} is better; the line is the best value up to then, and where it runs "
-        "level the search found nothing better.",
+        how_to_read=f"Each dot is a trial, {better} is better; the line is the best value up to then, and "
+        "where it runs level the search found nothing better.",
         html=render_chart(draw_history(view), f"{objective.metric} of each trial, and the best so far"),
     )
 
@@ -51,12 +51,13 @@ def _build_curves(view: RunView) -> list[Section]:
     figure = draw_curves(view, forecasts)
     if not figure.data:
         return []
+    stopped = "; pale lines end where a trial was stopped, as it would hardly have become the best"
+    stopped *= any(trial.state == "PRUNED" for trial in view.ended)
     running = " Dotted lines lead to where running trials are expected to end, with 95 % intervals." * bool(forecasts)
     return [
         Section(
             title="Learning curves",
-            how_to_read="Each line is a trial, from epoch to epoch; pale lines end where a trial was stopped, as it "
-            f"would hardly have become the best.{running}",
+            how_to_read=f"Each line is a trial, from epoch to epoch{stopped}.{running}",
             html=render_chart(figure, f"{view.objectives[0].metric} after each epoch of all trials"),
         )
     ]
@@ -77,13 +78,14 @@ def _build_front(view: RunView) -> list[Section]:
         return []
     with _quiet():
         figure = visualization.plot_pareto_front(study, target_names=names)
-    for trace, colour in zip(figure.data, (BLUE, ORANGE), strict=False):
+    for trace, name, colour in zip(figure.data, ("beaten", "on the front"), (BLUE, ORANGE), strict=False):
+        trace.update(name=name, showlegend=True)
         trace.marker = {"color": colour, "size": 9, "opacity": 0.8}
     return [
         Section(
             title="Pareto front",
-            how_to_read="Each dot is a trial; of those on the front none is beaten in both, so that choosing among them "
-            "trades one for the other.",
+            how_to_read="Each dot is a trial; of those on the front none is beaten in both, so that choosing among "
+            "them trades one for the other.",
             html=render_chart(figure, f"{names[0]} against {names[1]}"),
         )
     ]
@@ -112,9 +114,9 @@ def _build_explanations(view: RunView) -> list[Section]:
         sections.append(
             Section(
                 title="All settings at once",
-                how_to_read="Each line is a complete trial, through the value of each of its settings; where the orange "
-                "lines, those of the best tenth, run together, a setting mattered.",
-                html=render_chart(figure, "Settings and objective of all complete trials"),
+                how_to_read="Each line is a complete trial, through the value of each of its settings; where the "
+                "orange lines, those of the best tenth, run together, a setting mattered.",
+                html=render_chart(figure, "Settings and objective of all complete trials", min_width_px=720),
             )
         )
         return [*sections, _build_slices(view, space)]
@@ -127,7 +129,8 @@ def _build_importances(view: RunView, params: list[str]) -> Section:
         view.optuna_study, params=params, target=lambda trial: trial.values[0], target_name=metric
     )
     figure.update_traces(marker_color=BLUE)
-    figure.update_layout(height=110 + 28 * len(params), showlegend=False, yaxis_title=None)
+    figure.update_layout(height=70 + 28 * len(params), showlegend=False, xaxis_title=None, yaxis_title=None)
+    figure.update_layout(margin_r=48)
     return Section(
         title="What mattered",
         how_to_read=f"The longer the bar, the more a setting tells the better trials from the others (PED-ANOVA); of "
@@ -155,6 +158,8 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
             }
         )
         figure.update_layout(height=240, width=None, showlegend=False, yaxis_title=None, xaxis_title=key)
+        for trace in figure.data:
+            trace.x = [value.strip("'") if isinstance(value, str) else value for value in trace.x]
         charts.append(render_chart(figure, f"{metric} by {key}"))
     return Section(
         title="Each setting by itself",
@@ -174,7 +179,11 @@ def _restyle_parallel(figure: go.Figure, is_best: Callable[[float], bool]) -> go
     figure.data = [*sorted(lines, key=lambda trace: trace.opacity)]
     for annotation in figure.layout.annotations:
         annotation.font.color = None
-    figure.update_layout(height=460, width=None)
+    labels = figure.layout.xaxis.ticktext
+    figure.update_xaxes(
+        ticktext=[label.replace(".", ".<br>", 1).replace("_", "_<br>") for label in labels], tickangle=0
+    )
+    figure.update_layout(height=460, width=None, showlegend=False)
     return figure
 
 

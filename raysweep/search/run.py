@@ -26,6 +26,7 @@ from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.planning.prices import find_price
 from raysweep.planning.probe import share_gpus
+from raysweep.report.writer import ReportWriter
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best, keep_winner
 from raysweep.search.finalists.retraining import open_retraining
@@ -95,6 +96,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     study = fetch_inputs(study, folder.cache)
     factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
+        report = stack.enter_context(ReportWriter(folder))  # left after the run's lock
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             return Outcome(results=found)
@@ -104,12 +106,13 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         elif not folder.path.exists():
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
+        report.begin()
         tracker = _build_tracker(context, options, identity)
         stack.callback(tracker.close)
         observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        _search(context, strategy, [tracker, retention, *observers])
+        _search(context, strategy, [tracker, retention, report, *observers])
         trials = _take_results(study, folder, strategy)
         finalists = _retrain_finalists(context, identity, trials, tracker, factories)
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)

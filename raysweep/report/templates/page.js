@@ -45,9 +45,10 @@ async function drawCharts() {
   await loadPlotly();
   for (const chart of charts) {
     const figure = JSON.parse(chart.querySelector("script").textContent);
-    const layout = { ...figure.layout, template: buildTemplate(readColours()), autosize: true, height: chart.clientHeight };
-    delete layout.width;
     const place = chart.appendChild(document.createElement("div"));
+    const layout = { ...figure.layout, template: buildTemplate(readColours()), autosize: true, height: place.clientHeight };
+    delete layout.width;
+    if (layout.showlegend === false) layout.margin = { ...layout.margin, t: 12 };
     await Plotly.newPlot(place, figure.data, layout, { displayModeBar: false, responsive: true });
   }
   const restyle = (changes) => Promise.all(charts.map((chart) => Plotly.relayout(chart.lastElementChild, changes(chart))));
@@ -59,7 +60,7 @@ async function drawCharts() {
     }));
   });
   addEventListener("afterprint", () => {
-    restyle((chart) => ({ template: buildTemplate(readColours()), width: chart.clientWidth }));
+    restyle((chart) => ({ template: buildTemplate(readColours()), width: chart.lastElementChild.clientWidth }));
   });
   document.documentElement.dataset.charts = "drawn";
 }
