@@ -40,12 +40,12 @@ class Predictions:
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """Returns the likeliest class (N,)."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @property
     def confidence(self) -> npt.NDArray[np.float64]:
         """Returns the probability (N,) of the likeliest class."""
-        return self.probabilities.max(axis=1)
+        return np.asarray(self.probabilities.max(axis=1), np.float64)
 
     @property
     def true_probability(self) -> npt.NDArray[np.float64]:
