@@ -121,6 +121,6 @@ def build_sizes(results: Results) -> Section:
     )
     return Section(
         title="How large a code has to be",
-        how_to_read="Where the line flattens, more values gain little; below PCA's line the network beats a linear one.",
+        how_to_read="Where the line flattens, more values add little; below PCA's line the network beats a linear one.",
         html=render_chart(figure, "Validation error by the size of the code") + Markup("<p>{}</p>").format(text),
     )

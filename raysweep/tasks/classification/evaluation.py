@@ -14,7 +14,7 @@ from raysweep import atomic_files
 from raysweep.atomic_files import Json
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import ImageSet
-from raysweep.evaluate.calibration import measure_calibration
+from raysweep.evaluate.calibration import NUM_BINS, measure_calibration
 from raysweep.evaluate.figures.classification import save_confusion_matrix, save_predictions
 from raysweep.evaluate.figures.curves import save_curves
 from raysweep.evaluate.final_run import FinalRun
@@ -95,6 +95,7 @@ def _report(run: FinalRun, predictions: Predictions, baseline: "_Baseline") -> t
     lines = [
         f"{title}: {len(images)} test images, accuracy {scores['accuracy']:.4f}",
         baseline.lift["text"],
+        f"expected calibration error {scores['calibration_error']:.4f} ({NUM_BINS} bins, Guo et al. 2017)",
         *([note] if note else []),
         "",
         report.text,

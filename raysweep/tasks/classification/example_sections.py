@@ -65,7 +65,7 @@ def build_errors(found: Evaluated) -> Section | None:
     """Builds the worst errors as images; of runs from before they were kept as a table."""
     title = "Worst errors first"
     if worst := found.find(found.examples.get("worst", [])):
-        how = "The model was surest that these are not what their label says: a wrong label, or what it has not learnt."
+        how = "The errors whose true class was given the lowest probability: a wrong label, or what is not learnt yet."
         return Section(title=title, how_to_read=how, html=render_gallery(worst))
     table = found.table
     wrong = table[table["true"] != table["predicted"]].sort_values("confidence", ascending=False)[:NUM_ERRORS]
@@ -112,6 +112,6 @@ def build_heat_maps(found: Evaluated) -> Section | None:
     return Section(
         title="Where the model looks",
         how_to_read="Warm is what spoke for the class (HiResCAM, Draelos and Carin 2020): on the object is as it "
-        "should be, on the background or a caption is a shortcut; the worst errors come first.",
+        "should be, on the background it is a shortcut; of errors there is a map for either class.",
         html=render_own("heat_maps.html", images=images),
     )

@@ -26,6 +26,7 @@ from raysweep.tasks.classification.example_sections import (
 MAX_BARS = 40
 BASELINE = "baseline_predicted"
 GREY = "#8a929c"
+SHARE = {"range": [0, 1.01], "dtick": 0.2, "tickformat": ".0%"}
 
 
 def build_sections(folder: RunFolder, results: Results) -> list[Section]:
@@ -96,7 +97,7 @@ def build_bars(found: Evaluated, reports: dict[str, Json]) -> Section:
     ]
     figure = go.Figure(bars)
     figure.update_layout(height=110 + 28 * len(names), bargap=0.25, legend_traceorder="normal")
-    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="recognised")
+    figure.update_xaxes(SHARE | {"title": "recognised"})
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, autorange="reversed")
     left_out = f", the {MAX_BARS} hardest of {len(found.classes)}" if len(found.classes) > MAX_BARS else ""
     compared = " beside the baseline's" if "baseline" in reports else ""
@@ -129,8 +130,8 @@ def build_calibration(found: Evaluated) -> Section:
     )  # fmt: skip
     figure.update_layout(
         height=460,
-        xaxis={"title": "confidence", "range": [0, 1], "tickformat": ".0%", "anchor": "y2"},
-        yaxis={"title": "accuracy", "range": [0, 1], "tickformat": ".0%", "domain": [0.32, 1]},
+        xaxis={**SHARE, "title": "confidence", "anchor": "y2"},
+        yaxis={**SHARE, "title": "accuracy", "domain": [0.32, 1]},
         yaxis2={"title": "images", "domain": [0, 0.22], "anchor": "x"},
     )
     theirs = (found.figures.baseline or {}).get("calibration_error")
