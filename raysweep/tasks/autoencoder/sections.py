@@ -71,7 +71,7 @@ def build_errors(results: Results) -> Section:
     """Builds the table of errors of best, baseline and PCA."""
     test = results.test
     baseline = test.baseline or {}
-    columns = {"": "", "best": ".5f", "baseline": ".5f", "PCA": ".5f", "what it is": ""}
+    columns = {"error": "", "best": ".5f", "baseline": ".5f", "PCA": ".5f", "what it is": ""}
     rows: list[list[Cell]] = [
         [title, test.own[name], baseline.get(name), test.pca_mse if name == "mse" else None, meaning]
         for title, name, meaning in ROWS
@@ -114,7 +114,7 @@ def build_sizes(results: Results) -> Section:
         ]
     )
     figure.update_xaxes(type="log", tickvals=at, ticktext=[str(size) for size in at], title="values of the code")
-    figure.update_yaxes(type="log", title="squared error per pixel")
+    figure.update_yaxes(type="log", dtick="D2", tickformat=".3g", title="squared error per pixel")
     text = (
         f"The smallest code within {found['tolerance']:.0%} of the lowest error has {found['smallest']} values; "
         f"{found['num_val_images']} validation images, as the test images choose nothing."

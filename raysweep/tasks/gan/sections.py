@@ -65,7 +65,7 @@ def build_scores(results: Results) -> Section:
     baseline = test.baseline or {}
     columns = {"score": "", "best": ".4f", "baseline": ".4f", "real images": ".4f", "what is good": ""}
     rows: list[list[Cell]] = [
-        [title, test.own.get(name), baseline.get(name), test.real.get(name), direction]
+        [title, *(_show(scores.get(name)) for scores in (test.own, baseline, test.real)), direction]
         for title, name, direction, _ in ROWS
     ]
     judge = test.judge
@@ -86,6 +86,11 @@ def build_scores(results: Results) -> Section:
         "score.",
         html=html,
     )
+
+
+def _show(value: float | None) -> Cell:
+    """Returns a count as a text, which has no digits after the point."""
+    return str(value) if isinstance(value, int) else value
 
 
 def build_classes(results: Results) -> Section:
