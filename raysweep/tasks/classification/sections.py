@@ -65,9 +65,9 @@ def build_scores(found: Evaluated, reports: dict[str, Json]) -> Section:
             theirs = reports["baseline"][name]["f1-score"]
             row += [theirs, own["f1-score"] - theirs]
         rows.append(row)
-    figures = found.figures
+    best = reports["best"]
     text = Markup("<p>Accuracy <b>{:.2%}</b>, macro F1 <b>{:.3f}</b>, {} test images; {}.</p>").format(
-        figures.accuracy, figures.macro_f1, figures.num_images, figures.lift["text"]
+        best["accuracy"], best["macro avg"]["f1-score"], len(found.table), found.figures.lift["text"]
     )
     return Section(
         title="Scores of each class",

@@ -8,6 +8,7 @@ from raysweep.report.section import Cell, Section, render_chart, render_table
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.tasks.gan.rows import ROWS
+from raysweep.trial_result import BASELINE
 
 GRIDS = (
     Picture(
@@ -97,7 +98,7 @@ def build_classes(results: Results) -> Section:
     """Builds how many images of each class the judge recognises."""
     test, classes = results.test, list(results.data.classes)
     counts = {"best": test.class_counts, "baseline": (test.baseline or {}).get("class_counts")}
-    if results.best.number == 0:
+    if results.best.number == BASELINE:
         counts.pop("baseline")
     counts["real images"] = test.real["class_counts"]
     figure = go.Figure(
