@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
-from raysweep.config import TrialConfig
+from raysweep.config import Objective, TrialConfig
 from raysweep.search.strategy.pruners import build_pruner
 from raysweep.search.strategy.samplers import build_sampler
 from raysweep.study import Study
@@ -160,26 +160,32 @@ class Strategy:
 
     def results(self) -> list[TrialResult]:
         """Lists the results of the study's finished trials by number, whoever drove them."""
-        return [
-            TrialResult(
-                number=trial.number,
-                state=trial.state.name,  # type: ignore[arg-type]
-                value=trial.values[0] if trial.state == TrialState.COMPLETE else self._best_value(trial),
-                second_value=trial.values[-1] if trial.values and self.study.second_objective else None,
-                best_epoch=trial.user_attrs.get("best_epoch"),
-                params=trial.params,
-                duration_s=trial.user_attrs.get("duration_s", 0.0),
-                error=trial.user_attrs.get("error"),
-                retries=trial.user_attrs.get("retries", 0),
-                node_losses=trial.user_attrs.get("node_losses", 0),
-            )
-            for trial in self.optuna_study.get_trials(deepcopy=False)
-            if trial.state.is_finished()
-        ]
+        return read_results(self.optuna_study, self.study.objectives)
 
-    def _best_value(self, trial: FrozenTrial) -> float | None:
-        pick = max if self.study.objective.direction == "maximize" else min
-        return pick(trial.intermediate_values.values(), default=None)
+
+def read_results(optuna_study: optuna.Study, objectives: Sequence[Objective]) -> list[TrialResult]:
+    """Lists the results of an Optuna study's finished trials by number."""
+    return [
+        TrialResult(
+            number=trial.number,
+            state=trial.state.name,  # type: ignore[arg-type]
+            value=trial.values[0] if trial.state == TrialState.COMPLETE else _best_value(trial, objectives[0]),
+            second_value=trial.values[-1] if trial.values and len(objectives) > 1 else None,
+            best_epoch=trial.user_attrs.get("best_epoch"),
+            params=trial.params,
+            duration_s=trial.user_attrs.get("duration_s", 0.0),
+            error=trial.user_attrs.get("error"),
+            retries=trial.user_attrs.get("retries", 0),
+            node_losses=trial.user_attrs.get("node_losses", 0),
+        )
+        for trial in optuna_study.get_trials(deepcopy=False)
+        if trial.state.is_finished()
+    ]
+
+
+def _best_value(trial: FrozenTrial, objective: Objective) -> float | None:
+    pick = max if objective.direction == "maximize" else min
+    return pick(trial.intermediate_values.values(), default=None)
 
 
 def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Any:
