@@ -143,11 +143,16 @@ def test_the_report_has_all_sections(evaluated: Evaluated) -> None:
     assert counts == {f"{true}-{said}": count for (true, said), count in pairs.items()}
 
 
-def test_names_are_escaped_and_no_path_is_disclosed(evaluated: Evaluated, tmp_path: Path) -> None:
-    html = "".join(str(section.html) for section in build_sections(*evaluated))
+def test_names_are_escaped_and_no_path_is_disclosed(copied: Evaluated) -> None:
+    folder, results = copied
+    table = pd.read_csv(folder.test / "predictions.csv", keep_default_na=False)
+    table["image"] = [f"/home/somebody/shirts/{row}.png" for row in table.index]
+    table.to_csv(folder.test / "predictions.csv", index=False)
+    html = "".join(str(section.html) for section in build_sections(folder, results))
     assert "<i>top" not in html
     assert "&lt;i&gt;top" in html
-    assert str(tmp_path.parent) not in html
+    assert "somebody" not in html
+    assert f'title="shirts/{PLANTED[0]}.png"' in html
 
 
 def test_a_run_from_before_images_were_kept_shows_what_it_has(copied: Evaluated) -> None:
