@@ -31,4 +31,4 @@ def overlay_heat(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -
     colour = np.concatenate([np.full_like(value, 235), 215 * (1 - value) + 20, np.full_like(value, 30)], axis=2)
     opacity = 0.75 * value
     ground = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
-    return np.uint8(np.round(ground * (1 - opacity) + colour * opacity))
+    return np.round(ground * (1 - opacity) + colour * opacity).astype(np.uint8)

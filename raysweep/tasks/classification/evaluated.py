@@ -24,7 +24,7 @@ COLUMNS = ("image", "true", "predicted", "baseline_predicted")
 class Evaluated:
     """Holds what the best model said of N test images, and which of them are kept to look at."""
 
-    test_folder: Path
+    folder: Path
     figures: TestFigures
     classes: tuple[str, ...]
     table: pd.DataFrame
@@ -86,7 +86,7 @@ def load_evaluated(folder: RunFolder, results: Results) -> Evaluated:
     examples: Json = {}
     if (folder.test / FILE).is_file():
         examples = atomic_files.read_json(folder.test / FILE, "the test images of the report", REMEDY, check)
-    return Evaluated(test_folder=folder.test, figures=results.test, classes=classes, table=table, examples=examples)
+    return Evaluated(folder=folder.test, figures=results.test, classes=classes, table=table, examples=examples)
 
 
 def _check_picture(values: Json) -> None:

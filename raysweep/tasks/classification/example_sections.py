@@ -44,8 +44,8 @@ def build_matrix(found: Evaluated) -> Section:
         pairs = most_confused(matrix, classes, most=MANY)
         columns = {"true class": "", "called": "", "images": ",d", "share of the class": ".1%"}
         html = render_table(columns, pairs.to_numpy().tolist(), "The pairs most confused")
-        if (found.test_folder / "confusion_matrix.png").is_file():
-            html += show_picture(found.test_folder / "confusion_matrix.png", "Confusion matrix")
+        if (found.folder / "confusion_matrix.png").is_file():
+            html += show_picture(found.folder / "confusion_matrix.png", "Confusion matrix")
         how = "Each line is a true class and what it was taken for; all classes are in the picture below."
         return Section(title="What is taken for what", how_to_read=how, html=html)
     num_true = np.maximum(matrix.sum(axis=1, keepdims=True), 1)

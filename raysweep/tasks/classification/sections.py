@@ -152,7 +152,7 @@ def build_calibration(found: Evaluated) -> Section:
 
 def build_rejection(found: Evaluated) -> Section | None:
     """Builds what is known of the detector of images that are none of the classes."""
-    path = found.test_folder / "rejection_report.json"
+    path = found.folder / "rejection_report.json"
     if not path.is_file():
         return None
     return atomic_files.read_json(path, "the rejection of images", REMEDY, lambda values: _show(found, values))
@@ -171,8 +171,8 @@ def _show(found: Evaluated, values: Json) -> Section:
     for doubt in values["fitted"].get("doubts", []):
         html += Markup('<p class="note">Not to be trusted: {}.</p>').format(doubt)
     html += render_table(columns, rows, "What is none of the classes")
-    if (found.test_folder / "rejection.png").is_file():
-        html += show_picture(found.test_folder / "rejection.png", "Scores of test images and of what is none of them")
+    if (found.folder / "rejection.png").is_file():
+        html += show_picture(found.folder / "rejection.png", "Scores of test images and of what is none of them")
     if refused := found.find(found.examples.get("refused", [])):
         html += Markup("<p>Test images that were refused, the least familiar first:</p>") + render_gallery(refused)
     return Section(
