@@ -20,6 +20,8 @@ STATES = {
     TrialState.FAIL: ("failed", RED),
     TrialState.RUNNING: ("running", GREEN),
 }
+FEW = 15
+"""Whole numbers on an axis up to which each has a tick."""
 Point = tuple[float | None, float | None, int | None]
 """Horizontal and vertical position, and the number of the trial; all none: a gap in the line."""
 GAP: Point = (None, None, None)
@@ -46,8 +48,13 @@ def draw_history(view: RunView) -> go.Figure:
     if ended and ended[0].number == BASELINE:
         ends = [(0, ended[0].value, BASELINE), (ended[-1].number, ended[0].value, BASELINE)]
         figure.add_trace(_scatter("baseline", ends, GREY, dash="dash"))
-    figure.update_layout(xaxis_title="trial", yaxis_title=objective.metric, xaxis_rangemode="tozero")
+    figure.update_layout(xaxis=_count("trial", len(ended)), yaxis_title=objective.metric)
     return figure
+
+
+def _count(title: str, most: int) -> dict[str, Any]:
+    """Returns an axis of whole numbers: where there are few, a tick at each."""
+    return {"title": title, "rangemode": "tozero", **({"dtick": 1} if most <= FEW else {})}
 
 
 def _locate(trial: TrialResult) -> Point:
@@ -176,7 +183,8 @@ def draw_curves(view: RunView, forecasts: Mapping[int, Forecast]) -> go.Figure:
         label = "best, the baseline" if best == BASELINE else "best"
         figure.add_trace(_scatter(label, curves[best], ORANGE, mode="lines+markers", width=3))
     figure.update_traces(hovertemplate="trial %{customdata}, epoch %{x}: %{y}<extra></extra>")
-    figure.update_layout(xaxis_title="epoch", yaxis_title=view.objectives[0].metric, height=440)
+    longest = max((point[0] or 0 for trace in curves.values() for point in trace), default=0)
+    figure.update_layout(xaxis=_count("epoch", int(longest)), yaxis_title=view.objectives[0].metric, height=440)
     return figure
 
 

@@ -3,7 +3,7 @@
 from statistics import median
 
 from raysweep.report.run_view import RunView
-from raysweep.report.section import Section, render, render_table
+from raysweep.report.section import Cell, Section, render, render_table
 from raysweep.trial_result import TrialResult
 
 
@@ -21,7 +21,7 @@ def build_cost_sections(view: RunView) -> list[Section]:
     ]
     durations = view.results.test.durations_s if view.results is not None else {}
     if durations:
-        rows = [[name, seconds] for name, seconds in durations.items()]
+        rows: list[list[Cell]] = [[name, seconds] for name, seconds in durations.items()]
         sections.append(
             Section(
                 title="The final evaluation",

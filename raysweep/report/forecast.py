@@ -1,7 +1,5 @@
 """Forecasts where running trials will end, by the model of learning curves that the default strategy uses."""
 
-import json
-
 from optuna.trial import TrialState
 
 from raysweep import config_fields
@@ -35,7 +33,7 @@ def load_study(view: RunView) -> Study:
     Raises:
         RaysweepError, ValueError: its task is code that may not be run, or it is none that this version knows.
     """
-    stored = json.loads(json.dumps(dict(view.study)))
+    stored = view.study
     task = dict(stored["task"])
     with decoding():
         return Study(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import plotly
+from plotly.offline import get_plotlyjs
 
 from raysweep import __version__, atomic_files
 from raysweep.config import format_value
@@ -24,8 +24,6 @@ from raysweep.report.section import Section, render
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.tasks import TASKS
-
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,4 +127,4 @@ def build_task_sections(folder: RunFolder, kind: str, results: Results) -> list[
 @cache
 def load_plotly() -> str:
     """Returns plotly's JavaScript, compressed and in Base64."""
-    return base64.b64encode(gzip.compress(PLOTLY.read_bytes(), compresslevel=6, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), compresslevel=6, mtime=0)).decode()

@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep import config_fields
+from raysweep import atomic_files, config_fields
 from raysweep.config import Objective
 from raysweep.data.images import DataInfo
 from raysweep.errors import RaysweepError, UsageError
@@ -21,7 +21,7 @@ from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results, load_results
 from raysweep.search.session.identity import StudyRecord, load_record
 from raysweep.search.session.lock import is_locked
-from raysweep.search.session.storage import guard_study, open_storage
+from raysweep.search.session.storage import REMEDY, WHAT, guard_study, open_storage
 from raysweep.search.strategy.strategy import read_results
 from raysweep.train.history import History, load_history
 from raysweep.trial_record import load_trial
@@ -167,6 +167,7 @@ def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | 
         if url is not None:
             storage = open_storage(folder, url)
         elif folder.journal.is_file():
+            atomic_files.read_json_lines(folder.journal, WHAT, REMEDY)  # Optuna overlooks some damage
             storage = JournalStorage(JournalFileBackend(str(folder.journal)))
         else:
             return None

@@ -19,7 +19,7 @@ function readColours() {
 }
 
 function buildTemplate({ ink, line, paper }) {
-  const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, title: { standoff: 8 } };
+  const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, exponentformat: "power", title: { standoff: 8 } };
   return {
     data: {
       heatmap: [{ colorbar: { outlinewidth: 0 } }],

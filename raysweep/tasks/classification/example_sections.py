@@ -57,7 +57,7 @@ def build_matrix(found: Evaluated) -> Section:
     kept = found.list_kept()
     how = "Blue is what is right, orange what is confused; "
     how += "a click on a number shows images of it." if kept else "a row adds up to the images of its class."
-    html = render_own("matrix.html", classes=classes, cells=cells, images=kept, panel="confused")
+    html = render_own("matrix.html", classes=classes, cells=cells, images=kept)
     return Section(title="What is taken for what", how_to_read=how, html=html)
 
 
@@ -73,7 +73,7 @@ def build_errors(found: Evaluated) -> Section | None:
         return None
     columns = {"image": "", "true class": "", "called": "", "confidence": ".1%"}
     rows = [[shorten_name(row.image), row.true, row.predicted, row.confidence] for row in wrong.itertuples(index=False)]
-    how = f"The errors that the model was surest of; `{AGAIN}` keeps their images, too."
+    how = f"The errors that the model was surest of; {AGAIN} keeps their images, too."
     return Section(title=title, how_to_read=how, html=render_table(columns, rows, "Errors, the surest first"))
 
 

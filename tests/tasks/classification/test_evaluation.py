@@ -164,6 +164,7 @@ def test_a_run_from_before_images_were_kept_shows_what_it_has(copied: Evaluated)
     sections = build_sections(folder, results)
     assert [section.title for section in sections] == [*TITLES[:4], "Calibration"]
     assert 'data-row="' not in "".join(str(section.html) for section in sections)
+    assert "<button" not in sections[2].html  # as there is nothing to show
     assert "platform.evaluate" in sections[3].how_to_read
 
 
