@@ -18,6 +18,8 @@ from raysweep.tasks.classification.examples import ISSUES, NUM_ERRORS
 MAX_MATRIX = 30
 """Classes of a matrix that one can click; of more the pairs that are most confused are listed."""
 MANY = 30
+WEAK = 0.8
+"""Below this accuracy what a model suspects says more of the model than of the labels."""
 AGAIN = "python -m platform.evaluate RUN"
 
 
@@ -95,6 +97,10 @@ def build_issues(found: Evaluated) -> Section | None:
     ).format(issues["num_found"], len(found.table), ISSUES)
     if not issues["rows"]:
         text = Markup("<p>None found (Northcutt et al. 2021, by cleanlab).</p>")
+    elif (accuracy := (found.table["true"] == found.table["predicted"]).mean()) < WEAK:
+        text += Markup(
+            '<p class="note">The model is right on {:.1%} only: most of these are its own errors.</p>'
+        ).format(accuracy)
     return Section(
         title="Suspected label errors", how_to_read=how, html=text + render_gallery(found.find(issues["rows"]))
     )

@@ -134,7 +134,7 @@ def build_calibration(found: Evaluated) -> Section:
         yaxis={**SHARE, "title": "accuracy", "domain": [0.32, 1]},
         yaxis2={"title": "images", "domain": [0, 0.22], "anchor": "x"},
     )
-    theirs = (found.figures.baseline or {}).get("calibration_error")
+    theirs = (found.figures.baseline or {}).get("calibration_error") if BASELINE in found.table else None
     baseline = "" if theirs is None else f" (baseline {theirs:.2%})"
     leaning = "less" if confidence.mean() > right.mean() else "more"
     text = (
