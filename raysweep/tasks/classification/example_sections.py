@@ -74,7 +74,8 @@ def build_errors(found: Evaluated) -> Section | None:
     if wrong.empty:
         return None
     columns = {"image": "", "true class": "", "called": "", "confidence": ".1%"}
-    rows = [[shorten_name(row.image), row.true, row.predicted, row.confidence] for row in wrong.itertuples(index=False)]
+    wrong = wrong.assign(image=wrong["image"].map(shorten_name))
+    rows = wrong[["image", "true", "predicted", "confidence"]].to_numpy().tolist()
     how = f"The errors that the model was surest of; {AGAIN} keeps their images, too."
     return Section(title=title, how_to_read=how, html=render_table(columns, rows, "Errors, the surest first"))
 
