@@ -31,6 +31,7 @@ class AutoencoderConfig(TaskConfig):
     task: ClassVar[str] = "raysweep.tasks.autoencoder.task:AutoencoderTask"
     evaluation: ClassVar[str] = "raysweep.tasks.autoencoder.evaluation:evaluate"
     graph: ClassVar[str | None] = "raysweep.tasks.autoencoder.graph:build_graph"
+    report_sections: ClassVar[str | None] = "raysweep.tasks.autoencoder.sections:build_sections"
     advice_on_divergence: ClassVar[str] = (
         "a lower task.learning_rate may help, or task.optimizer=adam; of a variational one also a lower task.beta"
     )

@@ -42,6 +42,7 @@ class ClassificationConfig(TaskConfig):
     evaluation: ClassVar[str] = "raysweep.tasks.classification.evaluation:evaluate"
     needs_classes: ClassVar[bool] = True
     graph: ClassVar[str | None] = "raysweep.tasks.classification.graph:build_graph"
+    report_sections: ClassVar[str | None] = "raysweep.tasks.classification.sections:build_sections"
     code_fields: ClassVar[tuple[str, ...]] = ("model", "loss", "metric", "augmentation")
     input_fields: ClassVar[tuple[str, ...]] = (*code_fields, "pretrained")
     takes_mixed_labels: ClassVar[bool] = True
