@@ -278,6 +278,16 @@ def read_text(path: Path, what: str, remedy: str = FROM_BACKUP) -> str:
         return path.read_text(encoding="utf-8")
 
 
+def read_bytes(path: Path, what: str, remedy: str = FROM_BACKUP) -> bytes:
+    """Reads a file as it is inside `guard`.
+
+    Raises:
+        CorruptFileError: it cannot be read.
+    """
+    with guard(path, what, remedy):
+        return path.read_bytes()
+
+
 def parse_object(text: bytes) -> tuple[Json, bool]:
     """Parses a JSON object and takes out its checksum; returns also whether that, where there is one, is of the rest.
 

@@ -199,6 +199,9 @@ class TaskConfig:
     graph: ClassVar[str | None] = None
     """Reference of the function that builds what `export` writes of its model, a raysweep.export.graph.Graph of a
     StoredModel and the run's folder; none: it cannot be exported."""
+    report_sections: ClassVar[str | None] = None
+    """Reference of the function that makes the report's sections on the test images, a raysweep.report.section
+    SectionBuilder; none: there are none."""
     code_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that may name code of one's own; see raysweep.own_code."""
     input_fields: ClassVar[tuple[str, ...]] = ()

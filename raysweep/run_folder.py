@@ -186,6 +186,11 @@ class RunFolder(SearchFolder):
         return self.path / "results.json"
 
     @property
+    def report(self) -> Path:
+        """Locates the page that tells all of the run, written anew while it goes on."""
+        return self.path / "report.html"
+
+    @property
     def best(self) -> ModelFolder:
         """Returns the best model of the run."""
         return ModelFolder(self.path / "best")

@@ -30,6 +30,8 @@ ALLOWED = {
         "chaos/check.py",
         "chaos/study.py",
         "distributions.py",
+        "report/run_view.py",
+        "report/search.py",
         "study.py",
         "search/preflight.py",
         "search/finalists/retraining.py",

@@ -23,6 +23,7 @@ ON_DISK = {
     "finalists/baseline/model.safetensors": RUN.finalists.baseline.weights,
     "finalists/trials/0012/best/model.safetensors": RUN.find_training(3, 12).weights,
     "optuna.journal": RUN.journal,
+    "report.html": RUN.report,
     "results.json": RUN.results,
     "study.json": RUN.study,
     "test": RUN.test,

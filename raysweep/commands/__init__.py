@@ -11,6 +11,7 @@ COMMANDS = Registry(
             "tune",
             "plan",
             "evaluate",
+            "report",
             "predict",
             "export",
             "publish",
