@@ -15,7 +15,9 @@ STOPPED = "stopped"
 """Attribute of a trial that the model of learning curves has stopped: `epoch`, `probability` and its forecast."""
 
 
-def note_reason(study: optuna.Study, trial: FrozenTrial, key: str, forecast: Forecast | None = None, **why: Any) -> None:
+def note_reason(
+    study: optuna.Study, trial: FrozenTrial, key: str, forecast: Forecast | None = None, **why: Any
+) -> None:
     """Writes a reason; a forecast that is no number is left out, as the study's file takes none."""
     values: Json = dict(why)
     if forecast is not None and all(map(math.isfinite, (forecast.expected, forecast.low, forecast.high))):
