@@ -1,4 +1,4 @@
-"""What the tests of runs share: a run's folder as a search leaves it, made by the strategy itself, without Ray and torch."""
+"""What the tests of runs share: a run's folder as a search leaves it, made by the strategy, without Ray."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -128,8 +128,15 @@ def make_run(make_study: Callable[..., Study]) -> Callable[..., RunFolder]:
     ) -> RunFolder:
         values = {"training": TrainingConfig(epochs=12), "space": SPACE, "conditions": (), "points": (POINT,)}
         study, folder = make_study(**{**values, "budget": Budget(trials=num_trials), **changes}), RunFolder(path)
-        counts = {"num_train": 50, "num_val": 9, "num_test": len(right)}
-        info = DataInfo(source="drawn", synthetic=True, digest=digest, classes=("a", "b"), **counts)
+        info = DataInfo(
+            source="drawn",
+            synthetic=True,
+            digest=digest,
+            classes=("a", "b"),
+            num_train=50,
+            num_val=9,
+            num_test=len(right),
+        )
         path.mkdir(parents=True)
         identity = Identity(run_id="r", study_name=study.name)
         save_record(folder, StudyRecord(study=study.to_json(), identity=identity, data_digest=digest))
@@ -151,13 +158,7 @@ def make_run(make_study: Callable[..., Study]) -> Callable[..., RunFolder]:
     return make
 
 
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty storage."""
-    return tmp_path_factory.mktemp("storage")
-
-
-@pytest.fixture(scope="module")
-def run(storage: Path, make_run: Callable[..., RunFolder]) -> RunFolder:
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., RunFolder]) -> RunFolder:
     """A finished run of 20 trials, which tests only read."""
-    return make_run(storage / "cars")
+    return make_run(tmp_path_factory.mktemp("finished") / "cars")
