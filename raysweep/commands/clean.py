@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from raysweep.commands.options import CONTEXT, PathType, json_option
+from raysweep.errors import escape_controls
 
 
 @click.command(context_settings=CONTEXT)
@@ -24,4 +25,5 @@ def clean(place: Path, yes: bool, as_json: bool) -> None:
 
     resolved = place.expanduser().resolve()
     cleaning = clean_place(resolved, delete=yes)
-    click.echo(json.dumps(cleaning.to_json(), indent=2) if as_json else describe_cleaning(cleaning, resolved))
+    text = escape_controls(describe_cleaning(cleaning, resolved))
+    click.echo(json.dumps(cleaning.to_json(), indent=2) if as_json else text)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from raysweep.commands.options import CONTEXT, PathType, json_option, trust_code_option
+from raysweep.errors import escape_controls
 from raysweep.run_folder import RunFolder
 
 
@@ -44,4 +45,4 @@ def compare(runs: tuple[Path, ...], figure: Path, as_json: bool, trust_code: boo
     if as_json:
         click.echo(json.dumps({**comparison.to_json(), "figure": str(place)}, indent=2))
     else:
-        click.echo(f"{describe_comparison(comparison)}\n\nfigure: {place}")
+        click.echo(escape_controls(f"{describe_comparison(comparison)}\n\nfigure: {place}"))

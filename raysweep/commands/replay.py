@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from raysweep.commands.options import CONTEXT, PathType, json_option, trust_code_option, with_flags
+from raysweep.errors import escape_controls
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 
@@ -44,6 +45,6 @@ def replay(run: Path, trial: int, as_json: bool, trust_code: bool, **size: Any) 
     if as_json:
         click.echo(json.dumps({**config_fields.to_json(outcome), "is_same": outcome.is_same}, indent=2))
     else:
-        click.echo(describe_outcome(outcome, run))
+        click.echo(escape_controls(describe_outcome(outcome, run)))
     if not outcome.is_same:
         sys.exit(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from raysweep.commands.options import CONTEXT, PathType, json_option
+from raysweep.errors import escape_controls
 
 
 @click.command(context_settings=CONTEXT)
@@ -24,6 +25,6 @@ def runs(storage: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([entry.to_json() for entry in found], indent=2))
     elif found:
-        click.echo(describe_runs(found, datetime.now(UTC)))
+        click.echo(escape_controls(describe_runs(found, datetime.now(UTC))))
     else:
         click.echo(f"no run in {storage}", err=True)

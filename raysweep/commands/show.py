@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from raysweep.commands.options import CONTEXT, PathType, json_option
+from raysweep.errors import escape_controls
 from raysweep.run_folder import RunFolder
 
 
@@ -26,8 +27,9 @@ def show(run: Path, trial: int | None, as_json: bool) -> None:
     view = load_view(RunFolder(run.expanduser().resolve()))
     if trial is not None:
         account = trial_account.give_account(view, trial)
-        click.echo(json.dumps(account.to_json(), indent=2) if as_json else trial_account.describe_account(account))
+        text = trial_account.describe_account(account)
+        click.echo(json.dumps(account.to_json(), indent=2) if as_json else escape_controls(text))
     elif as_json:
         click.echo(json.dumps(run_account.run_to_json(view), indent=2))
     else:
-        click.echo(run_account.describe_account(view, datetime.now(UTC)))
+        click.echo(escape_controls(run_account.describe_account(view, datetime.now(UTC))))
