@@ -33,6 +33,8 @@ class Section:
     html: Markup
     """Made of `render_table`, `render_chart`, `render_picture` or a template of one's own, in which names of users are
     escaped; joined with +."""
+    is_folded: bool = False
+    """Whether it is shown only once a reader opens it."""
 
 
 SectionBuilder = Callable[["RunFolder", "Results"], list[Section]]
@@ -78,13 +80,20 @@ def _format_cell(value: Cell, spec: str) -> str | Markup:
     return format(value, spec) if isinstance(value, int | float) and spec else Markup.escape(value)
 
 
-def render_chart(figure: "Figure", description: str) -> Markup:
+def render_chart(figure: "Figure", description: str, *, min_width_px: int = 0) -> Markup:
     """Renders a figure of plotly that the page draws, in colours of its own for light and dark.
 
-    description: what the figure shows, in a few words, for screen readers.
+    description: what the figure shows, in a few words, for screen readers. min_width_px: less makes it unreadable, so
+    that it scrolls on a narrow screen.
     """
     figure.update_layout(template=None, title=None)
-    return render("chart.html", json=figure.to_json(), description=description, height=figure.layout.height or 360)
+    return render(
+        "chart.html",
+        json=figure.to_json(),
+        description=description,
+        height=figure.layout.height or 360,
+        min_width_px=min_width_px,
+    )
 
 
 def render_picture(picture: Path | bytes, description: str, *, width_px: int | None = None) -> Markup:

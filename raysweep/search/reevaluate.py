@@ -1,6 +1,7 @@
 """Repeats the test evaluation of a finished run."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from raysweep.cores import count_cores
 from raysweep.data.sources import load_source, refuse_foreign_source
 from raysweep.errors import UsageError
 from raysweep.evaluate.test_figures import TestFigures
+from raysweep.report.writer import write_quietly
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results, load_results, save_results
 from raysweep.search.session.identity import StudyRecord, check_digest, load_record
@@ -42,6 +44,8 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
             baseline_failure=None if has_baseline(run_folder, results) else find_baseline_failure(results),
         )
         save_results(run_folder, dataclasses.replace(results, test=test))
+    if (fault := write_quietly(run_folder)) is not None:
+        print(fault, file=sys.stderr)
     return test
 
 

@@ -80,11 +80,14 @@ class Machine:
     num_nodes: int
     num_cpus: float
     num_gpus: float
+    price_per_hour: float | None = None
+    """Of all nodes that are paid for, in the currency of the cluster's configuration; none: not known."""
 
     @staticmethod
-    def describe(nodes: Sequence[Node]) -> "Machine":
+    def describe(nodes: Sequence[Node], price_per_hour: float | None = None) -> "Machine":
         """Sums up nodes."""
         return Machine(
+            price_per_hour=price_per_hour,
             processor=platform.machine(),
             num_nodes=len(nodes),
             num_cpus=sum(node.num_cpus for node in nodes),

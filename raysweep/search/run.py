@@ -16,7 +16,7 @@ import torch
 
 from raysweep import __version__
 from raysweep.announcement import announce
-from raysweep.cluster.connection import list_nodes
+from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.config import TrialConfig
 from raysweep.cores import count_cores
@@ -24,7 +24,9 @@ from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
+from raysweep.planning.prices import find_price
 from raysweep.planning.probe import share_gpus
+from raysweep.report.writer import ReportWriter
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best, keep_winner
 from raysweep.search.finalists.retraining import open_retraining
@@ -94,6 +96,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     study = fetch_inputs(study, folder.cache)
     factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
+        report = stack.enter_context(ReportWriter(folder))  # left after the run's lock
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             return Outcome(results=found)
@@ -103,18 +106,20 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         elif not folder.path.exists():
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
+        report.begin()
         tracker = _build_tracker(context, options, identity)
         stack.callback(tracker.close)
         observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        _search(context, strategy, [tracker, retention, *observers])
+        _search(context, strategy, [tracker, retention, report, *observers])
         trials = _take_results(study, folder, strategy)
         finalists = _retrain_finalists(context, identity, trials, tracker, factories)
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
-        machine = Machine.describe(list_nodes())  # before the evaluation, which can do without Ray
+        nodes = list_nodes()  # before the evaluation, which can do without Ray
+        machine = Machine.describe(nodes, find_price(BOOTSTRAP_CONFIG, nodes))
         results = Results(
             study=study.name,
             objective=study.objective,
