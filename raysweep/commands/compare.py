@@ -36,7 +36,7 @@ def compare(runs: tuple[Path, ...], figure: Path, as_json: bool, trust_code: boo
 
         for folder in folders:
             import_code(folder)
-    comparison = compare_runs([load_view(folder) for folder in folders])
+    comparison = compare_runs([load_view(folder, with_histories=False) for folder in folders])
     from raysweep.runs.comparison_figure import save_comparison
     from raysweep.runs.comparison_text import describe_comparison
 

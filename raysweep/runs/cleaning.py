@@ -19,7 +19,7 @@ from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, RaysweepError, RefusedFileError, UsageError, first_line
 from raysweep.report.run_view import RunView, load_view
 from raysweep.run_folder import RunFolder, SearchFolder, cache_folder
-from raysweep.runs.listing import find_outcome, find_runs, list_ended, measure_size
+from raysweep.runs.listing import find_outcome, find_runs, measure_size
 from raysweep.search.ranking import rank_results
 from raysweep.search.session.lock import hold_lock, is_locked
 from raysweep.storage_faults import guard_writing
@@ -96,11 +96,11 @@ def _clean_run(folder: RunFolder, cleaning: Cleaning, *, delete: bool) -> None:
     try:
         if delete:
             with hold_lock(folder):
-                _take(_find_in_run(load_view(folder)), cleaning, delete=True)
+                _take(_find_in_run(load_view(folder, with_histories=False)), cleaning, delete=True)
         elif is_locked(folder):
             cleaning.passed_over.append(f"{folder.path}: a command works on it")
         else:
-            _take(_find_in_run(load_view(folder)), cleaning, delete=False)
+            _take(_find_in_run(load_view(folder, with_histories=False)), cleaning, delete=False)
     except (UsageError, CorruptFileError) as error:
         cleaning.passed_over.append(f"{folder.path}: {first_line(error)}")
 
@@ -121,8 +121,8 @@ def _find_in_run(view: RunView) -> list[Removable]:
     Raises:
         CorruptFileError: a file of it is damaged: a person is to look first.
     """
-    ended, folder = list_ended(view), view.folder
-    outcome = find_outcome(view, ended)
+    ended, folder = view.ended, view.folder
+    outcome = find_outcome(view)
     if outcome == "damaged":
         raise CorruptFileError(f"it is damaged: {view.faults[0]}")
     items = [*_find_failed(folder, ended)]
@@ -218,10 +218,10 @@ def _find_needed(folder: RunFolder) -> str | None:
     Raises:
         RaysweepError: it cannot be read.
     """
-    view = load_view(folder)
+    view = load_view(folder, with_histories=False)
     if view.faults:
         raise CorruptFileError(view.faults[0])
-    is_over = not is_locked(folder) and find_outcome(view, list_ended(view)) in ("finished", "failed")
+    is_over = not view.is_running and find_outcome(view) in ("finished", "failed")
     return None if is_over else view.record.data_digest
 
 

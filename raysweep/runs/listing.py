@@ -1,7 +1,7 @@
 """Lists the runs in a storage: the state of each, its best value, lift, age and size."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,7 @@ from raysweep.report.run_view import RunView, load_view
 from raysweep.run_folder import RunFolder
 from raysweep.runs.table import draw_table
 from raysweep.search.ranking import rank_results
-from raysweep.search.session.lock import is_locked
-from raysweep.search.strategy.strategy import read_results
 from raysweep.storage_faults import format_bytes
-from raysweep.trial_result import BASELINE, TrialResult
 
 State = Literal["running", "finished", "interrupted", "failed", "damaged"]
 NOT_YET = "–"
@@ -86,18 +83,18 @@ def describe_run(folder: RunFolder) -> RunEntry:
     """Describes a run; one that is damaged has only what can be read."""
     size_bytes = measure_size(folder.path)
     try:
-        view = load_view(folder)
+        view = load_view(folder, with_histories=False)
         return _describe(view, size_bytes)
     except RaysweepError as error:
         return RunEntry(name=folder.path.name, state="damaged", size_bytes=size_bytes, problem=first_line(error))
 
 
 def _describe(view: RunView, size_bytes: int) -> RunEntry:
-    ended = list_ended(view)
+    ended = view.ended
     best = next(iter(rank_results(ended, view.objectives)), None)
     return RunEntry(
         name=view.folder.path.name,
-        state=find_state(view, ended),
+        state="running" if view.is_running else find_outcome(view),
         study=view.study["name"],
         task=view.study["task"]["kind"],
         objective=view.objectives[0].metric,
@@ -105,7 +102,7 @@ def _describe(view: RunView, size_bytes: int) -> RunEntry:
         num_asked=view.study["budget"]["trials"],
         best=best.value if best else None,
         best_trial=best.number if best else None,
-        baseline=next((trial.value for trial in ended if trial.number == BASELINE), None),
+        baseline=view.baseline.value if view.baseline else None,
         lift=view.results and dict(view.results.test.lift),
         data_digest=view.record.data_digest,
         began=find_begin(view),
@@ -114,20 +111,9 @@ def _describe(view: RunView, size_bytes: int) -> RunEntry:
     )
 
 
-def list_ended(view: RunView) -> list[TrialResult]:
-    """Lists how the ended trials of a run ended; by its results where the Optuna study cannot be read."""
-    if view.optuna_study is None:
-        return list(view.results.trials) if view.results else []
-    return read_results(view.optuna_study, view.objectives)
-
-
-def find_state(view: RunView, ended: Sequence[TrialResult]) -> State:
-    """Finds the state of a run; whether a command works on it the lock says."""
-    return "running" if is_locked(view.folder) else find_outcome(view, ended)
-
-
-def find_outcome(view: RunView, ended: Sequence[TrialResult]) -> State:
+def find_outcome(view: RunView) -> State:
     """Finds the state of a run on which no command works."""
+    ended = view.ended
     if view.faults:
         return "damaged"
     is_whole = view.results is not None and len(view.results.trials) == len(ended)

@@ -5,7 +5,7 @@ from datetime import datetime
 from raysweep.atomic_files import Json
 from raysweep.planning.forecast import format_time
 from raysweep.report.run_view import RunView
-from raysweep.runs.listing import NOT_YET, describe_run, describe_runs, format_or_dash, list_ended
+from raysweep.runs.listing import NOT_YET, describe_run, describe_runs, format_or_dash
 from raysweep.runs.origin import find_origin
 from raysweep.runs.table import draw_table
 from raysweep.search.finalists.statistics import describe_finalists
@@ -14,7 +14,7 @@ from raysweep.trial_result import TrialResult
 
 def run_to_json(view: RunView) -> Json:
     """Returns a run and its trials as plain JSON values."""
-    ended = {result.number: result for result in list_ended(view)}
+    ended = {result.number: result for result in view.ended}
     return {
         **describe_run(view.folder).to_json(),
         "trials": [
@@ -36,7 +36,7 @@ def run_to_json(view: RunView) -> Json:
 
 def describe_account(view: RunView, now: datetime) -> str:
     """Gives account of a run to a person."""
-    ended = {result.number: result for result in list_ended(view)}
+    ended = {result.number: result for result in view.ended}
     rows = [
         [
             str(trial.number),

@@ -11,17 +11,16 @@ from optuna.trial import FrozenTrial, TrialState
 from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import Json
 from raysweep.config import format_value
-from raysweep.errors import CorruptFileError, UsageError
+from raysweep.errors import UsageError
 from raysweep.planning.forecast import format_time
 from raysweep.report.run_view import RunView
 from raysweep.run_folder import TrialFolder
-from raysweep.runs.listing import list_ended, measure_size
+from raysweep.runs.listing import measure_size
 from raysweep.runs.origin import Origin, find_origin
 from raysweep.runs.standing import Standing, describe_standing, find_standing
 from raysweep.runs.table import draw_table
 from raysweep.search.ranking import rank_results
 from raysweep.storage_faults import format_bytes
-from raysweep.train.history import History, load_history
 from raysweep.trial_result import BASELINE, Params
 
 
@@ -105,7 +104,7 @@ def give_account(view: RunView, number: int) -> TrialAccount:
         UsageError: see `find_trial`.
     """
     trial, folder = find_trial(view, number), view.folder.trial(number)
-    ended = list_ended(view)
+    ended = view.ended
     ranked = [result.number for result in rank_results(ended, view.objectives)]
     result = next((result for result in ended if result.number == number), None)
     values = trial.intermediate_values.values()
@@ -123,7 +122,7 @@ def give_account(view: RunView, number: int) -> TrialAccount:
         params=trial.params,
         baseline_params=view.study["baseline"],
         standing=find_standing(trial, view.trials, view.objectives[0]),
-        cost=_measure_cost(folder, trial, sum(other.duration_s for other in ended)),
+        cost=_measure_cost(view, trial, sum(other.duration_s for other in ended)),
         began=_in_utc(trial.datetime_start),
         ended=_in_utc(trial.datetime_complete),
         error=result.error if result else None,
@@ -133,11 +132,8 @@ def give_account(view: RunView, number: int) -> TrialAccount:
     )
 
 
-def _measure_cost(folder: TrialFolder, trial: FrozenTrial, total_s: float) -> Cost:
-    try:
-        history: History = load_history(folder)
-    except CorruptFileError:
-        history = []  # the Optuna study has the epochs all the same
+def _measure_cost(view: RunView, trial: FrozenTrial, total_s: float) -> Cost:
+    history = view.histories.get(trial.number, [])  # where it is damaged, the Optuna study has the epochs all the same
     speeds = [row["train/images_per_s"] for row in history if "train/images_per_s" in row]
     duration_s = trial.user_attrs.get("duration_s") if trial.state.is_finished() else None
     return Cost(
@@ -145,7 +141,7 @@ def _measure_cost(folder: TrialFolder, trial: FrozenTrial, total_s: float) -> Co
         share=duration_s / total_s if duration_s and total_s else None,
         num_epochs=max(trial.last_step or 0, len(history)),
         images_per_s=fmean(speeds) if speeds else None,
-        size_bytes=measure_size(folder.path),
+        size_bytes=measure_size(view.folder.trial(trial.number).path),
         retries=trial.user_attrs.get("retries", 0),
         node_losses=trial.user_attrs.get("node_losses", 0),
     )

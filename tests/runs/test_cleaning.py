@@ -177,7 +177,7 @@ def test_the_command_deletes_with_yes_only(copied: RunFolder) -> None:
     assert done["size_bytes"] == 20_000
     assert len(list_files(copied.path)) < len(before)
     assert "there is nothing to delete" in CliRunner().invoke(command, [str(copied.storage)]).stdout
-    assert load_view(copied).faults == []
+    assert load_view(copied).faults == ()
 
 
 def test_what_is_neither_run_nor_storage_is_refused(tmp_path: Path) -> None:

@@ -78,6 +78,19 @@ def test_a_run_that_lost_its_results_shows_what_the_optuna_study_has(mixed: Path
     assert "results.json" in entry.problem
 
 
+@pytest.mark.parametrize(("place", "state"), [(-20, "interrupted"), (400, "damaged")])
+def test_a_journal_may_end_in_a_torn_line_but_have_no_other_damage(
+    tmp_path: Path, make_run: MakeRun, place: int, state: str
+) -> None:
+    """Torn by a kill: `--resume` removes the line."""
+    run = make_run(tmp_path / "run", num_trials=3, end="trial")
+    content = run.journal.read_bytes()
+    run.journal.write_bytes(content[:place] if place < 0 else content[:place] + b"?" + content[place + 1 :])
+    before = run.journal.read_bytes()
+    assert describe_run(run).state == state
+    assert run.journal.read_bytes() == before
+
+
 def test_where_all_trials_failed_the_run_failed(tmp_path: Path, make_run: MakeRun) -> None:
     run = make_run(tmp_path / "run", num_trials=1, end="search")
     lines = [json.loads(line) for line in run.journal.read_text().splitlines()]
