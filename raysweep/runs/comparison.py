@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,8 @@ class Comparison:
     objective: Objective
     metric: str
     """The test images' figure that is compared."""
+    direction: Literal["maximize", "minimize"]
+    """Which values of it are better."""
     data_source: str
     data_digest: str
     num_images: int
@@ -113,6 +115,7 @@ def compare_runs(views: Sequence[RunView]) -> Comparison:
     return Comparison(
         objective=first.objective,
         metric=scores[0].metric,
+        direction=scores[0].direction,
         data_source=first.data.source,
         data_digest=first.data.digest,
         num_images=first.test.num_images,

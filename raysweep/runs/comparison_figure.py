@@ -26,7 +26,7 @@ def save_comparison(path: Path, comparison: Comparison) -> None:
     names = [shorten(run.name, MAX_NAME) for run in comparison.runs]
     axes[0].set_yticks(range(len(names)), names, fontsize=9, color=INK, parse_math=False)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    better = "right" if comparison.objective.direction == "maximize" else "left"
+    better = "right" if comparison.direction == "maximize" else "left"
     fig.draw_without_rendering()  # lays out the panels
     fig.set_layout_engine("none")
     subtitle = f"dots: the best model with its 95 % interval; rings: its baseline; further {better} is better"

@@ -14,7 +14,7 @@ MAX_SHOWN = 40
 
 def describe_comparison(comparison: Comparison) -> str:
     """Returns a table of the runs, a sentence on how to read it, and a table of what differs in configurations."""
-    better = "higher" if comparison.objective.direction == "maximize" else "lower"
+    better = "higher" if comparison.direction == "maximize" else "lower"
     digest = comparison.data_digest[:12]
     head = (
         f"{comparison.metric} on the same {comparison.num_images} test images of {comparison.data_source} "

@@ -84,6 +84,13 @@ def test_the_table_says_what_is_shown_and_what_differs(storage: Path, tmp_path: 
     assert compare_runs(views).runs[1].config == {"training.batch_size": 7}
 
 
+def test_which_figures_are_better_is_that_of_the_test_images(storage: Path) -> None:
+    """The search minimised a loss; the test images tell an accuracy."""
+    text = describe_comparison(compare_named(storage, "by_loss", "by_loss"))
+    assert "accuracy on the same 40 test images of drawn (d1), higher is better" in text
+    assert str(storage / "by_loss") in text
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
