@@ -232,10 +232,13 @@ def read_json_lines(
     what: str = "one JSON object a line",
     remedy: str = FROM_BACKUP,
     check: Callable[[Json], object] = lambda row: None,
+    *,
+    is_growing: bool = False,
 ) -> list[Json]:
     """Reads a file of one JSON object a line inside `guard`; empty when there is no such file.
 
-    check: raises an error on an object that the file cannot have.
+    check: raises an error on an object that the file cannot have. is_growing: a last line without an end is passed
+    over, as it is being written, or was when its process was killed.
 
     Raises:
         CorruptFileError: the file is damaged or cannot be read.
@@ -244,7 +247,9 @@ def read_json_lines(
         return []
     rows: list[Json] = []
     with guard(path, what, remedy):
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+            if is_growing and not line.endswith(b"\n"):
+                break
             try:
                 row, is_whole = parse_object(line)
                 require_whole(is_whole)

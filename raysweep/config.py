@@ -208,6 +208,9 @@ class TaskConfig:
     """Fields whose choices in a space are all looked at before a search: by `check_available` and `fetch`."""
     takes_mixed_labels: ClassVar[bool] = False
     """Whether its loss reads `Batch.mixing`: only then may images be mixed."""
+    test_scores: ClassVar[str | None] = None
+    """Reference of the function that tells `compare` how a run did on its test images: takes its folder and results,
+    returns raysweep.evaluate.test_scores.TestScores; none: the objective's test figure is compared."""
     advice_on_divergence: ClassVar[str] = "a lower learning rate may help"
     """Ends the message of a trial whose metrics are no longer finite; the fields that it names exist."""
 

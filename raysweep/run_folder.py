@@ -166,6 +166,16 @@ class FinalistsFolder(SearchFolder):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaysFolder(SearchFolder):
+    """Names the files of trials of the search that were trained again as they were."""
+
+    @property
+    def number_formats(self) -> Path:
+        """Locates that of the search: its networks are trained again as they were."""
+        return self.path.parent / "number_formats"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder(SearchFolder):
     """Names all files of a run."""
 
@@ -219,6 +229,11 @@ class RunFolder(SearchFolder):
     def finalists(self) -> FinalistsFolder:
         """Returns the folder of the best configurations trained again."""
         return FinalistsFolder(self.path / "finalists")
+
+    @property
+    def replays(self) -> ReplaysFolder:
+        """Returns the folder of trials that were trained again as they were."""
+        return ReplaysFolder(self.path / "replays")
 
     def find_training(self, number: int, finalist: int | None) -> TrialFolder:
         """Returns the folder of the training that a model is from: the trial's, or that of a `finalist`."""

@@ -20,7 +20,7 @@ AugmentationConfig(strength=, random_crop=, rotation_degrees=, horizontal_flip=,
 AutoencoderConfig(variant=, bottleneck=, latent_size=, width=, dropout=, batch_norm=, loss=, noise_std=, beta=,
     kl_warmup_epochs=, optimizer=, learning_rate=, weight_decay=, schedule=): advice_on_divergence, check_available,
     code_fields, code_references, comparison_group, evaluation, fetch, graph, input_fields, kind, metrics,
-    needs_classes, prepare, report_sections, reported_metrics, takes_mixed_labels, task
+    needs_classes, prepare, report_sections, reported_metrics, takes_mixed_labels, task, test_scores
 Batch(images, labels, indices, weight=, mixing=)
 Budget(trials=, time_s=, target=)
 ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, dropout=, batch_norm=,
@@ -29,7 +29,7 @@ ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, d
     gradient_clip_norm=, ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, code_fields,
     code_references, comparison_group, evaluation, fetch, graph, has_own_network, input_fields, kind,
     locate_weights_file, metric_name, metrics, needs_classes, prepare, report_sections, reported_metrics,
-    takes_mixed_labels, task, weights_name
+    takes_mixed_labels, task, test_scores, weights_name
 DataConfig(source=, image_size=, cache_size=, cache=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
@@ -40,7 +40,7 @@ GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dro
     beta1=, noise=, augmentation=, ema_decay=, num_eval_images=, grace_epochs=, failing_epochs=, min_coverage=,
     max_accuracy=): advice_on_divergence, check_available, code_fields, code_references, comparison_group,
     evaluation, fetch, graph, input_fields, kind, metrics, needs_classes, prepare, report_sections,
-    reported_metrics, takes_mixed_labels, task
+    reported_metrics, takes_mixed_labels, task, test_scores
 Metric(name, direction, meaning, live=)
 NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
@@ -61,7 +61,8 @@ Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, chec
     gradient_clip_norm, infer, init_modules, init_state, is_capturable, is_wrapped, load_modules, main_module,
     num_eval_images, num_parts, optimize, sample, step_form, step_values, train_step
 TaskConfig(): advice_on_divergence, check_available, code_fields, code_references, comparison_group, fetch, graph,
-    input_fields, metrics, needs_classes, prepare, report_sections, reported_metrics, takes_mixed_labels
+    input_fields, metrics, needs_classes, prepare, report_sections, reported_metrics, takes_mixed_labels,
+    test_scores
 TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
     epochs_since_best=, cause=, history=): best_modules, end_step, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, cuda_graphs=,

@@ -24,6 +24,8 @@ RUN = (
     QUICK,
     "python -m platform.predict results/quick IMAGE...",
     "python -m platform.evaluate results/quick",
+    "python -m platform.runs",
+    "python -m platform.show results/quick 1",
     "python -m platform.export results/quick --format standalone",
     "python -m platform.publish results/quick --to published",
     "python -m platform.tune car_resnet --name quick --resume --trials 3",
@@ -64,6 +66,7 @@ NOT_RUN = {
     "RAY_AUTH_MODE=token ray job submit --address http://localhost:8265 --working-dir . --runtime-env-json "
     '"{\\"env_vars\\": {\\"WANDB_API_KEY\\": \\"$WANDB_API_KEY\\"}}" -- python -m platform.tune car_resnet '
     "--storage /mnt/raysweep/results": "as ray up",
+    "python -m platform.compare results/quick results/mine": "tests/runs/test_comparison.py compares",
     "python -m platform.predict results/quick photos/ --csv --sort-into sorted --embeddings photos.npz": "tests/"
     "test_predict.py",
     "python -m platform.export results/quick": "tests/export exports to ONNX",

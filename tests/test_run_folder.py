@@ -24,6 +24,8 @@ ON_DISK = {
     "finalists/trials/0012/best/model.safetensors": RUN.find_training(3, 12).weights,
     "optuna.journal": RUN.journal,
     "report.html": RUN.report,
+    "replays": RUN.replays.path,
+    "replays/trials/0007/best/model.safetensors": RUN.replays.trial(7).weights,
     "results.json": RUN.results,
     "study.json": RUN.study,
     "test": RUN.test,

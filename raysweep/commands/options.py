@@ -34,6 +34,9 @@ trust_code_option = click.option(
 )
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+
+
 def open_run(run: Path) -> RunFolder:
     """Returns the folder of a run that has a best model, or of a model that was published.
 

@@ -113,8 +113,10 @@ def parse_distribution(stored: Mapping[str, Any]) -> BaseDistribution:
     return json_to_distribution(json.dumps(stored))
 
 
-def load_view(folder: RunFolder) -> RunView:
+def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
     """Reads a run's folder; what of it is damaged is named in `faults`.
+
+    with_histories: else the metrics of its trials are not read, for a list of many runs.
 
     Raises:
         UsageError: it is not the folder of a run.
@@ -126,7 +128,8 @@ def load_view(folder: RunFolder) -> RunView:
     faults: list[str] = []
     optuna_study = _read(faults, lambda: load_optuna_study(folder, record))
     results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None
-    histories = {trial.number: _read(faults, partial(load_history, trial)) for trial in folder.list_trials()}
+    trials = folder.list_trials() if with_histories else []
+    histories = {trial.number: _read(faults, partial(load_history, trial)) for trial in trials}
     return RunView(
         folder=folder,
         record=record,
@@ -167,7 +170,7 @@ def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | 
         if url is not None:
             storage = open_storage(folder, url)
         elif folder.journal.is_file():
-            atomic_files.read_json_lines(folder.journal, WHAT, REMEDY)  # Optuna overlooks some damage
+            atomic_files.read_json_lines(folder.journal, WHAT, REMEDY, is_growing=True)  # Optuna overlooks some damage
             storage = JournalStorage(JournalFileBackend(str(folder.journal)))
         else:
             return None

@@ -49,7 +49,8 @@ def find_formats(run: SearchFolder) -> Path | None:
     None: an earlier version began the run, which measured nothing: it goes on as it was.
     """
     formats = run.number_formats
-    if not formats.exists() and not any(trial.metrics.exists() for trial in run.list_trials()):
+    search = SearchFolder(formats.parent)  # finalists and replays have the formats of their search
+    if not formats.exists() and not any(trial.metrics.exists() for trial in search.list_trials()):
         atomic_files.make_folder(formats)
     return formats if formats.exists() else None
 
