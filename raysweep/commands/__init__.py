@@ -10,6 +10,7 @@ COMMANDS = Registry(
         for verb in (
             "tune",
             "plan",
+            "status",
             "evaluate",
             "predict",
             "export",

@@ -18,6 +18,9 @@ from raysweep.train.report import EpochReport, TrialFailure, TrialReport
 from raysweep.train.trial import TrialSpec
 from raysweep.trial_result import Params, TrialResult
 
+PERIOD_S = 1.0
+"""How often observers are told that time has passed."""
+
 
 @dataclass(kw_only=True, slots=True)
 class _Attempt:
@@ -64,6 +67,7 @@ class SearchDriver:
         self._attempts: dict[str, _Attempt] = {}
         self._began: dict[int, float] = {}
         self._last: dict[int, EpochReport] = {}
+        self._next_look = 0.0
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Pickles an empty object: Ray Tune pickles its searcher for a restore of its own, which is never used."""
@@ -101,6 +105,14 @@ class SearchDriver:
             for observer in self.observers:
                 observer.trial_started(number, spec.config.to_json(), params)
         return spec
+
+    def look(self) -> None:
+        """Looks at the disk, and tells observers about once a second that time has passed."""
+        self.look_at_disk()
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + PERIOD_S
+            for observer in self.observers:
+                observer.time_passed()
 
     def look_at_disk(self) -> None:
         """Looks whether the disk has room for the trials that run, and waits for it no longer than is patient."""

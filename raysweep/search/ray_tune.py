@@ -76,15 +76,15 @@ class StrategyScheduler(FIFOScheduler):
         self.driver.on_death(trial.trial_id, lines[-1][:500])
 
 
-class DiskLook(tune.Callback):
-    """Lets the driver look at the disk while trials run."""
+class DriverLook(tune.Callback):
+    """Lets the driver look around while trials run."""
 
     def __init__(self, driver: SearchDriver) -> None:
         self.driver = driver
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Looks; Ray Tune calls this several times a second."""
-        self.driver.look_at_disk()
+        self.driver.look()
 
 
 def run_trials(
@@ -100,7 +100,7 @@ def run_trials(
         StorageError: the storage is at fault; what ran is to go on.
     """
     scheduler = StrategyScheduler(driver)
-    callbacks = [LossCheck(), OrphanCollector(), WaitingNotice(request), DiskLook(driver)]
+    callbacks = [LossCheck(), OrphanCollector(), WaitingNotice(request), DriverLook(driver)]
     tuner = tune.Tuner(
         tune.with_resources(run_trial, tune_resources(request)),
         tune_config=tune.TuneConfig(

@@ -34,11 +34,10 @@ from raysweep.search.finalists.statistics import (
     explain_baseline_failure,
     summarise_finalists,
 )
-from raysweep.search.launch import SearchContext, launch_trials
-from raysweep.search.live_table import LiveTable
-from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
+from raysweep.search.launch import SearchContext
+from raysweep.search.observer import ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
-from raysweep.search.pareto import announce_two_objectives, draw_front
+from raysweep.search.pareto import draw_front
 from raysweep.search.preflight import check_start, fetch_inputs, find_images
 from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.ranking import find_front
@@ -46,7 +45,10 @@ from raysweep.search.results import Machine, Results, save_results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
+from raysweep.search.status import StatusFile
 from raysweep.search.strategy.strategy import Strategy
+from raysweep.search.trial_stage import run_trial_stage
+from raysweep.stages import quieted, stage
 from raysweep.storage_faults import guard_work
 from raysweep.study import Study
 from raysweep.tracking import Tracker, default_mode
@@ -72,7 +74,7 @@ def run_study(study: Study, options: RunOptions, source: Source | None = None) -
         RaysweepError: as `_run` says.
     """
     try:
-        with guard_work(options.storage):
+        with guard_work(options.storage), quieted(options.quiet):
             return _run(study, options, source)
     except StorageError as fault:
         raise StorageError(f"{fault}, then go on with --resume: what is done is kept") from fault
@@ -103,14 +105,16 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         elif not folder.path.exists():
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
+        status = stack.enter_context(StatusFile(folder))
         tracker = _build_tracker(context, options, identity)
         stack.callback(tracker.close)
         observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        _search(context, strategy, [tracker, retention, *observers])
+        run_trial_stage("search", context, strategy, [tracker, retention, *observers], status)
         trials = _take_results(study, folder, strategy)
-        finalists = _retrain_finalists(context, identity, trials, tracker, factories)
+        finalists = _retrain_finalists(context, identity, trials, tracker, factories, status)
+        status.enter("final evaluation")
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
@@ -132,8 +136,10 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         )
         save_results(folder, results)
         draw_front(folder, results)
-        for observer in (tracker, *observers):
-            observer.search_ended(results)
+        status.enter("upload")
+        with stage("upload to Weights & Biases") if tracker.mode == "online" else contextlib.nullcontext():
+            for observer in (tracker, *observers):
+                observer.search_ended(results)
     return Outcome(results=results, sync_command=tracker.sync_command)
 
 
@@ -163,23 +169,13 @@ def _build_tracker(context: SearchContext, options: RunOptions, identity: Identi
     )
 
 
-def _search(context: SearchContext, strategy: Strategy, observers: Sequence[Observer]) -> None:
-    """Runs the trials that are to go on or to start, and shows them on the terminal."""
-    if not strategy.has_work():
-        return
-    study, deadline = context.study, context.deadline
-    announce_two_objectives(study)
-    ended = strategy.results()
-    with LiveTable(study.objectives, study.budget.trials, deadline, ended, study.task.metrics) as table:
-        launch_trials(context, strategy, [*observers, table], deadline)
-
-
 def _retrain_finalists(
     context: SearchContext,
     identity: Identity,
     results: Sequence[TrialResult],
     tracker: Tracker,
     factories: Mapping[str, ObserverFactory],
+    status: StatusFile,
 ) -> list[Finalist]:
     """Trains the best configurations of the search and the baseline again, where that is asked for."""
     asked, study, folder = identity.overrides, context.study, context.folder
@@ -191,7 +187,8 @@ def _retrain_finalists(
     tracker.prefix = "finalist-"
     retention = Retention(folder.finalists, retraining.results(), keep_of_points(study.objectives))
     observers = [tracker, retention, *build_observers(factories, folder.finalists, study)]
-    _search(dataclasses.replace(context, study=retraining.study, folder=folder.finalists), retraining, observers)
+    again = dataclasses.replace(context, study=retraining.study, folder=folder.finalists)
+    run_trial_stage("finalists", again, retraining, observers, status)
     return retraining.finalists()
 
 

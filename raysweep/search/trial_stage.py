@@ -1,0 +1,29 @@
+"""Runs a stage of a run in which trials train, the search or that of its finalists, and shows how far it is."""
+
+from collections.abc import Sequence
+
+from raysweep.search.launch import SearchContext, launch_trials
+from raysweep.search.live_table import LiveTable
+from raysweep.search.observer import Observer
+from raysweep.search.pareto import announce_two_objectives
+from raysweep.search.progress import SearchProgress
+from raysweep.search.progress_lines import ProgressLines
+from raysweep.search.status import StatusFile
+from raysweep.search.strategy.strategy import Strategy
+from raysweep.stages import tell
+
+
+def run_trial_stage(
+    name: str, context: SearchContext, strategy: Strategy, observers: Sequence[Observer], status: StatusFile
+) -> None:
+    """Runs the trials that are to go on or to start, as the stage of that name."""
+    if not strategy.has_work():
+        return
+    study, deadline = context.study, context.deadline
+    announce_two_objectives(study)
+    progress = SearchProgress(study.objectives, study.budget.trials, deadline, strategy.results())
+    status.enter(name, progress)
+    tell(f"{name}: {study.budget.trials} trials, {context.concurrency} side by side")
+    with LiveTable(progress, study.task.metrics) as table:
+        shown = table if table.is_shown else ProgressLines(progress)
+        launch_trials(context, strategy, [progress, *observers, shown, status], deadline)
