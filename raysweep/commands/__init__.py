@@ -11,6 +11,7 @@ COMMANDS = Registry(
             "tune",
             "plan",
             "status",
+            "control",
             "evaluate",
             "predict",
             "export",

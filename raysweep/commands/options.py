@@ -1,5 +1,6 @@
 """Builds the options of commands from the flags of dataclasses."""
 
+import shlex
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,22 @@ def open_run(run: Path) -> RunFolder:
     if not folder.best.config.is_file():
         raise UsageError(f"{run} is not the folder of a finished run: it has no best/{folder.best.config.name}")
     return folder
+
+
+SECRET = ("--optuna-storage", "--notify")
+"""Flags whose values may have a password."""
+
+
+def repeat_command(context: click.Context, more: str) -> str:
+    """Returns the command line of this process with one more word, for a person to run; secrets are left out."""
+    words: list[str] = []
+    for word in context.find_object(list) or []:
+        name, equals, _ = word.partition("=")
+        hidden = f"{name}=..." if equals and name in SECRET else word
+        words.append("..." if words and words[-1] in SECRET else hidden)
+    if more not in words:
+        words.append(more)
+    return f"{context.find_root().info_name} {shlex.join(words)}"
 
 
 _TYPES = {Path: PathType(), PositiveInt: click.IntRange(min=1)}

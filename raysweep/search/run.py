@@ -111,7 +111,8 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        run_trial_stage("search", context, strategy, [tracker, retention, *observers], status)
+        save_num_trials = partial(_save_num_trials, context, identity)
+        run_trial_stage("search", context, strategy, [tracker, retention, *observers], status, save_num_trials)
         trials = _take_results(study, folder, strategy)
         finalists = _retrain_finalists(context, identity, trials, tracker, factories, status)
         status.enter("final evaluation")
@@ -157,6 +158,15 @@ def _describe_study(context: SearchContext, identity: Identity) -> StudyRecord:
     versions |= {name: version(name) for name in ("ray", "optuna")}
     digest = context.data.info.digest
     return StudyRecord(study=context.study.to_json(), identity=identity, data_digest=digest, versions=versions)
+
+
+def _save_num_trials(context: SearchContext, identity: Identity, num_trials: int) -> None:
+    """Keeps how many trials somebody has told the running search to have, for a session to come."""
+    budget = dataclasses.replace(context.study.budget, trials=num_trials)
+    changed = dataclasses.replace(context, study=dataclasses.replace(context.study, budget=budget))
+    overrides = dataclasses.replace(identity.overrides, trials=num_trials)
+    assert isinstance(context.folder, RunFolder)
+    save_record(context.folder, _describe_study(changed, dataclasses.replace(identity, overrides=overrides)))
 
 
 def _build_tracker(context: SearchContext, options: RunOptions, identity: Identity) -> Tracker:

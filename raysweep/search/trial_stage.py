@@ -1,7 +1,9 @@
 """Runs a stage of a run in which trials train, the search or that of its finalists, and shows how far it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from raysweep.search.control import Control
+from raysweep.search.control_files import CommandBox
 from raysweep.search.launch import SearchContext, launch_trials
 from raysweep.search.live_table import LiveTable
 from raysweep.search.observer import Observer
@@ -11,12 +13,25 @@ from raysweep.search.progress_lines import ProgressLines
 from raysweep.search.status import StatusFile
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.stages import tell
+from raysweep.storage_faults import say
 
 
 def run_trial_stage(
-    name: str, context: SearchContext, strategy: Strategy, observers: Sequence[Observer], status: StatusFile
+    name: str,
+    context: SearchContext,
+    strategy: Strategy,
+    observers: Sequence[Observer],
+    status: StatusFile,
+    save_num_trials: Callable[[int], None] | None = None,
 ) -> None:
-    """Runs the trials that are to go on or to start, as the stage of that name."""
+    """Runs the trials that are to go on or to start, as the stage of that name.
+
+    save_num_trials: keeps another number of trials, where there may be one.
+
+    Raises:
+        StorageError: the storage is at fault; no trial is told to have failed by that.
+        Interrupted: the stage is to end; what ran goes on when it is resumed.
+    """
     if not strategy.has_work():
         return
     study, deadline = context.study, context.deadline
@@ -24,6 +39,14 @@ def run_trial_stage(
     progress = SearchProgress(study.objectives, study.budget.trials, deadline, strategy.results())
     status.enter(name, progress)
     tell(f"{name}: {study.budget.trials} trials, {context.concurrency} side by side")
-    with LiveTable(progress, study.task.metrics) as table:
-        shown = table if table.is_shown else ProgressLines(progress)
-        launch_trials(context, strategy, [progress, *observers, shown, status], deadline)
+    control = Control(CommandBox(status.folder), progress, save_num_trials)
+    try:
+        with LiveTable(progress, study.task.metrics) as table:
+            shown = table if table.is_shown else ProgressLines(progress)
+            launch_trials(context, strategy, [progress, *observers, shown, status], deadline, control)
+    except KeyboardInterrupt:
+        now = progress.take_snapshot()
+        say(f"{now.describe_counts()}; {now.describe_best()}")
+        raise
+    finally:
+        control.close()
