@@ -35,6 +35,7 @@ from raysweep.search.finalists.statistics import (
     summarise_finalists,
 )
 from raysweep.search.launch import SearchContext
+from raysweep.search.notification import Notifier
 from raysweep.search.observer import ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
 from raysweep.search.pareto import draw_front
@@ -96,6 +97,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     study = fetch_inputs(study, folder.cache)
     factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
+        notifier = stack.enter_context(Notifier(options.notify, folder))
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             return Outcome(results=found)
@@ -111,8 +113,11 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
+        notifier.begin(study.objectives, strategy.results())
         save_num_trials = partial(_save_num_trials, context, identity)
-        run_trial_stage("search", context, strategy, [tracker, retention, *observers], status, save_num_trials)
+        run_trial_stage(
+            "search", context, strategy, [tracker, retention, notifier, *observers], status, save_num_trials
+        )
         trials = _take_results(study, folder, strategy)
         finalists = _retrain_finalists(context, identity, trials, tracker, factories, status)
         status.enter("final evaluation")
@@ -139,7 +144,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         draw_front(folder, results)
         status.enter("upload")
         with stage("upload to Weights & Biases") if tracker.mode == "online" else contextlib.nullcontext():
-            for observer in (tracker, *observers):
+            for observer in (tracker, notifier, *observers):
                 observer.search_ended(results)
     return Outcome(results=results, sync_command=tracker.sync_command)
 
