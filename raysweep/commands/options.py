@@ -49,17 +49,22 @@ def open_run(run: Path) -> RunFolder:
 
 SECRET = ("--optuna-storage", "--notify")
 """Flags whose values may have a password."""
+KEPT = "--trials"
+"""Flag that a run remembers, and that somebody may have said otherwise since."""
 
 
-def repeat_command(context: click.Context, more: str) -> str:
-    """Returns the command line of this process with one more word, for a person to run; secrets are left out."""
+def describe_resume(context: click.Context) -> str:
+    """Returns the command line that goes on with what this process has begun; secrets are left out."""
     words: list[str] = []
-    for word in context.find_object(list) or []:
+    given = iter(context.find_object(list) or [])
+    for word in given:
         name, equals, _ = word.partition("=")
-        hidden = f"{name}=..." if equals and name in SECRET else word
-        words.append("..." if words and words[-1] in SECRET else hidden)
-    if more not in words:
-        words.append(more)
+        value = next(given, "") if word in (*SECRET, KEPT) else ""
+        if name == KEPT:
+            continue
+        words += [name, "..."] if name in SECRET and (equals or value) else [word]
+    if "--resume" not in words:
+        words.append("--resume")
     return f"{context.find_root().info_name} {shlex.join(words)}"
 
 
