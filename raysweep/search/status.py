@@ -166,7 +166,7 @@ def describe_status(seen: SeenStatus) -> str:
     written, holder = seen.written, seen.holder
     doing = ""
     if holder is not None:
-        doing = f", {seen.stage or 'another command than its search'} (process {holder.pid} on {holder.host})"
+        doing = f", {seen.stage or 'its preparation, or another command'} (process {holder.pid} on {holder.host})"
     lines = [f"{seen.run}: {seen.state}{doing}"]
     if seen.state == "interrupted":
         lines.append("go on with it by the command that began it and --resume")
