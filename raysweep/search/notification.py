@@ -129,6 +129,6 @@ class Notifier(Observer):
         if not is_sent and number not in self._failed:
             self._failed.add(number)
             say(
-                f"no notification by {service.service_name}: {reason}; the run goes on, and further failures of it are "
-                "not shown"
+                f"no notification by {service.service_name}: {reason.rstrip('.')}; the run goes on, and further "
+                "failures of it are not shown"
             )

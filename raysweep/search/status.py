@@ -180,7 +180,7 @@ def describe_status(seen: SeenStatus) -> str:
 
 
 def _describe_search(search: Snapshot, *, is_running: bool) -> list[str]:
-    lines = [search.describe_counts(), search.describe_best()]
+    lines = [search.describe_counts("running" if is_running else "to go on"), search.describe_best()]
     for trial in search.running:
         value = f", {search.metric} {format_value(trial.metrics[search.metric])}" if trial.metrics else ""
         lines.append(f"  trial {trial.number}: epoch {trial.epoch} of {trial.num_epochs}{value}")
