@@ -75,11 +75,11 @@ class Snapshot:
         """Returns the images a second of all running trials together."""
         return sum(trial.speed for trial in self.running)
 
-    def describe_counts(self, under_way: str = "running") -> str:
-        """Says how many trials there are by state; under_way: the word for those that have not ended."""
+    def describe_counts(self) -> str:
+        """Says how many trials there are by state."""
         counts = ", ".join(f"{self.counts[state]} {word}" for state, word in STATES.items())
         paused = "; paused" if self.is_paused else ""
-        return f"{self.num_ended} of {self.num_trials} trials: {counts}; {len(self.running)} {under_way}{paused}"
+        return f"{self.num_ended} of {self.num_trials} trials: {counts}; {len(self.running)} running{paused}"
 
     def describe_best(self) -> str:
         """Names the best trial so far, and the baseline beside it."""

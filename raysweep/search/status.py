@@ -180,10 +180,13 @@ def describe_status(seen: SeenStatus) -> str:
 
 
 def _describe_search(search: Snapshot, *, is_running: bool) -> list[str]:
-    lines = [search.describe_counts("running" if is_running else "to go on"), search.describe_best()]
+    lines = [search.describe_counts(), search.describe_best()]
+    if not is_running:
+        lines[0] = lines[0].partition(";")[0]
     for trial in search.running:
         value = f", {search.metric} {format_value(trial.metrics[search.metric])}" if trial.metrics else ""
-        lines.append(f"  trial {trial.number}: epoch {trial.epoch} of {trial.num_epochs}{value}")
+        left = "" if is_running else ", to go on"
+        lines.append(f"  trial {trial.number}: epoch {trial.epoch} of {trial.num_epochs}{value}{left}")
     return [*lines, f"{search.speed:,.0f} images/s, {search.describe_time_left()}"] if is_running else lines
 
 

@@ -21,7 +21,8 @@ from raysweep.search.session.storage import open_storage
 from raysweep.search.status import look_at_run
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
-from raysweep.train import checkpoint
+from raysweep.train.checkpoint import load_tensors
+from raysweep.train.state import from_tensors
 
 pytestmark = pytest.mark.ray
 LIMIT_S = 200.0
@@ -78,8 +79,10 @@ def test_a_running_search_obeys(
     assert [trial.state for trial in trials] == [TrialState.RUNNING, TrialState.PRUNED, TrialState.RUNNING]
     assert trials[2].params == {"task.learning_rate": 1e-4}
     for number in (0, 2):
-        _, facts = checkpoint.load_tensors(folder.trial(number).checkpoint)
-        assert facts["epoch"] == len(read_json_lines(folder.trial(number).metrics)), "no epoch is lost"
+        tensors, plain = load_tensors(folder.trial(number).checkpoint)
+        assert from_tensors(plain, tensors)["epoch"] == len(read_json_lines(folder.trial(number).metrics)), (
+            "no epoch is lost"
+        )
     record = load_record(folder)
     assert record is not None
     assert record.identity.overrides.trials == 3
