@@ -3,11 +3,11 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from raysweep.cluster.lost_nodes import Addresses, NodeWatch
+from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.errors import StorageError
+from raysweep.search.attempt import Attempt
 from raysweep.search.control import Control
 from raysweep.search.disk_watch import DiskWatch
 from raysweep.search.observer import Observer
@@ -21,25 +21,6 @@ from raysweep.trial_result import Params, TrialResult
 PERIOD_S = 1.0
 """How often commands are looked for, and observers told that time has passed."""
 STOPPED = "stopped by the command `control`"
-
-
-@dataclass(kw_only=True, slots=True)
-class _Attempt:
-    """Tracks a trial as one Ray Tune trial runs it: from its start, or from the checkpoint of an earlier attempt."""
-
-    number: int
-    params: Params
-    spec: TrialSpec
-    nodes: Addresses
-    """Of the cluster as it began."""
-    result: TrialResult | None = None
-    """How the trial ended, once the strategy knows it; none: it has not, or its process died."""
-    is_weak: bool = False
-    """Whether it is to stop: its process writes what is to be kept of it, and ends."""
-    is_left: bool = False
-    """Whether it stays as it is, for a session to come: the search ends, or the storage is at fault."""
-    death: str | None = None
-    """What its process, or else Ray, said as it died."""
 
 
 class SearchDriver:
@@ -75,7 +56,7 @@ class SearchDriver:
         self._has_said_end = False
         self._to_stop: set[int] = set()
         """Numbers of trials that somebody wants to end."""
-        self._attempts: dict[str, _Attempt] = {}
+        self._attempts: dict[str, Attempt] = {}
         self._began: dict[int, float] = {}
         self._last: dict[int, EpochReport] = {}
         self._next_look = 0.0
@@ -112,7 +93,7 @@ class SearchDriver:
             return None
         number, params = proposal
         spec = self.make_spec(number, params, self.strategy.num_reported(number))
-        self._attempts[trial_id] = _Attempt(number=number, params=params, spec=spec, nodes=self.watch.list_living())
+        self._attempts[trial_id] = Attempt(number=number, params=params, spec=spec, nodes=self.watch.list_living())
         if number not in self._began:
             self._began[number] = time.monotonic()
             for observer in self.observers:
@@ -157,7 +138,7 @@ class SearchDriver:
                 self.disk.check_patience()
 
     @contextlib.contextmanager
-    def _guard(self, attempt: _Attempt | None = None) -> Iterator[None]:
+    def _guard(self, attempt: Attempt | None = None) -> Iterator[None]:
         """Takes note of a storage that does not take or give what the books need, and leaves the attempt as it is."""
         try:
             with guard_optuna(), guard_work(self.disk.folder):
@@ -165,7 +146,7 @@ class SearchDriver:
         except StorageError as fault:
             self._take_fault(fault, attempt)
 
-    def _take_fault(self, fault: StorageError, attempt: _Attempt | None) -> None:
+    def _take_fault(self, fault: StorageError, attempt: Attempt | None) -> None:
         if attempt is not None:
             attempt.is_left = True
             with contextlib.suppress(OSError):
@@ -195,7 +176,7 @@ class SearchDriver:
             is_over = self._on_epoch(attempt, report)
         return is_over and attempt.spec.request.num_workers == 1
 
-    def _on_failure(self, attempt: _Attempt, failure: TrialFailure) -> None:
+    def _on_failure(self, attempt: Attempt, failure: TrialFailure) -> None:
         if failure.of_storage:
             self._take_fault(StorageError(failure.error), attempt)
         elif failure.died:
@@ -204,7 +185,7 @@ class SearchDriver:
             with self._guard(attempt):
                 self._end(attempt, "FAIL", failure.error)
 
-    def _on_epoch(self, attempt: _Attempt, report: EpochReport) -> bool:
+    def _on_epoch(self, attempt: Attempt, report: EpochReport) -> bool:
         """Takes the report of an epoch; returns whether the trial is finished."""
         if report.notice is not None:
             say(f"trial {attempt.number}: {report.notice}")
@@ -245,7 +226,7 @@ class SearchDriver:
                 for observer in self.observers:
                     observer.trial_ended(attempt.result)
 
-    def _on_death(self, attempt: _Attempt) -> None:
+    def _on_death(self, attempt: Attempt) -> None:
         """Tries a trial again whose process died without a last word, or ends it where that is often."""
         lost = self.watch.find_lost(attempt.nodes)
         death = attempt.death or "the trial's process ended without a report"
@@ -255,7 +236,7 @@ class SearchDriver:
         else:
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {death}")
 
-    def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
+    def _end(self, attempt: Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
         last = self._last.get(attempt.number)
         result = TrialResult(
             number=attempt.number,

@@ -54,7 +54,8 @@ def _log_captured() -> Iterator[Any]:
     """Keeps what Apprise logs off the terminal, for whoever wants to read it."""
     import apprise
 
-    with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as captured:
+    capture: Any = apprise.LogCapture  # has no types
+    with capture(level=logging.WARNING, fmt="%(message)s") as captured:
         yield captured
 
 

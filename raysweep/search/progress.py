@@ -131,7 +131,7 @@ class SearchProgress(Observer):
 
     def take_snapshot(self) -> Snapshot:
         """Says how far the search is."""
-        counts = Counter(result.state for result in self._ended)
+        counts: Counter[str] = Counter(result.state for result in self._ended)
         return Snapshot(
             metric=self.objectives[0].metric,
             num_trials=self.num_trials,

@@ -142,7 +142,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         )
         save_results(folder, results)
         draw_front(folder, results)
-        status.enter("upload")
+        status.enter("upload" if tracker.mode == "online" else "end")
         with stage("upload to Weights & Biases") if tracker.mode == "online" else contextlib.nullcontext():
             for observer in (tracker, notifier, *observers):
                 observer.search_ended(results)

@@ -116,7 +116,7 @@ class SeenStatus:
 
     run: str
     """Its folder."""
-    state: Literal["running", "finished", "interrupted", "failed"]
+    state: Literal["running"] | End
     """`interrupted` is also a run that was killed."""
     holder: Holder | None = None
     """The process that works in the folder; none: none does."""
@@ -147,13 +147,10 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
     written = None
     if os.path.lexists(folder.status):
         written = atomic_files.read_json(folder.status, WHAT, REMEDY, _from_json)
-    if holder is not None:
-        state = "running"
-    elif written is not None:
-        state = written.end or "interrupted"
-    else:
-        state = "finished" if folder.results.is_file() else "interrupted"
-    return SeenStatus(run=str(folder.path), state=state, holder=holder, written=written)
+    end: End = "finished" if written is None and folder.results.is_file() else "interrupted"
+    if written is not None and written.end is not None:
+        end = written.end
+    return SeenStatus(run=str(folder.path), state=end if holder is None else "running", holder=holder, written=written)
 
 
 def _from_json(values: Mapping[str, Any]) -> RunStatus:
