@@ -36,9 +36,10 @@ def run_trial_stage(
         return
     study, deadline = context.study, context.deadline
     announce_two_objectives(study)
-    progress = SearchProgress(study.objectives, study.budget.trials, deadline, strategy.results())
+    num_trials = study.budget.trials
+    progress = SearchProgress(study.objectives, num_trials, deadline, strategy.results())
     status.enter(name, progress)
-    tell(f"{name}: {study.budget.trials} trials, {context.concurrency} side by side")
+    tell(f"{name}: {num_trials} trial{'s' * (num_trials != 1)}, {context.concurrency} side by side")
     control = Control(CommandBox(status.folder), progress, save_num_trials)
     try:
         with LiveTable(progress, study.task.metrics) as table:

@@ -80,9 +80,8 @@ def test_a_running_search_obeys(
     assert trials[2].params == {"task.learning_rate": 1e-4}
     for number in (0, 2):
         tensors, plain = load_tensors(folder.trial(number).checkpoint)
-        assert from_tensors(plain, tensors)["counters"]["epoch"] == len(
-            read_json_lines(folder.trial(number).metrics)
-        ), "no epoch is lost"
+        counters = from_tensors(plain, tensors)["counters"]
+        assert counters["epoch"] == len(read_json_lines(folder.trial(number).metrics)), "no epoch is lost"
     record = load_record(folder)
     assert record is not None
     assert record.identity.overrides.trials == 3
