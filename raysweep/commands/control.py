@@ -18,7 +18,7 @@ VERBS = {
 EPILOG = "\n".join(["\b", *(f"{verb:<10} {text}" for verb, text in VERBS.items())])
 
 
-@click.command(context_settings={**CONTEXT, "ignore_unknown_options": True}, epilog=EPILOG)
+@click.command(context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("run", type=PathType())
 @click.argument("command", type=click.Choice(list(VERBS)))
 @click.argument("arguments", nargs=-1)
