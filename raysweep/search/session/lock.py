@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import IO
 
 from raysweep import atomic_files, config_fields
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 
+LOOK_S = 0.2
+"""A lock that is held after so long is held by more than a look at it."""
 MAX_HOLDER = 200
 """Letters of what its holder has written into the lock that a message shows."""
-TRIES, PAUSE_S = 5, 0.05
-"""Of taking the lock: who looks whether somebody holds it does so too, for a moment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,24 +33,13 @@ class Holder:
 
 
 def find_holder(run_folder: RunFolder) -> Holder | None:
-    """Finds the process that works in a run's folder, from any host that sees it; none: none does.
-
-    Raises:
-        UsageError: the file system has no locks.
-    """
-    if not run_folder.lock.is_file():
+    """Finds the process that works in a run's folder, from any host that sees it; none: none does."""
+    if not is_locked(run_folder):
         return None
-    with atomic_files.guard(run_folder.lock, "what keeps a second driver out"), run_folder.lock.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            try:
-                return config_fields.from_json(Holder, json.loads(file.read(MAX_HOLDER)))
-            except (ValueError, UsageError):  # it has just begun
-                return Holder(host="?", pid=0, since="?")
-        except OSError as error:
-            raise _no_locks(run_folder, error) from None
-    return None
+    try:
+        return config_fields.from_json(Holder, json.loads(run_folder.lock.read_bytes()[:MAX_HOLDER]))
+    except (OSError, ValueError, UsageError):  # it has just begun
+        return Holder(host="?", pid=0, since="?")
 
 
 @contextlib.contextmanager
@@ -77,7 +66,10 @@ def hold_lock(run_folder: RunFolder) -> Iterator[None]:
                 f"another driver works in {path} ({holder}); wait until it ends, or end it and go on with --resume"
             ) from None
         except OSError as error:
-            raise _no_locks(run_folder, error) from None
+            raise UsageError(
+                f"the file system of {path} has no locks ({errno.errorcode.get(error.errno or 0, error)}), which keep "
+                "a second driver out; give a --storage on a local disk, NFS 4 or EFS"
+            ) from None
         file.truncate(0)
         ours = {
             "host": socket.gethostname(),
@@ -89,23 +81,26 @@ def hold_lock(run_folder: RunFolder) -> Iterator[None]:
         yield
 
 
-def _take(file: TextIO) -> None:
-    """Takes the lock of a file.
+def _take(file: IO[str]) -> None:
+    """Takes the lock of an open file.
 
     Raises:
-        OSError: another process holds it (BlockingIOError), or the file system has no locks.
+        BlockingIOError: another process holds it, and not only for a look.
     """
-    for count in range(TRIES):
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if count == TRIES - 1:
-                raise
-        time.sleep(PAUSE_S)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(LOOK_S)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _no_locks(run_folder: RunFolder, error: OSError) -> UsageError:
-    return UsageError(
-        f"the file system of {run_folder.path} has no locks ({errno.errorcode.get(error.errno or 0, error)}), which "
-        "keep a second driver out; give a --storage on a local disk, NFS 4 or EFS"
-    )
+def is_locked(run_folder: RunFolder) -> bool:
+    """Tells whether a command works in a run's folder. It looks for a moment, and keeps no driver out."""
+    try:
+        with run_folder.lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file, or are no locks here
+        return False
+    return False
