@@ -133,13 +133,15 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def write_json(path: Path, value: Any, *, checksum: bool = False) -> None:
-    """Writes `value` as indented JSON, atomically; `checksum`: an object that `read_json` is to read back.
+def write_json(path: Path, value: Any, *, checksum: bool = False, sync: bool = True) -> None:
+    """Writes `value` as indented JSON, atomically; `sync` as of `write_atomically`.
+
+    checksum: it is an object that `read_json` is to read back.
 
     NaN and infinity are refused (ValueError).
     """
     value = add_checksum(value) if checksum else value
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", sync=sync)
 
 
 def write_json_lines(path: Path, rows: list[Mapping[str, Any]], *, sync: bool = True) -> None:

@@ -245,6 +245,28 @@ class RunFolder(SearchFolder):
         return self.path / ".lease"
 
     @property
+    def status(self) -> Path:
+        """Locates what the run was doing a moment ago, for whoever looks from outside: no run reads it."""
+        return self.path / "status.json"
+
+    @property
+    def commands(self) -> Path:
+        """Locates the folder of what was said to a running search, and its answers."""
+        return self.path / ".commands"
+
+    def command(self, name: str) -> Path:
+        """Locates a command that the search has not seen yet."""
+        return self.commands / f"{name}.json"
+
+    def answer(self, name: str) -> Path:
+        """Locates the answer to a command, until its sender has read it."""
+        return self.commands / f"{name}.answer"
+
+    def list_commands(self) -> list[str]:
+        """Lists the names of commands that the search has not seen yet, in the order of their names."""
+        return sorted(path.stem for path in self.commands.glob("*.json") if not path.name.startswith("."))
+
+    @property
     def wandb(self) -> Path:
         """Locates W&B's own files, which it names itself."""
         return self.path / "wandb"

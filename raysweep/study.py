@@ -116,14 +116,21 @@ class Study:
 
     def _check_points(self) -> None:
         for name, changes in (("the baseline", {}), *((f"point {changes}", changes) for changes in self.points)):
-            point = self._point(changes)
-            if unknown := sorted(set(changes) - set(point)):
-                raise ValueError(f"{name} must be a point of the space, which has no {', '.join(unknown)} there")
-            for key, distribution in self.space_at(point).items():
-                if not contains(distribution, point[key]):
-                    raise ValueError(
-                        f"{name} must be a point of the space: {key}={point[key]!r} is not in {distribution}"
-                    )
+            self.build_point(name, changes)
+
+    def build_point(self, name: str, changes: Mapping[str, Any]) -> Params:
+        """Returns the point of the space that is the baseline with some values changed.
+
+        Raises:
+            ValueError: it is not in the space; the message calls it `name`.
+        """
+        point = self._point(changes)
+        if unknown := sorted(set(changes) - set(point)):
+            raise ValueError(f"{name} must be a point of the space, which has no {', '.join(unknown)} there")
+        for key, distribution in self.space_at(point).items():
+            if not contains(distribution, point[key]):
+                raise ValueError(f"{name} must be a point of the space: {key}={point[key]!r} is not in {distribution}")
+        return point
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

@@ -44,7 +44,7 @@ GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dro
 Metric(name, direction, meaning, live=)
 NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
-Observer(): epoch_ended, search_ended, trial_ended, trial_started
+Observer(): epoch_ended, search_ended, time_passed, trial_ended, trial_started
 RaysweepError(Exception)
 Records(paths, members, labels): name, take
 Run(folder, results, sync_command=): baseline, best, lift, load_model, predict, test, trials
@@ -52,7 +52,7 @@ SearchFolder(path): journal, list_trials, number_formats, scratch, trial, trials
 Source(name, classes, records, synthetic=, notes=, no_classes=): fingerprint
 StorageError(RaysweepError)
 Study(name, task, data, training, space, conditions=, points=, objective, second_objective=, budget=, seed=):
-    all_distributions, baseline, fields, objectives, space_at, starting_points, to_json, trial_config,
+    all_distributions, baseline, build_point, fields, objectives, space_at, starting_points, to_json, trial_config,
     with_max_epochs, with_settings
 StudyFailedError(RaysweepError)
 Sums = dict[str, torch.Tensor | list[torch.Tensor]]
@@ -78,10 +78,10 @@ load_object(reference)
 load_run(folder)
 plan(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=)
+    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=, notify=, quiet=)
 tune(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=)
+    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=, notify=, quiet=)
 """
 
 

@@ -32,6 +32,8 @@ RUN = (
 )
 NOT_RUN = {
     "python -m platform.tune car_resnet --name mine --resume": "tests/chaos goes on with runs",
+    "python -m platform.status results/mine": "tests/search/test_status.py runs it",
+    "python -m platform.control results/mine stop-trial 7": "tests/search/test_running_search.py tells a search",
     "pip install optuna-dashboard": "needs a network",
     "optuna-dashboard results/mine/optuna.journal": "is not a dependency",
     "make demo": "minutes",

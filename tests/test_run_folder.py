@@ -13,6 +13,9 @@ from raysweep.run_folder import FinalistsFolder, RunFolder, SearchFolder, TrialF
 PACKAGE = Path(__file__).parent.parent / "raysweep"
 RUN = RunFolder(Path("runs/cars"))
 ON_DISK = {
+    ".commands": RUN.commands,
+    ".commands/17-ab.answer": RUN.answer("17-ab"),
+    ".commands/17-ab.json": RUN.command("17-ab"),
     ".lease": RUN.lock,
     ".ray": RUN.scratch,
     "best/config.json": RUN.best.config,
@@ -27,6 +30,7 @@ ON_DISK = {
     "replays": RUN.replays.path,
     "replays/trials/0007/best/model.safetensors": RUN.replays.trial(7).weights,
     "results.json": RUN.results,
+    "status.json": RUN.status,
     "study.json": RUN.study,
     "test": RUN.test,
     "test/openings.jsonl": RUN.openings,
@@ -46,7 +50,9 @@ ON_DISK = {
     "trials/0007/usage.json": RUN.trial(7).usage,
     "wandb": RUN.wandb,
 }
-NAMES = {part for place in ON_DISK for part in Path(place).parts} - {"0007", "0012", "epoch_0003.png"} | {".cache"}
+NAMES = {part for place in ON_DISK for part in Path(place).parts} - {"0007", "0012", "epoch_0003.png", "17-ab.json"} | {
+    ".cache"
+}
 ALLOWED = {("tasks/classification/config.py", "model.safetensors"), ("cluster/local_ray.py", ".ray")}
 """A file of a pretrained model on the Hugging Face hub; Ray's own folder below the home folder."""
 

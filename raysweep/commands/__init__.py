@@ -10,6 +10,8 @@ COMMANDS = Registry(
         for verb in (
             "tune",
             "plan",
+            "status",
+            "control",
             "evaluate",
             "report",
             "predict",

@@ -44,6 +44,11 @@ class RunOptions:
     """Default: online with a key, else offline."""
     observers: tuple[str, ...] = ()
     """Also told of each event: an entry point of `raysweep.observers` or path/to/file.py:Name; may be repeated."""
+    notify: tuple[str, ...] = field(default=(), metadata=flag(metavar="URL"))
+    """Who is told of the end, a failure and each new best: a URL of Apprise (extra `notify`), such as
+    mailto://USER:PASSWORD@HOST; may be repeated."""
+    quiet: bool = False
+    """Say nothing of its progress on stderr; notes, warnings and errors stay."""
     overrides: Overrides = field(default=Overrides(), metadata=NO_FLAG)
     """What was changed of the study, for the record."""
     data_root: Path | None = field(default=None, metadata=NO_FLAG)

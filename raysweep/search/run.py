@@ -36,11 +36,11 @@ from raysweep.search.finalists.statistics import (
     explain_baseline_failure,
     summarise_finalists,
 )
-from raysweep.search.launch import SearchContext, launch_trials
-from raysweep.search.live_table import LiveTable
-from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
+from raysweep.search.launch import SearchContext
+from raysweep.search.notification import Notifier
+from raysweep.search.observer import ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
-from raysweep.search.pareto import announce_two_objectives, draw_front
+from raysweep.search.pareto import draw_front
 from raysweep.search.preflight import check_start, fetch_inputs, find_images
 from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.ranking import find_front
@@ -48,7 +48,10 @@ from raysweep.search.results import Machine, Results, save_results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
+from raysweep.search.status import StatusFile
 from raysweep.search.strategy.strategy import Strategy
+from raysweep.search.trial_stage import run_trial_stage
+from raysweep.stages import quieted, stage
 from raysweep.storage_faults import guard_work
 from raysweep.study import Study
 from raysweep.tracking import Tracker, default_mode
@@ -74,7 +77,7 @@ def run_study(study: Study, options: RunOptions, source: Source | None = None) -
         RaysweepError: as `_run` says.
     """
     try:
-        with guard_work(options.storage):
+        with guard_work(options.storage), quieted(options.quiet):
             return _run(study, options, source)
     except StorageError as fault:
         raise StorageError(f"{fault}, then go on with --resume: what is done is kept") from fault
@@ -97,6 +100,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(ReportWriter(folder))  # left after the run's lock
+        notifier = stack.enter_context(Notifier(options.notify, folder))
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             return Outcome(results=found)
@@ -107,14 +111,20 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
         report.begin()
+        status = stack.enter_context(StatusFile(folder))
         tracker = _build_tracker(context, options, identity)
         stack.callback(tracker.close)
         observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        _search(context, strategy, [tracker, retention, report, *observers])
+        notifier.begin(study.objectives, strategy.results())
+        save_num_trials = partial(_save_num_trials, context, identity)
+        run_trial_stage(
+            "search", context, strategy, [tracker, retention, notifier, report, *observers], status, save_num_trials
+        )
         trials = _take_results(study, folder, strategy)
-        finalists = _retrain_finalists(context, identity, trials, tracker, factories)
+        finalists = _retrain_finalists(context, identity, trials, tracker, factories, status)
+        status.enter("final evaluation")
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
@@ -137,8 +147,10 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         )
         save_results(folder, results)
         draw_front(folder, results)
-        for observer in (tracker, *observers):
-            observer.search_ended(results)
+        status.enter("upload" if tracker.mode == "online" else "end")
+        with stage("upload to Weights & Biases") if tracker.mode == "online" else contextlib.nullcontext():
+            for observer in (tracker, notifier, *observers):
+                observer.search_ended(results)
     return Outcome(results=results, sync_command=tracker.sync_command)
 
 
@@ -158,6 +170,15 @@ def _describe_study(context: SearchContext, identity: Identity) -> StudyRecord:
     return StudyRecord(study=context.study.to_json(), identity=identity, data_digest=digest, versions=versions)
 
 
+def _save_num_trials(context: SearchContext, identity: Identity, num_trials: int) -> None:
+    """Keeps how many trials somebody has told the running search to have, for a session to come."""
+    budget = dataclasses.replace(context.study.budget, trials=num_trials)
+    changed = dataclasses.replace(context, study=dataclasses.replace(context.study, budget=budget))
+    overrides = dataclasses.replace(identity.overrides, trials=num_trials)
+    assert isinstance(context.folder, RunFolder)
+    save_record(context.folder, _describe_study(changed, dataclasses.replace(identity, overrides=overrides)))
+
+
 def _build_tracker(context: SearchContext, options: RunOptions, identity: Identity) -> Tracker:
     return Tracker(
         options.wandb or default_mode(),
@@ -168,23 +189,13 @@ def _build_tracker(context: SearchContext, options: RunOptions, identity: Identi
     )
 
 
-def _search(context: SearchContext, strategy: Strategy, observers: Sequence[Observer]) -> None:
-    """Runs the trials that are to go on or to start, and shows them on the terminal."""
-    if not strategy.has_work():
-        return
-    study, deadline = context.study, context.deadline
-    announce_two_objectives(study)
-    ended = strategy.results()
-    with LiveTable(study.objectives, study.budget.trials, deadline, ended, study.task.metrics) as table:
-        launch_trials(context, strategy, [*observers, table], deadline)
-
-
 def _retrain_finalists(
     context: SearchContext,
     identity: Identity,
     results: Sequence[TrialResult],
     tracker: Tracker,
     factories: Mapping[str, ObserverFactory],
+    status: StatusFile,
 ) -> list[Finalist]:
     """Trains the best configurations of the search and the baseline again, where that is asked for."""
     asked, study, folder = identity.overrides, context.study, context.folder
@@ -196,7 +207,8 @@ def _retrain_finalists(
     tracker.prefix = "finalist-"
     retention = Retention(folder.finalists, retraining.results(), keep_of_points(study.objectives))
     observers = [tracker, retention, *build_observers(factories, folder.finalists, study)]
-    _search(dataclasses.replace(context, study=retraining.study, folder=folder.finalists), retraining, observers)
+    again = dataclasses.replace(context, study=retraining.study, folder=folder.finalists)
+    run_trial_stage("finalists", again, retraining, observers, status)
     return retraining.finalists()
 
 

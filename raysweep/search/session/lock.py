@@ -8,10 +8,11 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO
 
-from raysweep import atomic_files
+from raysweep import atomic_files, config_fields
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 
@@ -19,6 +20,26 @@ LOOK_S = 0.2
 """A lock that is held after so long is held by more than a look at it."""
 MAX_HOLDER = 200
 """Letters of what its holder has written into the lock that a message shows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holder:
+    """Names the process that works in a run's folder."""
+
+    host: str
+    pid: int
+    since: str
+    """When it began, as ISO 8601 with UTC."""
+
+
+def find_holder(run_folder: RunFolder) -> Holder | None:
+    """Finds the process that works in a run's folder, from any host that sees it; none: none does."""
+    if not is_locked(run_folder):
+        return None
+    try:
+        return config_fields.from_json(Holder, json.loads(run_folder.lock.read_bytes()[:MAX_HOLDER]))
+    except (OSError, ValueError, UsageError):  # it has just begun
+        return Holder(host="?", pid=0, since="?")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Proposes trials and decides which to stop: an Optuna sampler and pruner over a persistent study. No Ray here."""
 
 import contextlib
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -79,9 +80,9 @@ class Strategy:
 
     def has_budget(self) -> bool:
         """Checks whether a further trial may start: trials are left, and the target is not reached."""
-        trials = [t for t in self.optuna_study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        trials = self.optuna_study.get_trials(deepcopy=False)
         target = self.study.budget.target
-        return len(trials) < self.study.budget.trials and not (
+        return self.count_begun() < self.study.budget.trials and not (
             target is not None
             and any(
                 trial.values[0] == target or self.study.objective.is_better(trial.values[0], target)
@@ -93,6 +94,20 @@ class Strategy:
     def count_trials(self) -> int:
         """Counts the trials of the Optuna study, those to come included."""
         return len(self.optuna_study.get_trials(deepcopy=False))
+
+    def count_begun(self) -> int:
+        """Counts the trials that have begun."""
+        return sum(trial.state != TrialState.WAITING for trial in self.optuna_study.get_trials(deepcopy=False))
+
+    def enqueue(self, point: Params) -> int:
+        """Adds a point that is tried before others are proposed, and returns the number of its trial."""
+        self.optuna_study.enqueue_trial(point)
+        return self.count_trials() - 1
+
+    def set_num_trials(self, num_trials: int) -> None:
+        """Changes how many trials there are in all."""
+        budget = dataclasses.replace(self.study.budget, trials=num_trials)
+        self.study = dataclasses.replace(self.study, budget=budget)
 
     def _suggest(self, trial: optuna.Trial) -> Params:
         """Completes the trial's point: values that it has already stay."""
