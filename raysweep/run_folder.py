@@ -186,6 +186,11 @@ class RunFolder(SearchFolder):
         return self.path / "results.json"
 
     @property
+    def report(self) -> Path:
+        """Locates the page that tells all of the run, written anew while it goes on."""
+        return self.path / "report.html"
+
+    @property
     def best(self) -> ModelFolder:
         """Returns the best model of the run."""
         return ModelFolder(self.path / "best")
@@ -228,6 +233,16 @@ class RunFolder(SearchFolder):
     def wandb(self) -> Path:
         """Locates W&B's own files, which it names itself."""
         return self.path / "wandb"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Locates TensorBoard's event files, in folders named after the trials."""
+        return self.path / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """Locates MLflow's database and artifacts, where no server is named."""
+        return self.path / "mlflow"
 
     @property
     def storage(self) -> Path:

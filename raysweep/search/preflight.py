@@ -18,6 +18,7 @@ from raysweep.search.options import RunOptions
 from raysweep.search.session.storage import open_storage
 from raysweep.study import Study
 from raysweep.tasks import TASKS
+from raysweep.tracking.opening import check_trackers
 
 if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
@@ -33,13 +34,14 @@ def check_start(study: Study, options: RunOptions) -> "Source | None":
     None: the run may be finished, and then needs no images.
 
     Raises:
-        UsageError: the run's folder exists and is not to be resumed, there is no such observer or Optuna storage, or
-            see `check_study`.
+        UsageError: the run's folder exists and is not to be resumed, there is no such observer, tracker or Optuna
+            storage, or see `check_study`.
         DataError: the images cannot be had.
     """
     folder = options.run_folder
     options.check_folder()
     load_observers(options.observers)
+    check_trackers(options.trackers)
     if options.optuna_storage is not None:
         open_storage(folder, options.optuna_storage)
     if folder.results.is_file():

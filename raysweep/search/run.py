@@ -49,7 +49,9 @@ from raysweep.search.session.opening import create_run, enter_run, load_finished
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.storage_faults import guard_work
 from raysweep.study import Study
-from raysweep.tracking import Tracker, default_mode
+from raysweep.tracking.backend import TrackedRun
+from raysweep.tracking.opening import open_trackers
+from raysweep.tracking.tracker import Tracker
 from raysweep.trial_result import BASELINE, TrialResult
 
 
@@ -103,14 +105,15 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         elif not folder.path.exists():
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
-        tracker = _build_tracker(context, options, identity)
-        stack.callback(tracker.close)
         observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
+        trackers = open_trackers(_describe_run(context, options, identity), options, strategy.results())
+        for tracker in trackers:
+            stack.callback(tracker.close)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        _search(context, strategy, [tracker, retention, *observers])
+        _search(context, strategy, [*trackers, retention, *observers])
         trials = _take_results(study, folder, strategy)
-        finalists = _retrain_finalists(context, identity, trials, tracker, factories)
+        finalists = _retrain_finalists(context, identity, trials, trackers, factories)
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
@@ -132,9 +135,11 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         )
         save_results(folder, results)
         draw_front(folder, results)
-        for observer in (tracker, *observers):
+        for observer in (*trackers, *observers):
             observer.search_ended(results)
-    return Outcome(results=results, sync_command=tracker.sync_command)
+    return Outcome(
+        results=results, sync_command=next(filter(None, (tracker.sync_command for tracker in trackers)), None)
+    )
 
 
 def _prepare(study: Study, options: RunOptions, source: Source) -> tuple[SearchContext, Path]:
@@ -153,13 +158,13 @@ def _describe_study(context: SearchContext, identity: Identity) -> StudyRecord:
     return StudyRecord(study=context.study.to_json(), identity=identity, data_digest=digest, versions=versions)
 
 
-def _build_tracker(context: SearchContext, options: RunOptions, identity: Identity) -> Tracker:
-    return Tracker(
-        options.wandb or default_mode(),
-        run_folder=options.run_folder,
+def _describe_run(context: SearchContext, options: RunOptions, identity: Identity) -> TrackedRun:
+    return TrackedRun(
+        folder=options.run_folder,
         run_id=identity.run_id,
-        group=options.name,
-        tags=[context.study.name, *(["synthetic"] if context.data.info.synthetic else [])],
+        name=options.name,
+        study=context.study,
+        data=context.data.info,
     )
 
 
@@ -178,7 +183,7 @@ def _retrain_finalists(
     context: SearchContext,
     identity: Identity,
     results: Sequence[TrialResult],
-    tracker: Tracker,
+    trackers: Sequence[Tracker],
     factories: Mapping[str, ObserverFactory],
 ) -> list[Finalist]:
     """Trains the best configurations of the search and the baseline again, where that is asked for."""
@@ -188,9 +193,10 @@ def _retrain_finalists(
     assert isinstance(folder, RunFolder)
     chosen = choose_finalists(results, study.objective, asked.finalists)
     retraining = open_retraining(study, folder, identity, chosen, asked.seeds)
-    tracker.prefix = "finalist-"
+    for tracker in trackers:
+        tracker.begin_finalists(chosen)
     retention = Retention(folder.finalists, retraining.results(), keep_of_points(study.objectives))
-    observers = [tracker, retention, *build_observers(factories, folder.finalists, study)]
+    observers = [*trackers, retention, *build_observers(factories, folder.finalists, study)]
     _search(dataclasses.replace(context, study=retraining.study, folder=folder.finalists), retraining, observers)
     return retraining.finalists()
 

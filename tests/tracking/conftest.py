@@ -1,0 +1,105 @@
+"""What the tests of trackers share: a run to record, and a search of two trials to follow."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from raysweep import atomic_files
+from raysweep.config import Objective
+from raysweep.data.images import DataInfo
+from raysweep.evaluate.test_figures import TestFigures
+from raysweep.run_folder import RunFolder
+from raysweep.search.results import Machine, Results
+from raysweep.study import Study
+from raysweep.tracking.backend import TrackedRun
+from raysweep.tracking.tracker import Tracker
+from raysweep.trial_result import TrialResult
+
+DATA = DataInfo(
+    source="drawn", synthetic=True, digest="12ab34cd56ef78", classes=("a",), num_train=8, num_val=4, num_test=4
+)
+BUILD = Callable[[Path], TrackedRun]
+
+
+@pytest.fixture
+def tracked_run(study: Study) -> BUILD:
+    """`(folder)` -> a run in it."""
+    return lambda folder: TrackedRun(folder=RunFolder(folder), run_id="abc", name="small", study=study, data=DATA)
+
+
+@pytest.fixture(scope="session")
+def build_results() -> Callable[[list[TrialResult]], Results]:
+    """`(trials)` -> the results of a run whose best trial is the first, as the baseline is."""
+
+    def build(trials: list[TrialResult]) -> Results:
+        figures = {"num_images": 4, "report": "report.txt", "headline": "", "lift": {"text": ""}, "accuracy": 0.5}
+        return Results(
+            study="small",
+            objective=Objective(metric="val/accuracy"),
+            trials=tuple(trials),
+            best=trials[0],
+            baseline=trials[0],
+            test=TestFigures.from_json(figures),
+            data=DATA,
+            machine=Machine(processor="x86_64", num_nodes=1, num_cpus=2, num_gpus=0),
+            duration_s=1.0,
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., TrialResult]:
+    """`(tracker, number, state="COMPLETE", epochs=(1, 2), ends=True)` -> how a trial ended that the tracker was told of.
+
+    The metrics of its epochs lie in the trial's folder, as a trial's own process leaves them.
+    """
+
+    def train(
+        tracker: Tracker,
+        number: int,
+        state: Literal["COMPLETE", "FAIL"] = "COMPLETE",
+        epochs: tuple[int, ...] = (1, 2),
+        ends: bool = True,
+    ) -> TrialResult:
+        folder = tracker.backend.run.folder.trial(number)
+        params = {"task.learning_rate": 0.1}
+        tracker.trial_started(number, {"training": {"epochs": max(epochs)}}, params)
+        for epoch in epochs:
+            rows: list[Any] = [{"epoch": float(each), "val/accuracy": each / 10} for each in range(1, epoch + 1)]
+            atomic_files.write_json_lines(folder.metrics, rows)
+            tracker.epoch_ended(number, rows[-1])
+        result = TrialResult(
+            number=number,
+            state=state,
+            value=max(epochs) / 10 if state == "COMPLETE" else None,
+            best_epoch=max(epochs),
+            params=params,
+            duration_s=1.0,
+            error=None if state == "COMPLETE" else "TrialError: NaN",
+        )
+        if ends:
+            tracker.trial_ended(result)
+        return result
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def finish(build_results: Callable[[list[TrialResult]], Results]) -> Callable[[Tracker, list[TrialResult]], Results]:
+    """`(tracker, trials)` -> the results of a search, of which the tracker was told."""
+
+    def finish(tracker: Tracker, trials: list[TrialResult]) -> Results:
+        folder = tracker.backend.run.folder
+        atomic_files.write_text(folder.best.weights, "weights")
+        atomic_files.write_text(folder.best.config, "{}")
+        atomic_files.write_text(folder.test / "report.txt", "precision 0.5")
+        (folder.test / "predictions.csv").write_text("image,true,predicted,confidence\na.jpg,a,a,0.9\n")
+        folder.report.write_text("<!doctype html><title>The report</title>")
+        results = build_results(trials)
+        tracker.search_ended(results)
+        return results
+
+    return finish

@@ -1,0 +1,326 @@
+"""Weights & Biases offline: what its own files hold of a search, and each epoch once after a stop and a resume.
+
+`wandb sync` sends them to a stand-in for its server on this machine, which keeps what a run's history becomes.
+"""
+
+import gzip
+import http.server
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from wandb.proto.wandb_internal_pb2 import Record
+
+from raysweep.search.options import RunOptions
+from raysweep.search.results import Results
+from raysweep.tracking.backend import TrackedRun
+from raysweep.tracking.opening import open_trackers
+from raysweep.tracking.tracker import Tracker
+from raysweep.tracking.wandb_log import find_last_step, read_records
+from raysweep.tracking.wandb_runs import WandbRuns
+from raysweep.trial_result import TrialResult
+
+Build = Callable[[Path], TrackedRun]
+Train = Callable[..., TrialResult]
+Finish = Callable[[Tracker, list[TrialResult]], Results]
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Gives each test settings of W&B that are read anew."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+def read_parts(folder: Path, name: str) -> list[list[Record]]:
+    """The records of each part of a run, the oldest part first."""
+    return [list(read_records(path)) for path in sorted(folder.glob(f"wandb/offline-run-*-abc-{name}/*.wandb"))]
+
+
+def read_history(records: list[Record]) -> list[tuple[int, Mapping[str, Any]]]:
+    """Step and values of each row."""
+    rows = [record.history for record in records if record.HasField("history")]
+    return [
+        (row.step.num, {item.key or item.nested_key[0]: json.loads(item.value_json) for item in row.item})
+        for row in rows
+    ]
+
+
+def find(records: list[Record], kind: str) -> list[Any]:
+    return [getattr(record, kind) for record in records if record.HasField(kind)]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def resumed(tmp_path: Path, tracked_run: Build, train: Train, finish: Finish) -> Path:
+    """A run whose second trial was stopped in its third epoch, of which W&B heard of two, and went on to its fifth."""
+    before = Tracker(WandbRuns(tracked_run(tmp_path), "offline"))
+    first = train(before, 0)
+    train(before, 1, epochs=(1, 2), ends=False)
+    before.close()
+    assert before.backend.problem is None
+    metrics = before.backend.run.folder.trial(1).metrics
+    rows = [{"epoch": float(epoch), "val/accuracy": epoch / 10} for epoch in (1, 2, 3)]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    after = Tracker(WandbRuns(tracked_run(tmp_path), "offline"), [first])
+    finish(after, [first, train(after, 1, epochs=(4, 5))])
+    assert after.backend.problem is None
+    return tmp_path
+
+
+def test_each_epoch_stands_once_at_its_step_in_the_parts_of_a_resumed_trial(resumed: Path) -> None:
+    stopped, resumed_part = read_parts(resumed, "0001")
+    rows = [[(step, values["epoch"]) for step, values in read_history(part)] for part in (stopped, resumed_part)]
+    assert rows == [[(1, 1), (2, 2)], [(3, 3), (4, 4), (5, 5)]], "the third is filled in from metrics.jsonl"
+
+
+def test_after_each_sync_the_server_has_each_epoch_once(resumed: Path, server: "Server") -> None:
+    parts = sorted(resumed.glob("wandb/offline-run-*-abc-0001"))
+    rest = sorted(set(resumed.glob("wandb/offline-run-*")) - set(parts))
+    server.sync(parts[0])
+    assert server.steps("abc-0001") == [1, 2]
+    server.sync(*parts, *rest)
+    server.sync(*parts, *rest)
+    assert server.steps("abc-0001") == [1, 2, 3, 4, 5]
+    assert [row["epoch"] for row in server.history("abc-0001")] == [1, 2, 3, 4, 5]
+    assert [row["trials/ended"] for row in server.history("abc-study")][:2] == [1, 2]
+    assert server.runs["abc-0001"]["groupName"] == server.runs["abc-study"]["groupName"] == "small"
+    uploaded = {(artifact["artifactTypeName"], artifact["runName"]) for artifact in server.artifacts}
+    assert {("dataset", "abc-study"), ("model", "abc-study")} <= uploaded
+    aliases = [{alias["alias"] for alias in each["aliases"]} for each in server.artifacts if is_model(each)]
+    assert aliases == [{"best", "baseline", "latest"}]
+    assert server.used, "the data set is an input of the study's run"
+
+
+def is_model(artifact: Mapping[str, Any]) -> bool:
+    return bool(artifact["artifactTypeName"] == "model")
+
+
+def test_the_study_s_run_lives_from_the_start_and_ends_with_what_was_found(resumed: Path) -> None:
+    before, after = read_parts(resumed, "study")
+    assert [values["trials/ended"] for _, values in read_history(before)] == [1]
+    assert find(before, "exit")[0].exit_code == 1
+    assert find(before, "preempting"), "W&B shows that it is to go on"
+    progress, last = [values for _, values in read_history(after)]
+    assert progress["trials/ended"] == 2
+    assert progress["best/value"] == 0.5
+    assert progress["best/trial"] == 1
+    assert progress["trials"]["nrows"] == 2
+    assert {"report", "predictions_table", "trials"} <= set(last)
+    assert last["report"]["_type"] == "html-file"
+    assert list(resumed.glob("wandb/*study/files/media/html/report_*.html"))
+    artifacts = {each.type: each for each in find(after, "artifact") if each.type in ("dataset", "model")}
+    assert json.loads(artifacts["dataset"].metadata)["digest"] == "12ab34cd56ef78"
+    assert artifacts["dataset"].use_after_commit, "an input of the run, not its output"
+    assert set(artifacts["model"].aliases) == {"best", "baseline", "latest"}
+    assert json.loads(artifacts["model"].metadata)["best"]["number"] == 0
+
+
+def test_runs_have_group_job_type_tags_and_the_best_value_by_direction(resumed: Path) -> None:
+    (trial,), (study, _) = read_parts(resumed, "0000"), read_parts(resumed, "study")
+    runs = [find(records, "run")[0] for records in (trial, study)]
+    assert [run.run_group for run in runs] == ["small", "small"]
+    assert [run.job_type for run in runs] == ["trial", "study"]
+    assert [run.project for run in runs] == ["raysweep", "raysweep"]
+    assert list(runs[0].tags) == ["small", "classification", "synthetic", "baseline"]
+    metrics = {metric.name: metric for metric in find(trial, "metric")}
+    assert metrics["val/accuracy"].summary.max
+    assert find(study, "stats") or find(study, "request") or find(study, "environment")
+
+
+def test_what_the_environment_says_goes_before_our_own_names(
+    tmp_path: Path, tracked_run: Build, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    said = {"WANDB_PROJECT": "cars", "WANDB_ENTITY": "team", "WANDB_DIR": str(place), "WANDB_TAGS": "mine"}
+    for name, value in {**said, "WANDB_RUN_GROUP": "mondays", "WANDB_NOTES": "try it"}.items():
+        monkeypatch.setenv(name, value)
+    tracker = Tracker(WandbRuns(tracked_run(tmp_path / "run"), "offline"))
+    train(tracker, 0)
+    tracker.close()
+    assert tracker.backend.problem is None
+    assert not (tmp_path / "run" / "wandb").exists()
+    ((records),) = read_parts(place, "0000")
+    run = find(records, "run")[0]
+    assert (run.project, run.entity, run.run_group, run.notes) == ("cars", "team", "mondays", "try it")
+    assert "mine" in run.tags
+    assert tracker.sync_command == f"wandb sync {place}/wandb/offline-run-*-abc-*"
+
+
+def test_finalists_are_runs_of_their_own_that_name_the_trial_they_train_again(
+    tmp_path: Path, tracked_run: Build, train: Train
+) -> None:
+    tracker = Tracker(WandbRuns(tracked_run(tmp_path), "offline"))
+    first = train(tracker, 0)
+    tracker.begin_finalists([first])
+    train(tracker, 0)
+    tracker.close()
+    assert tracker.backend.problem is None
+    ((records),) = read_parts(tmp_path, "finalist-0000")
+    run = find(records, "run")[0]
+    config = {update.key: json.loads(update.value_json) for update in run.config.update}
+    assert (run.job_type, config["trial"], config["finalist_of"]) == ("finalist", 0, 0)
+
+
+def test_disabled_opens_no_tracker(tmp_path: Path, tracked_run: Build) -> None:
+    assert open_trackers(tracked_run(tmp_path), RunOptions(name="small", wandb="disabled"), []) == []
+
+
+def test_a_search_that_is_interrupted_leaves_no_open_run(tmp_path: Path, tracked_run: Build, train: Train) -> None:
+    tracker = Tracker(WandbRuns(tracked_run(tmp_path), "offline"))
+    train(tracker, 0, ends=False)
+    tracker.close()
+    tracker.close()  # as the search's exit stack does after an end
+    assert tracker.backend.problem is None
+    assert not [thread for thread in threading.enumerate() if thread.name == "tracker"]
+    assert [len(read_parts(tmp_path, name)) for name in ("0000", "study")] == [1, 1]
+
+
+def test_a_damaged_file_of_an_earlier_part_is_read_up_to_the_damage(resumed: Path, tmp_path: Path) -> None:
+    (path,) = resumed.glob("wandb/offline-run-*-abc-0000/*.wandb")
+    content = path.read_bytes()
+    assert find_last_step([path]) == 2
+    for length in range(0, len(content), 97):
+        path.write_bytes(content[:length])
+        assert find_last_step([path]) in (0, 1, 2)
+    path.write_bytes(content[:20] + b"\xff" * 40 + content[60:])
+    assert find_last_step([path]) == 0
+
+
+class Server:
+    """Stands in for W&B's server: GraphQL, the stream of files by offset, and uploads; as W&B's own tests read it."""
+
+    def __init__(self, url: str, home: Path) -> None:
+        self.url = url
+        self.home = home
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, dict[str, dict[int, str]]] = {}
+        self.artifacts: list[dict[str, Any]] = []
+        self.used: list[dict[str, Any]] = []
+        self.unknown: set[str] = set()
+
+    def sync(self, *folders: Path) -> None:
+        """Runs `wandb sync`, as its user does."""
+        environment = {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0123456789abcdef" * 2 + "01234567"}
+        command = [sys.executable, "-m", "wandb", "sync", *map(str, folders)]
+        paths = {"PATH": str(Path(sys.executable).parent), "HOME": str(self.home), "WANDB_DIR": str(self.home)}
+        done = subprocess.run(
+            command, env={**environment, **paths}, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "rror" not in done.stderr, done.stderr
+
+    def history(self, run_id: str) -> list[dict[str, Any]]:
+        """The rows of a run as its page shows them."""
+        rows = self.files[run_id].get("wandb-history.jsonl", {})
+        return [json.loads(rows[offset]) for offset in sorted(rows)]
+
+    def steps(self, run_id: str) -> list[int]:
+        return [row["_step"] for row in self.history(run_id)]
+
+    def answer(self, operation: str, values: dict[str, Any]) -> Any:
+        """The data of a GraphQL answer."""
+        project = {"id": "1", "name": "raysweep", "entity": {"id": "2", "name": "me"}}
+        if operation == "Viewer":
+            return {"viewer": {"id": "3", "entity": "me", "username": "me", "email": "", "teams": {"edges": []}}}
+        if operation == "RunResumeStatus":
+            return {"model": {**project, "bucket": self._describe_run(values["name"])}}
+        if operation == "UpsertBucket":
+            run_id = values["name"]
+            self.runs.setdefault(run_id, {}).update({key: each for key, each in values.items() if each is not None})
+            bucket = {"id": run_id, "name": run_id, "project": project, "historyLineCount": 0}
+            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if operation == "CreateRunFiles":
+            files = [{"name": name, "uploadUrl": f"{self.url}/upload"} for name in values["files"]]
+            return {"createRunFiles": {"runID": values["run"], "uploadHeaders": [], "files": files}}
+        return self._answer_artifact(operation, values)
+
+    def _answer_artifact(self, operation: str, values: dict[str, Any]) -> Any:
+        if operation == "CreateArtifact":
+            self.artifacts.append(values)
+            artifact = {"id": f"a{len(self.artifacts)}", "state": "PENDING", "artifactSequence": {"id": "s"}}
+            return {"createArtifact": {"artifact": artifact}}
+        if operation == "CreateArtifactManifest":
+            file = {"id": "f", "uploadUrl": f"{self.url}/upload", "uploadHeaders": []}
+            return {"createArtifactManifest": {"artifactManifest": {"id": "m", "file": file}}}
+        if operation == "CreateArtifactFiles":
+            nodes = [
+                {**each, "storagePath": each["name"], "uploadUrl": f"{self.url}/upload", "uploadHeaders": []}
+                for each in values["storageLayout"] and values["artifactFiles"]
+            ]
+            edges = [{"node": {**node, "artifact": {"id": "a"}, "uploadMultipartUrls": None}} for node in nodes]
+            return {"createArtifactFiles": {"files": {"edges": edges}}}
+        if operation == "CommitArtifact":
+            return {"commitArtifact": {"artifact": {"id": values["artifactID"], "digest": ""}}}
+        if operation == "UseArtifact":
+            self.used.append(values)
+            return {"useArtifact": {"artifact": {"id": values["artifactID"]}}}
+        self.unknown.add(operation)
+        return {}
+
+    def _describe_run(self, run_id: str) -> dict[str, Any] | None:
+        if run_id not in self.runs:
+            return None
+        rows, summary = self.history(run_id), self.files[run_id].get("wandb-summary.json", {})
+        return {
+            "id": run_id,
+            "name": run_id,
+            "config": self.runs[run_id].get("config", "{}"),
+            "historyLineCount": len(rows),
+            "eventsLineCount": len(self.files[run_id].get("wandb-events.jsonl", {})),
+            "logLineCount": 0,
+            "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
+            "eventsTail": "[]",
+            "summaryMetrics": summary.get(max(summary, default=0), "{}"),
+            "wandbConfig": '{"t": 1}',
+        }
+
+    def take_lines(self, run_id: str, files: Mapping[str, Any]) -> None:
+        """Keeps lines of a run's files at their offsets, over those that were there."""
+        for name, part in files.items():
+            lines = self.files.setdefault(run_id, {}).setdefault(name, {})
+            lines.update(enumerate(part["content"], part["offset"]))
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            answer: Any = {}
+            if self.path == "/graphql":
+                request = json.loads(body)
+                operation = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
+                answer = {"data": stand_in.answer(operation[1] if operation else "", request.get("variables") or {})}
+            elif self.path.endswith("/file_stream"):
+                run_id = self.path.split("/")[-2]
+                stand_in.take_lines(run_id, json.loads(body).get("files", {}))
+            content = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_PUT = do_POST  # noqa: N815 - http.server's names
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    http_server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stand_in = Server(f"http://127.0.0.1:{http_server.server_port}", tmp_path_factory.mktemp("home"))
+    threading.Thread(target=http_server.serve_forever, daemon=True).start()
+    yield stand_in
+    http_server.shutdown()
+    http_server.server_close()
