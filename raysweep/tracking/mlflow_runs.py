@@ -50,7 +50,7 @@ class MlflowRuns(Backend):
         if is_new:
             facts = self.run.describe()
             self._log_params(self._study, {"study": self.run.study.name, "objective": self.run.study.objective.metric})
-            self._client.log_dict(self._study, facts, "study.json")
+            self._client.log_dict(self._study, facts, self.run.folder.study.name)
             data = self.run.data
             entry = Dataset(str(data.source), data.digest[:36] or "unknown", "local", str(data.source))
             self._client.log_inputs(self._study, datasets=[DatasetInput(entry)])
@@ -63,7 +63,7 @@ class MlflowRuns(Backend):
         self._trials[trial.name] = run_id
         if is_new:
             self._log_params(run_id, {**trial.facts, **trial.params})
-            self._client.log_dict(run_id, trial.config, "config.json")
+            self._client.log_dict(run_id, trial.config, trial.folder.config.name)
         logged = {metric.step for metric in self._client.get_metric_history(run_id, "epoch")}
         for metrics in trial.epochs:
             if int(metrics["epoch"]) not in logged:

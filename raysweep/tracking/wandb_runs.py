@@ -12,6 +12,7 @@ import wandb
 
 from raysweep.atomic_files import Json
 from raysweep.config import WandbMode as Mode
+from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial
 from raysweep.tracking.wandb_log import find_last_step
@@ -127,7 +128,7 @@ class WandbRuns(Backend):
         """Returns the command that uploads the runs of an offline study."""
         if self.mode != "offline":
             return None
-        return f"wandb sync {self._root / 'wandb'}/offline-run-*-{self.run.run_id}-*"
+        return f"wandb sync {RunFolder(self._root).wandb}/offline-run-*-{self.run.run_id}-*"
 
     @property
     def _root(self) -> Path:

@@ -23,9 +23,10 @@ DATA = DataInfo(
 BUILD = Callable[[Path], TrackedRun]
 
 
-@pytest.fixture
-def tracked_run(study: Study) -> BUILD:
+@pytest.fixture(scope="session")
+def tracked_run(make_study: Callable[..., Study]) -> BUILD:
     """`(folder)` -> a run in it."""
+    study = make_study()
     return lambda folder: TrackedRun(folder=RunFolder(folder), run_id="abc", name="small", study=study, data=DATA)
 
 
@@ -52,7 +53,7 @@ def build_results() -> Callable[[list[TrialResult]], Results]:
 
 @pytest.fixture(scope="session")
 def train() -> Callable[..., TrialResult]:
-    """`(tracker, number, state="COMPLETE", epochs=(1, 2), ends=True)` -> how a trial ended that the tracker was told of.
+    """`(tracker, number, state="COMPLETE", epochs=(1, 2), ends=True)` -> how a trial ended; the tracker was told of it.
 
     The metrics of its epochs lie in the trial's folder, as a trial's own process leaves them.
     """
