@@ -42,6 +42,7 @@ class MlflowRuns(Backend):
 
     def open(self) -> None:
         """Opens the experiment and the study's run, with the images' digest as its data set."""
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for data
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self._client = MlflowClient(tracking_uri=self._uri)

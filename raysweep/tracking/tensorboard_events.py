@@ -30,8 +30,9 @@ class TensorboardEvents(Backend):
         self._trials: dict[str, Any] = {}
 
     def open(self) -> None:
-        """Opens the study's folder."""
-        self._study = SummaryWriter(str(self.run.folder.tensorboard / "study"))
+        """Opens the study's folder; sessions that begin in the same second write to files of different names."""
+        folder = self.run.folder.tensorboard / "study"
+        self._study = SummaryWriter(str(folder), filename_suffix=f".{len(list_files(folder, '*'))}")
 
     def start_trial(self, trial: TrackedTrial) -> None:
         """Opens the trial's folder and writes its point and the epochs that ended before."""
