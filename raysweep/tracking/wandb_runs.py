@@ -149,16 +149,11 @@ class WandbRuns(Backend):
             Exception: W&B's settings are wrong; it would go on with its public server.
         """
         server = wandb.setup().settings.base_url
+        if self.mode == "online" and (reason := _find_refusal()) is not None:
+            self.mode = "offline"
+            self.problem = f"runs are kept offline: {reason.replace(server, _hide_password(server))}"
         if self.mode == "offline":
-            return
-        reason = "no key is known (WANDB_API_KEY, `wandb login`)"
-        try:
-            if wandb.login(prompt=False, verify=True):
-                return
-        except Exception as error:
-            reason = _describe(error)
-        self.mode = "offline"
-        self.problem = f"runs are kept offline: {reason.replace(server, _hide_password(server))}"
+            wandb.setup(settings=wandb.Settings(mode="offline"))  # else W&B reports on itself to its server
 
     def _init(
         self, name: str, job_type: str, config: Json, *, tags: Sequence[str] = (), has_charts: bool = False
@@ -191,6 +186,16 @@ class WandbRuns(Backend):
                 finish_timeout=FINISH_TIMEOUT_S,
             ),
         )
+
+
+def _find_refusal() -> str | None:
+    """Returns why the server cannot be used; none: it knows the key."""
+    try:
+        if wandb.login(prompt=False, verify=True):
+            return None
+    except Exception as error:
+        return _describe(error)
+    return "no key is known (WANDB_API_KEY, `wandb login`)"
 
 
 def _hide_password(url: str) -> str:

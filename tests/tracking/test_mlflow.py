@@ -61,6 +61,7 @@ def check(client: MlflowClient, experiment: str) -> None:
     assert runs["small-0000"].data.tags["raysweep.kind"] == "baseline"
     assert study.data.metrics["test/accuracy"] == 0.5
     assert study.data.metrics["best/trial"] == 1
+    assert study.inputs is not None
     assert [each.dataset.digest for each in study.inputs.dataset_inputs] == ["12ab34cd56ef78"]
     files = {file.path for place in (None, "test", "best") for file in client.list_artifacts(study.info.run_id, place)}
     assert {"report.html", "study.json", "test/report.txt", "best/model.safetensors"} <= files

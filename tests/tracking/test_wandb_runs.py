@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import wandb
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made as it is imported
 
 from raysweep.search.options import RunOptions
 from raysweep.search.results import Results
@@ -56,7 +56,7 @@ def read_history(records: list[Record]) -> list[tuple[int, Mapping[str, Any]]]:
 
 
 def find(records: list[Record], kind: str) -> list[Any]:
-    return [getattr(record, kind) for record in records if record.HasField(kind)]  # type: ignore[arg-type]
+    return [getattr(record, kind) for record in records if record.HasField(kind)]
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ class Server:
         return self._answer_artifact(operation, values)
 
     def _answer_artifact(self, operation: str, values: dict[str, Any]) -> Any:
-        upload = {"uploadUrl": f"{self.url}/upload", "uploadHeaders": [], "uploadMultipartUrls": None}
+        upload: dict[str, Any] = {"uploadUrl": f"{self.url}/upload", "uploadHeaders": [], "uploadMultipartUrls": None}
         given = values.get("input", values)
         if operation == "CreateArtifact":
             self.artifacts.append(given)

@@ -165,6 +165,18 @@ def test_a_server_that_knows_the_key_gets_the_runs(
     assert BASIC in requests
 
 
+def test_offline_asks_no_server(
+    tmp_path: Path, tracked_run: Build, follow: Follow, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, requests = serve(200)
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    follow(Tracker(WandbRuns(tracked_run(tmp_path), "offline")))
+    wandb.teardown()
+    assert requests == []
+    assert_kept_offline(tmp_path)
+
+
 def test_a_server_that_never_answers_ends_in_offline_runs(tmp_path: Path, follow_online: FollowOnline) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = f"http://127.0.0.1:{silent.getsockname()[1]}"
