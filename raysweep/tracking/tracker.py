@@ -100,6 +100,7 @@ class Tracker(Observer):
 
     def _work(self) -> None:
         if not self._try(self.backend.open, "nothing is logged: "):
+            self._try(self.backend.close)
             return
         while (action := self._queue.get()) is not None:
             self._try(action)

@@ -17,6 +17,7 @@ from raysweep.search.results import Results
 from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial
 from raysweep.tracking.wandb_log import find_last_step
 from raysweep.tracking.wandb_study import log_data, log_progress, log_results
+from raysweep.tracking.wandb_workspace import save_workspace
 from raysweep.trial_result import TrialResult
 
 PROJECT = "raysweep"
@@ -61,7 +62,11 @@ class WandbRuns(Backend):
         self._study = self._init("study", "study", self.run.describe(), has_charts=True)
         for name in ("trials/ended", "best/*"):
             self._study.define_metric(name, step_metric="trials/ended")
-        log_data(self._study, self.run)
+        for fill, lack in ((log_data, "no data set is named"), (save_workspace, "no workspace is saved")):
+            try:
+                fill(self._study, self.run)
+            except Exception as error:  # the runs are whole without it
+                self.problem = self.problem or f"{lack}: {_describe(error)}"
 
     def start_trial(self, trial: TrackedTrial) -> None:
         """Opens the trial's run with its whole configuration."""

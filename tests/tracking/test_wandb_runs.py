@@ -7,6 +7,7 @@ import gzip
 import http.server
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from raysweep.trial_result import TrialResult
 Build = Callable[[Path], TrackedRun]
 Train = Callable[..., TrialResult]
 Finish = Callable[[Tracker, list[TrialResult]], Results]
+KEY = "0123456789abcdef" * 2 + "01234567"
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +198,32 @@ def test_a_damaged_file_of_an_earlier_part_is_read_up_to_the_damage(resumed: Pat
     assert find_last_step([path]) == 0
 
 
+def test_online_a_resumed_trial_goes_on_where_the_server_is_and_a_workspace_is_saved_once(
+    tmp_path: Path,
+    tracked_run: Build,
+    train: Train,
+    finish: Finish,
+    server: "Server",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    before = Tracker(WandbRuns(tracked_run(tmp_path), "online"))
+    first = train(before, 0)
+    train(before, 1, epochs=(1, 2), ends=False)
+    before.close()
+    shutil.rmtree(tmp_path / "wandb")  # as on another machine
+    after = Tracker(WandbRuns(tracked_run(tmp_path), "online"), [first])
+    finish(after, [first, train(after, 1, epochs=(3, 4))])
+    assert (before.backend.problem, after.backend.problem) == (None, None)
+    assert server.steps("abc-0001") == [1, 2, 3, 4]
+    assert after.sync_command is None
+    (view,) = server.views
+    assert view["displayName"] == "small (abc)"
+    assert "config:task.value.learning_rate" in view["spec"]
+    assert "Parameter Importance" in view["spec"]
+
+
 class Server:
     """Stands in for W&B's server: GraphQL, the stream of files by offset, and uploads; as W&B's own tests read it."""
 
@@ -206,11 +234,11 @@ class Server:
         self.files: dict[str, dict[str, dict[int, str]]] = {}
         self.artifacts: list[dict[str, Any]] = []
         self.used: list[dict[str, Any]] = []
-        self.unknown: set[str] = set()
+        self.views: list[dict[str, Any]] = []
 
     def sync(self, *folders: Path) -> None:
         """Runs `wandb sync`, as its user does."""
-        environment = {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0123456789abcdef" * 2 + "01234567"}
+        environment = {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY}
         command = [sys.executable, "-m", "wandb", "sync", *map(str, folders)]
         paths = {"PATH": str(Path(sys.executable).parent), "HOME": str(self.home), "WANDB_DIR": str(self.home)}
         done = subprocess.run(
@@ -242,6 +270,11 @@ class Server:
         if operation == "CreateRunFiles":
             files = [{"name": name, "uploadUrl": f"{self.url}/upload"} for name in values["files"]]
             return {"createRunFiles": {"runID": values["run"], "uploadHeaders": [], "files": files}}
+        if operation == "ArtifactType":
+            return {"project": None}
+        if operation.startswith("UpsertView"):
+            self.views.append(values)
+            return {"upsertView": {"view": {"id": "v", "name": values["name"]}, "inserted": True}}
         return self._answer_artifact(operation, values)
 
     def _answer_artifact(self, operation: str, values: dict[str, Any]) -> Any:
@@ -264,7 +297,6 @@ class Server:
         if operation == "UseArtifact":
             self.used.append(given)
             return {"useArtifact": {"artifact": {"id": given["artifactID"]}}}
-        self.unknown.add(operation)
         return {}
 
     def _describe_run(self, run_id: str) -> dict[str, Any] | None:
