@@ -86,7 +86,7 @@ class WandbRuns(Backend):
 
     def log_epoch(self, name: str, epoch: int, metrics: Json) -> None:
         """Logs an epoch as the step of its number."""
-        self._trials[name].log(metrics, step=epoch)
+        self._trials[name].log(metrics, step=epoch, commit=True)
 
     def end_trial(self, name: str, result: TrialResult) -> None:
         """Closes the trial's run with its state and best value."""

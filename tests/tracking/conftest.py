@@ -1,10 +1,12 @@
 """What the tests of trackers share: a run to record, and a search of two trials to follow."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import wandb
 
 from raysweep import atomic_files
 from raysweep.config import Objective
@@ -15,12 +17,25 @@ from raysweep.search.results import Machine, Results
 from raysweep.study import Study
 from raysweep.tracking.backend import TrackedRun
 from raysweep.tracking.tracker import Tracker
+from raysweep.tracking.wandb_runs import WandbRuns
 from raysweep.trial_result import TrialResult
 
 DATA = DataInfo(
     source="drawn", synthetic=True, digest="12ab34cd56ef78", classes=("a",), num_train=8, num_val=4, num_test=4
 )
 BUILD = Callable[[Path], TrackedRun]
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Gives each test settings of W&B that are read anew, and no proxy."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    wandb.teardown()
+    yield
+    wandb.teardown()
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +119,26 @@ def finish(build_results: Callable[[list[TrialResult]], Results]) -> Callable[[T
         return results
 
     return finish
+
+
+@pytest.fixture(scope="session")
+def resumed(
+    tmp_path_factory: pytest.TempPathFactory,
+    tracked_run: BUILD,
+    train: Callable[..., TrialResult],
+    finish: Callable[..., Results],
+) -> Path:
+    """A run whose second trial was stopped in its third epoch, of which W&B heard of two, and went on to its fifth."""
+    tmp_path = tmp_path_factory.mktemp("resumed")
+    before = Tracker(WandbRuns(tracked_run(tmp_path), "offline"))
+    first = train(before, 0)
+    train(before, 1, epochs=(1, 2), ends=False)
+    before.close()
+    assert before.backend.problem is None
+    metrics = before.backend.run.folder.trial(1).metrics
+    rows = [{"epoch": float(epoch), "val/accuracy": epoch / 10} for epoch in (1, 2, 3)]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    after = Tracker(WandbRuns(tracked_run(tmp_path), "offline"), [first])
+    finish(after, [first, train(after, 1, epochs=(4, 5))])
+    assert after.backend.problem is None
+    return tmp_path

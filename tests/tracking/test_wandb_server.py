@@ -35,18 +35,6 @@ Follow = Callable[[Tracker], None]
 FollowOnline = Callable[[Path, str], str]
 
 
-@pytest.fixture(autouse=True)
-def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Gives each test settings of W&B that are read anew, and no proxy."""
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    wandb.teardown()
-    yield
-    wandb.teardown()
-
-
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """`(status, location="", certificate=None, body="{}")` -> its URL, and the `Authorization` of each request."""
