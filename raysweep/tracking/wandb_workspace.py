@@ -34,5 +34,5 @@ def save_workspace(study: Any, run: TrackedRun) -> None:
             workspaces.Section(name="Search", panels=search, is_open=True),
             workspaces.Section(name="Learning curves", panels=curves, is_open=True),
         ],
-        runset_settings=workspaces.RunsetSettings(filters=[workspaces.Metric("Group") == study.group]),
+        runset_settings=workspaces.RunsetSettings(filters=workspaces.And(workspaces.Metric("Group") == study.group)),
     ).save()

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made as it is imported
 
-from raysweep.search.options import RunOptions
 from raysweep.search.results import Results
 from raysweep.tracking.backend import TrackedRun
-from raysweep.tracking.opening import open_trackers
 from raysweep.tracking.tracker import Tracker
 from raysweep.tracking.wandb_log import find_last_step, read_records
 from raysweep.tracking.wandb_runs import WandbRuns
@@ -111,10 +109,6 @@ def test_finalists_are_runs_of_their_own_that_name_the_trial_they_train_again(
     run = find(records, "run")[0]
     config = {update.key: json.loads(update.value_json) for update in run.config.update}
     assert (run.job_type, config["trial"], config["finalist_of"]) == ("finalist", 0, 0)
-
-
-def test_disabled_opens_no_tracker(tmp_path: Path, tracked_run: Build) -> None:
-    assert open_trackers(tracked_run(tmp_path), RunOptions(name="small", wandb="disabled"), []) == []
 
 
 def test_a_search_that_is_interrupted_leaves_no_open_run(tmp_path: Path, tracked_run: Build, train: Train) -> None:
