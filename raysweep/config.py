@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["none", "cosine", "plateau", "one_cycle"]
 WandbMode = Literal["online", "offline", "disabled"]
+TrackerName = Literal["tensorboard", "mlflow"]
+"""Trackers beside W&B."""
 
 KEEP_LEADING = 3
 """How many of a search's leading trials keep their models."""

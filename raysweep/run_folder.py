@@ -272,6 +272,16 @@ class RunFolder(SearchFolder):
         return self.path / "wandb"
 
     @property
+    def tensorboard(self) -> Path:
+        """Locates TensorBoard's event files, in folders named after the trials."""
+        return self.path / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """Locates MLflow's database and artifacts, where no server is named."""
+        return self.path / "mlflow"
+
+    @property
     def storage(self) -> Path:
         """Locates the folder that the run is in, beside other runs."""
         return self.path.parent

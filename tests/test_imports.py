@@ -25,7 +25,9 @@ ALLOWED = {
         "cluster/waiting.py",
         "train/trial.py",
     },
-    "wandb": {"tracking.py"},
+    "wandb": {"tracking/wandb_log.py", "tracking/wandb_runs.py", "tracking/wandb_study.py"},
+    "tensorboardX": {"tracking/tensorboard_events.py"},
+    "mlflow": {"tracking/mlflow_runs.py"},
     "optuna": {
         "chaos/check.py",
         "chaos/study.py",
@@ -96,7 +98,10 @@ def test_the_environment_is_read_for_options_tracking_and_ray_s_folder_only() ->
         for path in package.rglob("*.py")
         if "os.environ.get" in path.read_text() or "os.getenv" in path.read_text() or 'os.environ["' in path.read_text()
     }
-    assert readers <= {"cli.py", "search/start.py", "tracking.py", "cluster/local_ray.py"}
+    assert readers <= {"cli.py", "search/start.py", "cluster/local_ray.py"} | {
+        "tracking/wandb_runs.py",
+        "tracking/mlflow_runs.py",
+    }
 
 
 def test_nothing_that_searches_or_trains_can_open_the_test_split() -> None:

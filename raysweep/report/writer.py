@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from raysweep.errors import first_line
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
+from raysweep.search.results import Results
 from raysweep.trial_result import TrialResult
 
 PERIOD_S = 10.0
@@ -32,7 +33,7 @@ def write_quietly(folder: RunFolder) -> str | None:
 
 
 class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
-    """Writes the page in a thread of its own, as epochs and trials end, and a last time as the context is left.
+    """Writes the page in a thread of its own, as epochs and trials end, and a last time as the run ends.
 
     An event of the search only wakes the thread, which reads the run's folder for itself.
     """
@@ -57,10 +58,17 @@ class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
         """Has the page written soon."""
         self._is_due.set()
 
+    def search_ended(self, results: Results) -> None:
+        """Writes the page a last time, with the results."""
+        self._end()
+
     def __exit__(self, *_: object) -> None:
-        """Writes the page a last time, of a run that was begun."""
-        if self._thread is None:
-            return
+        """Writes the page a last time, of a run that was begun and stopped or failed."""
+        if self._thread is not None and not self._is_over.is_set():
+            self._end()
+
+    def _end(self) -> None:
+        assert self._thread is not None
         self._is_over.set()
         self._is_due.set()
         self._thread.join()

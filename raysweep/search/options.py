@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from raysweep.config import KEEP_LEADING, WandbMode, require
+from raysweep.config import KEEP_LEADING, TrackerName, WandbMode, require
 from raysweep.errors import UsageError, shorten
 from raysweep.run_folder import RunFolder
 from raysweep.search.flags import NO_FLAG, flag
@@ -42,6 +42,8 @@ class RunOptions:
     """Models of so many leading trials stay, beside the baseline's."""
     wandb: WandbMode | None = None
     """Default: online with a key, else offline."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Records the search there too, beside W&B; may be repeated."""
     observers: tuple[str, ...] = ()
     """Also told of each event: an entry point of `raysweep.observers` or path/to/file.py:Name; may be repeated."""
     notify: tuple[str, ...] = field(default=(), metadata=flag(metavar="URL"))

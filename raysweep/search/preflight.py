@@ -19,6 +19,7 @@ from raysweep.search.options import RunOptions
 from raysweep.search.session.storage import open_storage
 from raysweep.study import Study
 from raysweep.tasks import TASKS
+from raysweep.tracking.opening import check_trackers
 
 if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
@@ -34,7 +35,7 @@ def check_start(study: Study, options: RunOptions) -> "Source | None":
     None: the run may be finished, and then needs no images.
 
     Raises:
-        UsageError: the run's folder exists and is not to be resumed, there is no such observer, service of
+        UsageError: the run's folder exists and is not to be resumed, there is no such observer, tracker, service of
             notifications or Optuna storage, or see `check_study`.
         DataError: the images cannot be had.
     """
@@ -42,6 +43,7 @@ def check_start(study: Study, options: RunOptions) -> "Source | None":
     options.check_folder()
     load_observers(options.observers)
     load_services(options.notify)
+    check_trackers(options.trackers)
     if options.optuna_storage is not None:
         open_storage(folder, options.optuna_storage)
     if folder.results.is_file():

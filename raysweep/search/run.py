@@ -54,7 +54,9 @@ from raysweep.search.trial_stage import run_trial_stage
 from raysweep.stages import quieted, stage
 from raysweep.storage_faults import guard_work
 from raysweep.study import Study
-from raysweep.tracking import Tracker, default_mode
+from raysweep.tracking.backend import TrackedRun
+from raysweep.tracking.opening import open_trackers
+from raysweep.tracking.tracker import Tracker
 from raysweep.trial_result import BASELINE, TrialResult
 
 
@@ -112,18 +114,18 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         save_record(folder, _describe_study(context, identity))
         report.begin()
         status = stack.enter_context(StatusFile(folder))
-        tracker = _build_tracker(context, options, identity)
-        stack.callback(tracker.close)
-        observers = build_observers(factories, folder, study)
+        own_observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
+        trackers = open_trackers(_describe_run(context, options, identity), options, strategy.results())
+        for tracker in trackers:
+            stack.callback(tracker.close)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
         notifier.begin(study.objectives, strategy.results())
         save_num_trials = partial(_save_num_trials, context, identity)
-        run_trial_stage(
-            "search", context, strategy, [tracker, retention, notifier, report, *observers], status, save_num_trials
-        )
+        observers = [*trackers, retention, notifier, report, *own_observers]
+        run_trial_stage("search", context, strategy, observers, status, save_num_trials)
         trials = _take_results(study, folder, strategy)
-        finalists = _retrain_finalists(context, identity, trials, tracker, factories, status)
+        finalists = _retrain_finalists(context, identity, trials, trackers, factories, status)
         status.enter("final evaluation")
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
@@ -147,11 +149,13 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         )
         save_results(folder, results)
         draw_front(folder, results)
-        status.enter("upload" if tracker.mode == "online" else "end")
-        with stage("upload to Weights & Biases") if tracker.mode == "online" else contextlib.nullcontext():
-            for observer in (tracker, notifier, *observers):
+        is_uploaded = any(tracker.is_online for tracker in trackers)
+        status.enter("upload" if is_uploaded else "end")
+        with stage("upload to the trackers") if is_uploaded else contextlib.nullcontext():
+            for observer in (report, *trackers, notifier, *own_observers):  # trackers upload the report
                 observer.search_ended(results)
-    return Outcome(results=results, sync_command=tracker.sync_command)
+    sync_command = next(filter(None, (tracker.sync_command for tracker in trackers)), None)
+    return Outcome(results=results, sync_command=sync_command)
 
 
 def _prepare(study: Study, options: RunOptions, source: Source) -> tuple[SearchContext, Path]:
@@ -179,13 +183,13 @@ def _save_num_trials(context: SearchContext, identity: Identity, num_trials: int
     save_record(context.folder, _describe_study(changed, dataclasses.replace(identity, overrides=overrides)))
 
 
-def _build_tracker(context: SearchContext, options: RunOptions, identity: Identity) -> Tracker:
-    return Tracker(
-        options.wandb or default_mode(),
-        run_folder=options.run_folder,
+def _describe_run(context: SearchContext, options: RunOptions, identity: Identity) -> TrackedRun:
+    return TrackedRun(
+        folder=options.run_folder,
         run_id=identity.run_id,
-        group=options.name,
-        tags=[context.study.name, *(["synthetic"] if context.data.info.synthetic else [])],
+        name=options.name,
+        study=context.study,
+        data=context.data.info,
     )
 
 
@@ -193,7 +197,7 @@ def _retrain_finalists(
     context: SearchContext,
     identity: Identity,
     results: Sequence[TrialResult],
-    tracker: Tracker,
+    trackers: Sequence[Tracker],
     factories: Mapping[str, ObserverFactory],
     status: StatusFile,
 ) -> list[Finalist]:
@@ -204,9 +208,10 @@ def _retrain_finalists(
     assert isinstance(folder, RunFolder)
     chosen = choose_finalists(results, study.objective, asked.finalists)
     retraining = open_retraining(study, folder, identity, chosen, asked.seeds)
-    tracker.prefix = "finalist-"
+    for tracker in trackers:
+        tracker.begin_finalists(chosen)
     retention = Retention(folder.finalists, retraining.results(), keep_of_points(study.objectives))
-    observers = [tracker, retention, *build_observers(factories, folder.finalists, study)]
+    observers = [*trackers, retention, *build_observers(factories, folder.finalists, study)]
     again = dataclasses.replace(context, study=retraining.study, folder=folder.finalists)
     run_trial_stage("finalists", again, retraining, observers, status)
     return retraining.finalists()
