@@ -114,8 +114,8 @@ NOT_RUN = {
     "python -m platform.tune FOLDER --resume": "as platform.tune photos --name first --resume",
     "python -m platform.predict results/FOLDER IMAGE...": "as platform.predict results/first",
     "python -m platform.serve results/FOLDER": "as platform.serve results/first",
-    "python -m platform.tune car_resnet --data sample --name quick --trials 2 --max-epochs 1 --set task.model=resnet10t "
-    "--set task.pretrained=false --set data.image_size=32": "tests/chaos searches the sample by such a command",
+    "python -m platform.tune car_resnet --data sample --name quick --trials 2 --max-epochs 1 --set "
+    "task.model=resnet10t --set task.pretrained=false --set data.image_size=32": "tests/chaos searches the sample so",
     "python -m platform.tune fashion_cnn --set task.dropout=0.3 --set data.augmentation.strength=0.5": "hours; "
     "tests/test_study.py sets fields",
     # clusters

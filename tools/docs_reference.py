@@ -21,7 +21,7 @@ import raysweep
 from raysweep.catalogue import list_studies, load_study
 from raysweep.commands import COMMANDS
 from raysweep.commands.options import CONTEXT
-from raysweep.config import AugmentationConfig, Budget, DataConfig, Objective, TaskConfig, TrainingConfig
+from raysweep.config import Budget, DataConfig, Objective, TaskConfig, TrainingConfig
 from raysweep.data.sources import SOURCES
 from raysweep.registry import Registry
 from raysweep.run_folder import RunFolder
@@ -184,7 +184,7 @@ def build_run_folder() -> str:
 
 
 def _list_paths(folder: Any, rows: dict[str, str], shown: dict[type, str]) -> None:
-    """Adds what the properties and methods of a folder's class locate; a second folder of a class refers to the first."""
+    """Adds what the properties and methods of a folder's class locate; a second folder of one refers to the first."""
     for kind in reversed(type(folder).__mro__):
         for name, member in vars(kind).items():
             if isinstance(member, property):
@@ -234,8 +234,7 @@ def read_module_summary(registry: Registry, name: str) -> str:
     """Returns the first line of the docstring of what a name stands for, else of its module, which is not imported."""
     module, _, target = registry.built_in[name].partition(":")
     spec = find_spec(module)
-    assert spec is not None and spec.origin is not None, module
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(str(spec and spec.origin)).read_text(encoding="utf-8"))
     texts = [
         ast.get_docstring(node)
         for node in tree.body

@@ -1,4 +1,4 @@
-"""The batch script for Slurm, with stand-ins for Slurm's, Ray's and raysweep's commands: what it starts, hands on, ends with."""
+"""The batch script for Slurm, among stand-ins for the commands that it uses: what it starts, hands on and ends with."""
 
 import os
 import signal
