@@ -20,7 +20,6 @@ import click
 import raysweep
 from raysweep.catalogue import list_studies, load_study
 from raysweep.commands import COMMANDS
-from raysweep.commands.options import CONTEXT
 from raysweep.config import Budget, DataConfig, Objective, TaskConfig, TrainingConfig
 from raysweep.data.sources import SOURCES
 from raysweep.registry import Registry
@@ -160,7 +159,7 @@ def build_commands() -> str:
     found = []
     for verb in COMMANDS.built_in:
         command = COMMANDS.load(verb)
-        context = click.Context(command, info_name=f"python -m platform.{verb}", **CONTEXT)
+        context = click.Context(command, info_name=f"python -m platform.{verb}")
         usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
         text = inspect.cleandoc(command.help or "")
         rows = [_describe_option(option, context) for option in command.params if isinstance(option, click.Option)]
