@@ -118,6 +118,19 @@ NOT_RUN = {
     "task.model=resnet10t --set task.pretrained=false --set data.image_size=32": "tests/chaos searches the sample so",
     "python -m platform.tune fashion_cnn --set task.dropout=0.3 --set data.augmentation.strength=0.5": "hours; "
     "tests/test_study.py sets fields",
+    # runs that go on
+    "python -m platform.control results/first stop-trial 7": "only a running search takes it",
+    "python -m platform.control results/first add-point task.learning_rate=0.003": "as above",
+    "python -m platform.control results/first trials 40": "as above",
+    "python -m platform.control results/first pause": "as above",
+    "python -m platform.control results/first resume": "as above",
+    "python -m platform.control results/first stop": "as above",
+    "python -m platform.tune fashion_cnn --notify mailto://USER:PASSWORD@HOST": "needs a mail server",
+    "python -m platform.compare results/first results/second": "there is one run only",
+    # trackers
+    "python -m platform.tune fashion_cnn --tracker tensorboard": "hours",
+    "tensorboard --logdir results/fashion_cnn/tensorboard": "runs until it is ended",
+    "python -m platform.tune fashion_cnn --tracker mlflow": "hours",
     # clusters
     "ray up clusters/on_premises.yaml": "tests/cluster/test_two_hosts.py runs it on hosts of its own",
     "ray attach clusters/on_premises.yaml": "as ray up",

@@ -32,7 +32,13 @@ from raysweep.tasks import TASKS
 
 RUN = Path("STORAGE/NAME")
 """Stands for the folder of a run."""
-SAMPLE_ARGUMENTS = {"trial": (7,), "sample": (3,), "code": ("my_networks.py", "1a2b3c4d5e6f")}
+SAMPLE_ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
+    "trial": (7,),
+    "sample": (3,),
+    "code": ("my_networks.py", "1a2b3c4d5e6f"),
+    "command": ("MESSAGE",),
+    "answer": ("MESSAGE",),
+}
 """By methods of folders that take some: what the tables show."""
 RESULTS = (
     ("results.json", "raysweep.search.results:Results"),
