@@ -35,7 +35,7 @@ if ((${SLURM_JOB_NUM_NODES:-1} > 1)); then
     srun --relative=1 --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks-per-node=1 \
         ray start --address="$address" --block "${own[@]}" &
     # A search takes the nodes that are there when it begins.
-    until (($(ray status --address="$address" | grep -c ' node_') >= SLURM_JOB_NUM_NODES)); do sleep 2; done
+    until (($(ray status --address="$address" | grep -c ' node_') >= SLURM_JOB_NUM_NODES)); do sleep 1; done
 fi
 
 python -m platform.tune "$@" --resume --address "$address" &

@@ -32,8 +32,29 @@ TOGETHER = (
     "python -m platform.evaluate results/first",
     "python -m platform.export results/first --format standalone",
     "python -m platform.publish results/first --to published",
+    "python -m platform.status results/first",
+    "python -m platform.report results/first",
+    "python -m platform.runs",
+    "python -m platform.show results/first",
+    "python -m platform.show results/first 0",
+    "python -m platform.clean results/first",
 )
 """Run one after the other in one process, which imports torch once."""
+EXPECTED = {
+    "python -m platform.studies": "fashion_autoencoder",
+    "python -m platform.data photos": "class0",
+    "python -m platform.predict results/first IMAGE...": "IMAGE: ",
+    "python -m platform.evaluate results/first": "opened 2 times",
+    "python -m platform.export results/first --format standalone": "results/first/export/standalone",
+    "python -m platform.publish results/first --to published": "/published\n",
+    "python -m platform.status results/first": "finished",
+    "python -m platform.report results/first": "results/first/report.html",
+    "python -m platform.runs": "first",
+    "python -m platform.show results/first": "2/2",
+    "python -m platform.show results/first 0": "baseline",
+    "python -m platform.clean results/first": "may be deleted",
+}
+"""What is on stdout."""
 RUN = (FIRST, *TOGETHER, ONE_MORE)
 ONE_PROCESS = """
 import sys
@@ -126,6 +147,7 @@ NOT_RUN = {
     "python -m platform.control results/first resume": "as above",
     "python -m platform.control results/first stop": "as above",
     "python -m platform.tune fashion_cnn --notify mailto://USER:PASSWORD@HOST": "needs a mail server",
+    "python -m platform.replay results/first 0": "trains a trial again",
     "python -m platform.compare results/first results/second": "there is one run only",
     # trackers
     "python -m platform.tune fashion_cnn --tracker tensorboard": "hours",
@@ -187,13 +209,9 @@ def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]
     assert "macro avg" in run(*shlex.split(FIRST)[1:])
     lines = [shlex.split(command.replace("IMAGE...", str(image)))[2:] for command in TOGETHER]
     together = ["\t".join([words[0].removeprefix("platform."), *words[1:]]) for words in lines]
-    _, studies, data, predict, evaluate, export, publish = run("-c", ONE_PROCESS, *together).split("$$ ")
-    assert "fashion_autoencoder" in studies
-    assert "class0" in data
-    assert f"{image}: " in predict
-    assert "opened 2 times" in evaluate
-    assert "results/first/export/standalone" in export
-    assert "published" in publish
+    told = dict(zip(TOGETHER, run("-c", ONE_PROCESS, *together).split("$$ ")[1:], strict=True))
+    for command, part in EXPECTED.items():
+        assert part.replace("IMAGE", str(image)) in told[command], command
     assert "3 trials, 3 complete" in run(*shlex.split(ONE_MORE)[1:])
 
 
@@ -257,7 +275,7 @@ def test_each_field_file_and_metric_of_the_reference_has_its_meaning() -> None:
 
 def test_each_page_of_the_repository_links_to_what_is_there() -> None:
     for name, text in PAGES.items():
-        for link in re.findall(r"\]\(([^)#:\s]+)", text):
+        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", text):
             assert (ROOT / name).parent.joinpath(link).exists(), f"{name} links to {link}"
 
 

@@ -16,7 +16,7 @@ for _ in $(seq {steps}); do sleep 0.05; done
 exit {code}
 """
 RECORD = '#!/usr/bin/env bash\necho "$(basename "$0") $*" >>"$LOG"\n'
-STATUS = RECORD + 'if [[ $1 == status ]]; then echo " 1 node_a"; echo " 1 node_b"; fi\n'
+STATUS = RECORD + 'if [[ $1 == status ]]; then echo " 1 node_a"; grep -q ^srun "$LOG" && echo " 1 node_b"; fi\n'
 
 
 def start(folder: Path, *arguments: str, steps: int = 0, code: int = 0, nodes: int = 1) -> subprocess.Popen[bytes]:
