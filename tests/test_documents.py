@@ -140,13 +140,14 @@ NOT_RUN = {
     "python -m platform.tune fashion_cnn --set task.dropout=0.3 --set data.augmentation.strength=0.5": "hours; "
     "tests/test_study.py sets fields",
     # runs that go on
+    "python -m platform.status results/first --json": "as without --json",
     "python -m platform.control results/first stop-trial 7": "only a running search takes it",
-    "python -m platform.control results/first add-point task.learning_rate=0.003": "as above",
+    "python -m platform.control results/first add-point task.learning_rate=3e-4 training.batch_size=64": "as above",
     "python -m platform.control results/first trials 40": "as above",
     "python -m platform.control results/first pause": "as above",
     "python -m platform.control results/first resume": "as above",
     "python -m platform.control results/first stop": "as above",
-    "python -m platform.tune fashion_cnn --notify mailto://USER:PASSWORD@HOST": "needs a mail server",
+    "python -m platform.tune fashion_cnn --notify mailto://USER:PASSWORD@example.org": "needs a mail server",
     "python -m platform.replay results/first 0": "trains a trial again",
     "python -m platform.compare results/first results/second": "there is one run only",
     # trackers
