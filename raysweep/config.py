@@ -340,6 +340,7 @@ class Objective:
     metric: str
     """A metric that the task reports, such as `val/accuracy`; of a second objective also one of COSTS."""
     direction: Literal["maximize", "minimize"] = "maximize"
+    """Which values are better."""
 
     def __post_init__(self) -> None:
         rule = "an objective is a validation metric, val/NAME, or a cost of the model, model/NAME"
