@@ -78,10 +78,12 @@ load_object(reference)
 load_run(folder)
 plan(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=, notify=, quiet=)
+    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, trackers=, observers=, notify=,
+    quiet=)
 tune(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=, notify=, quiet=)
+    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, trackers=, observers=, notify=,
+    quiet=)
 """
 
 
