@@ -13,7 +13,8 @@ from raysweep.study import Study, When
 
 def forecast_running(view: RunView) -> dict[int, Forecast]:
     """Forecasts the final value of each running trial by its number; of those that the model cannot judge yet none."""
-    if view.optuna_study is None or len(view.objectives) > 1:
+    is_running = any(trial.state == TrialState.RUNNING for trial in view.trials)
+    if view.optuna_study is None or len(view.objectives) > 1 or not is_running:
         return {}
     try:
         model = CurveModel(load_study(view))

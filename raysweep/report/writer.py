@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Mapping
 
-from raysweep.errors import first_line
+from raysweep import atomic_files
+from raysweep.errors import StorageError, first_line
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
 from raysweep.search.results import Results
@@ -46,7 +47,9 @@ class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
         self._has_failed = False
 
     def begin(self) -> None:
-        """Starts the thread: the run has a folder now, which is this command's."""
+        """Starts the thread: the run has a folder now, which is this command's, but for what a killed one left."""
+        with contextlib.suppress(StorageError):  # who writes next says it
+            atomic_files.remove_leftovers(self._folder.path)
         self._thread = threading.Thread(target=self._refresh, name="report", daemon=True)
         self._thread.start()
 

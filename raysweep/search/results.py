@@ -154,7 +154,7 @@ class Results:
             "finalists": self.finalists and _finalists_to_json(self.finalists),
             "test": self.test.to_json(),
             "data": config_fields.to_json(self.data),
-            "machine": config_fields.to_json(self.machine),
+            "machine": {key: value for key, value in config_fields.to_json(self.machine).items() if value is not None},
             "duration_s": self.duration_s,
         }
 
