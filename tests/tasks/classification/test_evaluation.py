@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -46,6 +47,18 @@ TITLES = [
     "Where the model looks",
 ]
 Evaluated = tuple[RunFolder, Results]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+CLICK = """<script>
+addEventListener("load", () => {
+  const shown = () => [...document.querySelectorAll("#confused figure")].map((figure) => figure.dataset.row);
+  const seen = [["", shown()]];
+  for (const button of document.querySelectorAll("table.matrix button")) {
+    button.click();
+    seen.push([button.dataset.cell, shown()]);
+  }
+  document.title = JSON.stringify(seen);
+});
+</script>"""
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +154,29 @@ def test_the_report_has_all_sections(evaluated: Evaluated) -> None:
     table = pd.read_csv(evaluated[0].test / "predictions.csv", keep_default_na=False)
     pairs = Counter(zip(map(CLASSES.index, table["true"]), map(CLASSES.index, table["predicted"]), strict=True))
     assert counts == {f"{true}-{said}": count for (true, said), count in pairs.items()}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_a_click_on_a_cell_shows_its_images(evaluated: Evaluated, tmp_path: Path) -> None:
+    page = "".join(str(section.html) for section in build_sections(*evaluated) if section.title in TITLES[2:5])
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8><body>{page}{CLICK}</body>")
+    assert CHROMIUM is not None
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    process = subprocess.run(
+        [CHROMIUM, *flags, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, check=True, timeout=300
+    )
+    found = re.search(r"<title>(.*?)</title>", process.stdout)
+    assert found is not None, process.stderr
+    first, *clicked = json.loads(found[1])
+    table = pd.read_csv(evaluated[0].test / "predictions.csv", keep_default_na=False)
+    images: dict[str, set[str]] = {}
+    for row, (true, said) in enumerate(zip(table["true"], table["predicted"], strict=True)):
+        images.setdefault(f"{CLASSES.index(true)}-{CLASSES.index(said)}", set()).add(str(row))
+    assert {cell for cell, _ in clicked} == set(images)
+    for cell, rows in clicked:
+        assert len(set(rows)) == len(rows) > 0
+        assert set(rows) <= images[cell]
+    assert first[1], "the fullest error is shown before any click"
 
 
 def test_names_are_escaped_and_no_path_is_disclosed(copied: Evaluated) -> None:
