@@ -114,7 +114,7 @@ class Control:
 
     def _stop(self, driver: "SearchDriver", arguments: Sequence[str]) -> str:
         driver.end_softly()
-        return f"{len(driver.list_running())} running trials end with their epoch; `tune ... --resume` goes on"
+        return f"the trials that run, {len(driver.list_running())}, end with their epoch; `tune ... --resume` goes on"
 
     def _check_open(self, verb: str) -> None:
         if self.save_num_trials is None:
