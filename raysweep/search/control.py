@@ -1,5 +1,6 @@
 """Obeys what is said to a running search: stop a trial, add a point, another number of trials, pause, resume, stop."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,9 @@ class Control:
 
     def close(self) -> None:
         """Refuses what has come too late."""
-        for name, _ in self.box.take():
-            self.box.answer(name, Answer(text="the search has ended", is_refused=True))
+        with contextlib.suppress(OSError):
+            for name, _ in self.box.take():
+                self.box.answer(name, Answer(text="the search has ended", is_refused=True))
 
     def obey(self, driver: "SearchDriver", command: Command) -> Answer:
         """Obeys a command, or says why not."""
@@ -112,7 +114,7 @@ class Control:
 
     def _stop(self, driver: "SearchDriver", arguments: Sequence[str]) -> str:
         driver.end_softly()
-        return f"{len(driver.list_running())} running trials end with their epoch; `tune ... --resume` goes on"
+        return f"the trials that run, {len(driver.list_running())}, end with their epoch; `tune ... --resume` goes on"
 
     def _check_open(self, verb: str) -> None:
         if self.save_num_trials is None:

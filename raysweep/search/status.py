@@ -105,7 +105,7 @@ class StatusFile(Observer):
             error=error,
             search=None if self._progress is None else self._progress.take_snapshot(),
         )
-        with contextlib.suppress(StorageError, ValueError):  # ValueError: a value is infinite
+        with contextlib.suppress(StorageError, OSError, ValueError):  # ValueError: a value is infinite
             values = {"schema_version": SCHEMA_VERSION, **config_fields.to_json(status)}
             atomic_files.write_json(self.folder.status, values, checksum=True, sync=False)
 

@@ -176,7 +176,7 @@ def test_a_search_that_is_to_stop_leaves_its_trials_to_be_gone_on_with(
     search: Search, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search.start(), search.start()
-    assert "running trials end with their epoch" in search.say("stop")
+    assert "the trials that run, 2, end with their epoch" in search.say("stop")
     search.driver.look()
     assert "2 running end with their epoch" in capsys.readouterr().err
     assert search.start() is None
