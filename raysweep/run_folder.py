@@ -272,6 +272,11 @@ class RunFolder(SearchFolder):
         return self.path / "wandb"
 
     @property
+    def artifacts(self) -> Path:
+        """Locates the pictures that optuna-dashboard shows, which it names itself."""
+        return self.path / "artifacts"
+
+    @property
     def tensorboard(self) -> Path:
         """Locates TensorBoard's event files, in folders named after the trials."""
         return self.path / "tensorboard"

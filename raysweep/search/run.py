@@ -55,6 +55,7 @@ from raysweep.stages import quieted, stage
 from raysweep.storage_faults import guard_work
 from raysweep.study import Study
 from raysweep.tracking.backend import TrackedRun
+from raysweep.tracking.dashboard_notes import leave_notes
 from raysweep.tracking.opening import open_trackers
 from raysweep.tracking.tracker import Tracker
 from raysweep.trial_result import BASELINE, TrialResult
@@ -149,6 +150,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         )
         save_results(folder, results)
         draw_front(folder, results)
+        leave_notes(strategy.optuna_study, folder, results)
         is_uploaded = any(tracker.is_online for tracker in trackers)
         status.enter("upload" if is_uploaded else "end")
         with stage("upload to the trackers") if is_uploaded else contextlib.nullcontext():

@@ -126,7 +126,7 @@ class MlflowRuns(Backend):
         place = None
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             self.run.folder.mlflow.mkdir(parents=True, exist_ok=True)
-            place = (self.run.folder.mlflow / "artifacts").as_uri()
+            place = (self.run.folder.mlflow / "runs").as_uri()
         found = self._client.get_experiment_by_name(name)
         return str(found.experiment_id if found else self._client.create_experiment(name, artifact_location=place))
 
