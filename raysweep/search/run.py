@@ -57,7 +57,7 @@ from raysweep.study import Study
 from raysweep.tracking.backend import TrackedRun
 from raysweep.tracking.dashboard_notes import leave_notes
 from raysweep.tracking.opening import open_trackers
-from raysweep.tracking.tracker import Tracker
+from raysweep.tracking.tracker import Tracker, close_trackers
 from raysweep.trial_result import BASELINE, TrialResult
 
 
@@ -118,8 +118,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         own_observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
         trackers = open_trackers(_describe_run(context, options, identity), options, strategy.results())
-        for tracker in trackers:
-            stack.callback(tracker.close)
+        stack.callback(close_trackers, trackers)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
         notifier.begin(study.objectives, strategy.results())
         save_num_trials = partial(_save_num_trials, context, identity)

@@ -1,8 +1,10 @@
 """Tells trackers of a search, on a thread for each: a slow or unreachable server holds up no trial and fails no run."""
 
+import math
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +33,7 @@ class Tracker(Observer):
         self._folder: SearchFolder = backend.run.folder
         self._searched: dict[str, int] | None = None
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._is_closed = False
+        self._is_ending = self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
 
@@ -84,16 +86,23 @@ class Tracker(Observer):
         """Returns the command that uploads what was recorded; none: there is nothing to upload."""
         return self.backend.sync_command
 
-    def close(self) -> None:
-        """Waits until all is written; the records of trials that an interrupted search leaves behind are ended."""
+    def end(self) -> None:
+        """Ends, without a wait, the records of trials that an interrupted search leaves behind, and all others."""
+        if not self._is_ending:
+            self._is_ending = True
+            self._queue.put(self.backend.close)
+            self._queue.put(None)
+
+    def close(self, deadline: float = math.inf) -> None:
+        """Waits until all is written, where a signal ends the command until `deadline` by the monotonic clock."""
         if self._is_closed:
             return
         self._is_closed = True
-        self._queue.put(self.backend.close)
-        self._queue.put(None)
+        self.end()
         backend = self.backend
+        limit_s = backend.finish_s if signals.received() is None else INTERRUPTED_TIMEOUT_S
         with announce(f"{backend.title} to finish"):
-            self._thread.join(backend.finish_s if signals.received() is None else INTERRUPTED_TIMEOUT_S)
+            self._thread.join(max(0.0, min(limit_s, deadline - time.monotonic())))
         if self._thread.is_alive():
             backend.problem = backend.problem or "it did not finish in time"
         if backend.problem:
@@ -117,6 +126,15 @@ class Tracker(Observer):
             self.backend.problem = self.backend.problem or consequence + self.backend.describe_error(error)
             return False
         return True
+
+
+def close_trackers(trackers: Sequence[Tracker]) -> None:
+    """Closes trackers side by side; where a signal ends the command they have INTERRUPTED_TIMEOUT_S together."""
+    for tracker in trackers:
+        tracker.end()
+    deadline = math.inf if signals.received() is None else time.monotonic() + INTERRUPTED_TIMEOUT_S
+    for tracker in trackers:
+        tracker.close(deadline)
 
 
 def _load_epochs(folder: SearchFolder, number: int) -> History:

@@ -9,6 +9,7 @@ from raysweep.errors import UsageError
 from raysweep.search.options import RunOptions
 from raysweep.tracking.backend import TrackedRun
 from raysweep.tracking.opening import PACKAGES, check_trackers, open_trackers
+from raysweep.tracking.tracker import close_trackers
 
 
 def test_several_at_once_are_opened_each_with_its_own_thread(
@@ -17,8 +18,8 @@ def test_several_at_once_are_opened_each_with_its_own_thread(
     options = RunOptions(name="small", wandb="offline", trackers=("tensorboard", "mlflow"))
     check_trackers(options.trackers)
     trackers = open_trackers(tracked_run(tmp_path), options, [])
-    for tracker in trackers:
-        tracker.close()
+    close_trackers(trackers)
+    close_trackers(trackers)  # as the search's exit stack does after an end
     assert [tracker.backend.title for tracker in trackers] == ["W&B", "TensorBoard", "MLflow"]
     assert [tracker.backend.problem for tracker in trackers] == [None] * 3
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["mlflow", "tensorboard", "wandb"]
