@@ -60,7 +60,8 @@ class TensorboardEvents(Backend):
         if result.value is not None:
             writer.add_scalar(BEST, result.value, result.best_epoch)
         writer.add_text("result", _describe(result))
-        writer.file_writer.add_summary(hparams({}, {})[2])
+        if result.state != "FAIL":
+            writer.file_writer.add_summary(hparams({}, {})[2])  # it says that all went well
         writer.close()
 
     def log_progress(self, trials: Sequence[TrialResult]) -> None:
