@@ -15,14 +15,14 @@ from raysweep.tracking.tracker import close_trackers
 def test_several_at_once_are_opened_each_with_its_own_thread(
     tmp_path: Path, tracked_run: Callable[[Path], TrackedRun]
 ) -> None:
-    options = RunOptions(name="small", wandb="offline", trackers=("tensorboard", "mlflow"))
+    options = RunOptions(name="small", wandb="offline", trackers=("tensorboard",))
     check_trackers(options.trackers)
     trackers = open_trackers(tracked_run(tmp_path), options, [])
     close_trackers(trackers)
     close_trackers(trackers)  # as the search's exit stack does after an end
-    assert [tracker.backend.title for tracker in trackers] == ["W&B", "TensorBoard", "MLflow"]
-    assert [tracker.backend.problem for tracker in trackers] == [None] * 3
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["mlflow", "tensorboard", "wandb"]
+    assert [tracker.backend.title for tracker in trackers] == ["W&B", "TensorBoard"]
+    assert [tracker.backend.problem for tracker in trackers] == [None] * 2
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["tensorboard", "wandb"]
 
 
 def test_disabled_opens_none(tmp_path: Path, tracked_run: Callable[[Path], TrackedRun]) -> None:
