@@ -68,7 +68,7 @@ for command in sys.argv[1:]:
 NOT_RUN = {
     "python -m platform.tune car_resnet --name mine --resume": "tests/chaos goes on with runs",
     "pip install optuna-dashboard": "needs a network",
-    "optuna-dashboard results/mine/optuna.journal": "is not a dependency",
+    "optuna-dashboard results/mine/optuna.journal --artifact-dir results/mine/artifacts": "runs until it is ended",
     "make demo": "minutes",
     "python -m platform.data FOLDER": "tests/data/test_survey.py runs it",
     "python -m platform.tune fashion_autoencoder --name small --second-objective model/num_parameters": "hours; "
