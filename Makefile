@@ -5,7 +5,7 @@ TORCH ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check lint unit bench lock clean
+.PHONY: install demo test check lint unit docs bench lock clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +45,10 @@ lint: install
 unit: install
 	$(BIN)/python -m pytest -n auto -m "not ray" --cov=raysweep --cov-report=
 
+# The documentation as a site, site/index.html: the reference from the code, links checked, no network.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # record_curves.py measures nothing: it made the curves that search_efficiency.py searches on, with or without LCBench's.
 # predict.py and serve.py want a run and a folder; streaming.py, the last, wants user namespaces.
 bench: install
@@ -57,4 +61,4 @@ lock:
 	uv pip compile --universal --python-version 3.11 --extra aws --extra dev --no-annotate --no-header pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) results .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) results site .mypy_cache .ruff_cache .pytest_cache

@@ -4,23 +4,34 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 PERIOD_S = 30.0
 
 
 @contextlib.contextmanager
-def announce(what: str) -> Iterator[None]:
-    """Prints every half minute on stderr that `what` is waited for, while what is in it lasts."""
+def repeat(act: Callable[[], None], period_s: float) -> Iterator[None]:
+    """Calls `act` every `period_s` seconds, in a thread of its own, while what is in it lasts."""
     done = threading.Event()
 
-    def remind() -> None:
-        began = time.monotonic()
-        while not done.wait(PERIOD_S):
-            print(f"waiting for {what}, for {time.monotonic() - began:.0f} s by now; Ctrl-C ends it", file=sys.stderr)
+    def work() -> None:
+        while not done.wait(period_s):
+            act()
 
-    threading.Thread(target=remind, name="announcement", daemon=True).start()
+    threading.Thread(target=work, name="announcement", daemon=True).start()
     try:
         yield
     finally:
         done.set()
+
+
+@contextlib.contextmanager
+def announce(what: str) -> Iterator[None]:
+    """Prints every half minute on stderr that `what` is waited for, while what is in it lasts."""
+    began = time.monotonic()
+
+    def remind() -> None:
+        print(f"waiting for {what}, for {time.monotonic() - began:.0f} s by now; Ctrl-C ends it", file=sys.stderr)
+
+    with repeat(remind, PERIOD_S):
+        yield

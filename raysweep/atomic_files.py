@@ -133,13 +133,15 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def write_json(path: Path, value: Any, *, checksum: bool = False) -> None:
-    """Writes `value` as indented JSON, atomically; `checksum`: an object that `read_json` is to read back.
+def write_json(path: Path, value: Any, *, checksum: bool = False, sync: bool = True) -> None:
+    """Writes `value` as indented JSON, atomically; `sync` as of `write_atomically`.
+
+    checksum: it is an object that `read_json` is to read back.
 
     NaN and infinity are refused (ValueError).
     """
     value = add_checksum(value) if checksum else value
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", sync=sync)
 
 
 def write_json_lines(path: Path, rows: list[Mapping[str, Any]], *, sync: bool = True) -> None:
@@ -232,10 +234,13 @@ def read_json_lines(
     what: str = "one JSON object a line",
     remedy: str = FROM_BACKUP,
     check: Callable[[Json], object] = lambda row: None,
+    *,
+    is_growing: bool = False,
 ) -> list[Json]:
     """Reads a file of one JSON object a line inside `guard`; empty when there is no such file.
 
-    check: raises an error on an object that the file cannot have.
+    check: raises an error on an object that the file cannot have. is_growing: a last line without an end is passed
+    over, as it is being written, or was when its process was killed.
 
     Raises:
         CorruptFileError: the file is damaged or cannot be read.
@@ -244,7 +249,9 @@ def read_json_lines(
         return []
     rows: list[Json] = []
     with guard(path, what, remedy):
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+            if is_growing and not line.endswith(b"\n"):
+                break
             try:
                 row, is_whole = parse_object(line)
                 require_whole(is_whole)
@@ -276,6 +283,16 @@ def read_text(path: Path, what: str, remedy: str = FROM_BACKUP) -> str:
     """
     with guard(path, what, remedy):
         return path.read_text(encoding="utf-8")
+
+
+def read_bytes(path: Path, what: str, remedy: str = FROM_BACKUP) -> bytes:
+    """Reads a file as it is inside `guard`.
+
+    Raises:
+        CorruptFileError: it cannot be read.
+    """
+    with guard(path, what, remedy):
+        return path.read_bytes()
 
 
 def parse_object(text: bytes) -> tuple[Json, bool]:

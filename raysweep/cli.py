@@ -97,7 +97,7 @@ def _run(command: click.Command, args: list[str], prog_name: str) -> int:
     signals.set_restart(begin_again)
     try:
         with signals.handled():
-            command.main(args=args, prog_name=prog_name, standalone_mode=False)
+            command.main(args=args, prog_name=prog_name, standalone_mode=False, obj=list(args))
     except click.exceptions.Exit as exit_request:
         code = exit_request.exit_code
     except click.ClickException as error:

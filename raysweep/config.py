@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["none", "cosine", "plateau", "one_cycle"]
 WandbMode = Literal["online", "offline", "disabled"]
+TrackerName = Literal["tensorboard", "mlflow"]
+"""Trackers beside W&B."""
 
 KEEP_LEADING = 3
 """How many of a search's leading trials keep their models."""
@@ -199,12 +201,18 @@ class TaskConfig:
     graph: ClassVar[str | None] = None
     """Reference of the function that builds what `export` writes of its model, a raysweep.export.graph.Graph of a
     StoredModel and the run's folder; none: it cannot be exported."""
+    report_sections: ClassVar[str | None] = None
+    """Reference of the function that makes the report's sections on the test images, a raysweep.report.section
+    SectionBuilder; none: there are none."""
     code_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that may name code of one's own; see raysweep.own_code."""
     input_fields: ClassVar[tuple[str, ...]] = ()
     """Fields whose choices in a space are all looked at before a search: by `check_available` and `fetch`."""
     takes_mixed_labels: ClassVar[bool] = False
     """Whether its loss reads `Batch.mixing`: only then may images be mixed."""
+    test_scores: ClassVar[str | None] = None
+    """Reference of the function that tells `compare` how a run did on its test images: takes its folder and results,
+    returns raysweep.evaluate.test_scores.TestScores; none: the objective's test figure is compared."""
     advice_on_divergence: ClassVar[str] = "a lower learning rate may help"
     """Ends the message of a trial whose metrics are no longer finite; the fields that it names exist."""
 
@@ -332,6 +340,7 @@ class Objective:
     metric: str
     """A metric that the task reports, such as `val/accuracy`; of a second objective also one of COSTS."""
     direction: Literal["maximize", "minimize"] = "maximize"
+    """Which values are better."""
 
     def __post_init__(self) -> None:
         rule = "an objective is a validation metric, val/NAME, or a cost of the model, model/NAME"

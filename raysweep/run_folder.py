@@ -166,6 +166,16 @@ class FinalistsFolder(SearchFolder):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaysFolder(SearchFolder):
+    """Names the files of trials of the search that were trained again as they were."""
+
+    @property
+    def number_formats(self) -> Path:
+        """Locates that of the search: its networks are trained again as they were."""
+        return self.path.parent / "number_formats"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder(SearchFolder):
     """Names all files of a run."""
 
@@ -184,6 +194,11 @@ class RunFolder(SearchFolder):
     def results(self) -> Path:
         """Locates the results; there once the run is finished."""
         return self.path / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """Locates the page that tells all of the run, written anew while it goes on."""
+        return self.path / "report.html"
 
     @property
     def best(self) -> ModelFolder:
@@ -215,6 +230,11 @@ class RunFolder(SearchFolder):
         """Returns the folder of the best configurations trained again."""
         return FinalistsFolder(self.path / "finalists")
 
+    @property
+    def replays(self) -> ReplaysFolder:
+        """Returns the folder of trials that were trained again as they were."""
+        return ReplaysFolder(self.path / "replays")
+
     def find_training(self, number: int, finalist: int | None) -> TrialFolder:
         """Returns the folder of the training that a model is from: the trial's, or that of a `finalist`."""
         return self.trial(number) if finalist is None else self.finalists.trial(finalist)
@@ -225,9 +245,46 @@ class RunFolder(SearchFolder):
         return self.path / ".lease"
 
     @property
+    def status(self) -> Path:
+        """Locates what the run was doing a moment ago, for whoever looks from outside: no run reads it."""
+        return self.path / "status.json"
+
+    @property
+    def commands(self) -> Path:
+        """Locates the folder of what was said to a running search, and its answers."""
+        return self.path / ".commands"
+
+    def command(self, name: str) -> Path:
+        """Locates a command that the search has not seen yet."""
+        return self.commands / f"{name}.json"
+
+    def answer(self, name: str) -> Path:
+        """Locates the answer to a command, until its sender has read it."""
+        return self.commands / f"{name}.answer"
+
+    def list_commands(self) -> list[str]:
+        """Lists the names of commands that the search has not seen yet, in the order of their names."""
+        return sorted(path.stem for path in self.commands.glob("*.json") if not path.name.startswith("."))
+
+    @property
     def wandb(self) -> Path:
         """Locates W&B's own files, which it names itself."""
         return self.path / "wandb"
+
+    @property
+    def artifacts(self) -> Path:
+        """Locates the pictures that optuna-dashboard shows, which it names itself."""
+        return self.path / "artifacts"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Locates TensorBoard's event files, in folders named after the trials."""
+        return self.path / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """Locates MLflow's database and artifacts, where no server is named."""
+        return self.path / "mlflow"
 
     @property
     def storage(self) -> Path:

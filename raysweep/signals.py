@@ -1,4 +1,4 @@
-"""Ends a command on a signal: the first one as an exception, a second one at once.
+"""Ends a command on a signal: the first one as an exception, or as trials end in order, a second one at once.
 
 Only the command line installs this; a program that imports raysweep keeps its own handlers.
 """
@@ -23,6 +23,8 @@ SAME_S = 0.1
 """Signals within this time are one: a wrapper passes on what the terminal has sent to the whole group."""
 LIMIT_S = 25.0
 """Time to end in; Kubernetes and Slurm kill after 30 seconds. Ctrl-C has none: whoever pressed it may press again."""
+SOFT_LIMIT_S = 8.0
+"""Of that the time for running trials to end in."""
 NOTICE_S = 30.0
 WAKE = signal.SIGUSR2
 """Sent by this process to its own main thread; see `interrupt_main`."""
@@ -38,8 +40,10 @@ class _State:
     installed = False
     over = False
     received: signal.Signals | None = None
+    received_at = 0.0
     has_raised = False
     woken = False
+    soften: Callable[[], None] | None = None
     restart: Callable[[Any], None] | None = None
     last_acts: list[Callable[[], None]] = []  # noqa: RUF012 - there is one state
 
@@ -56,6 +60,19 @@ def handled() -> Iterator[None]:
         yield
     finally:
         _State.over = True
+
+
+@contextlib.contextmanager
+def softened(end: Callable[[], None]) -> Iterator[None]:
+    """Calls `end` on the first signal, in place of an exception: what is done within ends by itself, and soon.
+
+    end: only sets a flag: it is called in the main thread, whatever that is about to do.
+    """
+    _State.soften = end
+    try:
+        yield
+    finally:
+        _State.soften = None
 
 
 def _install() -> None:
@@ -109,6 +126,13 @@ def received() -> signal.Signals | None:
     return _State.received
 
 
+def is_urgent() -> bool:
+    """Tells whether what ends softly has had its time: whoever sent the signal may kill soon."""
+    if _State.received in (None, signal.SIGINT):
+        return False
+    return time.monotonic() - _State.received_at > SOFT_LIMIT_S
+
+
 def ignore() -> None:
     """Ignores what would end a command that has ended: its exit code stays that of the first signal."""
     for number in ENDING:
@@ -156,14 +180,17 @@ def end_at_once(message: str, code: int) -> None:
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    """Raises once; the thread sees to the rest."""
+    """Raises once, or has what is done end by itself; the thread sees to the rest."""
     if number == WAKE:
         woken, _State.woken = _State.woken, False
         if woken and _State.received is None and not _State.over:
             raise KeyboardInterrupt
     elif not _State.has_raised and not _State.over:
         _State.received, _State.has_raised = _State.received or signal.Signals(number), True
-        raise Interrupted
+        _State.received_at = time.monotonic()
+        if _State.soften is None:
+            raise Interrupted
+        _State.soften()
 
 
 def _watch(reader: socket.socket, writer: socket.socket) -> None:

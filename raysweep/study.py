@@ -39,8 +39,11 @@ class When:
     """Further choices that exist only where the categorical choice `key` took one of `values`."""
 
     key: str
+    """A categorical key of the space."""
     values: str | tuple[str, ...]
+    """One of its choices, or several."""
     space: Distributions
+    """Further keys and their distributions."""
 
     def holds(self, params: Mapping[str, Any]) -> bool:
         """Tells whether these choices exist at the point `params`."""
@@ -53,18 +56,27 @@ class Study:
     """One file of search_spaces/: plain data. Its own task, data and training are the baseline."""
 
     name: str
+    """1 to 100 printable characters; by default the run's folder is called so."""
     task: TaskConfig
+    """What is trained: ClassificationConfig, AutoencoderConfig, GanConfig, or one of your own."""
     data: DataConfig
+    """Where images come from and what a batch of them looks like."""
     training: TrainingConfig
+    """How long and in what numbers a trial trains."""
     space: Distributions
+    """What is searched: dotted names of fields, such as task.learning_rate, to distributions of Optuna."""
     conditions: tuple[When, ...] = ()
+    """Keys that exist only beside certain choices."""
     points: tuple[Mapping[str, Any], ...] = ()
     """Tried right after the baseline: each the baseline with some of its values changed."""
     objective: Objective
+    """What is searched for."""
     second_objective: Objective | None = None
     """What is searched for beside it, for a Pareto front; no trial is stopped early then. None: nothing."""
     budget: Budget = dataclasses.field(default_factory=Budget)
+    """When the search ends."""
     seed: int = 0
+    """Of the search and of every trial; 0 to 2147483647."""
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -116,14 +128,21 @@ class Study:
 
     def _check_points(self) -> None:
         for name, changes in (("the baseline", {}), *((f"point {changes}", changes) for changes in self.points)):
-            point = self._point(changes)
-            if unknown := sorted(set(changes) - set(point)):
-                raise ValueError(f"{name} must be a point of the space, which has no {', '.join(unknown)} there")
-            for key, distribution in self.space_at(point).items():
-                if not contains(distribution, point[key]):
-                    raise ValueError(
-                        f"{name} must be a point of the space: {key}={point[key]!r} is not in {distribution}"
-                    )
+            self.build_point(name, changes)
+
+    def build_point(self, name: str, changes: Mapping[str, Any]) -> Params:
+        """Returns the point of the space that is the baseline with some values changed.
+
+        Raises:
+            ValueError: it is not in the space; the message calls it `name`.
+        """
+        point = self._point(changes)
+        if unknown := sorted(set(changes) - set(point)):
+            raise ValueError(f"{name} must be a point of the space, which has no {', '.join(unknown)} there")
+        for key, distribution in self.space_at(point).items():
+            if not contains(distribution, point[key]):
+                raise ValueError(f"{name} must be a point of the space: {key}={point[key]!r} is not in {distribution}")
+        return point
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

@@ -16,11 +16,15 @@ class TrialResult:
     """Says how a trial ended."""
 
     number: int
+    """Its number; 0 is the baseline."""
     state: Literal["COMPLETE", "PRUNED", "FAIL"]
+    """Optuna's word: complete, stopped early, or failed."""
     value: float | None
     """The best objective of its epochs; none when no epoch finished."""
     best_epoch: int | None
+    """The epoch of that value, the first being 1."""
     params: Params
+    """Its point of the space."""
     duration_s: float
     """Wall time in the session that ended it."""
     second_value: float | None = None

@@ -5,8 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
+from raysweep.commands.options import describe_resume
 from raysweep.errors import UsageError
 from raysweep.search.options import check_name
 from raysweep.search.overrides import parse_duration
@@ -108,6 +110,24 @@ def test_names(name: str) -> None:
 def test_names_that_are_no_folders(name: str) -> None:
     with pytest.raises(UsageError, match="is a folder's name"):
         check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resume"),
+    [
+        (["cars"], "cars --resume"),
+        (["cars", "--resume", "--name", "my run"], "cars --resume --name 'my run'"),
+        (["cars", "--trials", "4", "--wandb=offline"], "cars --wandb=offline --resume"),
+        (["cars", "--trials=4"], "cars --resume"),
+        (["cars", "--notify", "json://me:secret@host"], "cars --notify ... --resume"),
+        (["cars", "--optuna-storage=mysql://me:secret@host/db"], "cars --optuna-storage ... --resume"),
+    ],
+)
+def test_the_line_to_resume_by_has_no_secret_and_nothing_that_the_run_remembers(
+    arguments: list[str], resume: str
+) -> None:
+    context = click.Context(click.Command("tune"), info_name="python -m platform.tune", obj=arguments)
+    assert describe_resume(context) == f"python -m platform.tune {resume}"
 
 
 def test_studies_shows_task_data_space_and_baseline() -> None:

@@ -47,6 +47,14 @@ def test_studies_and_configurations_of_tasks_import_nothing_heavy() -> None:
     assert not imported & {"torch", *OF_TESTS, *OF_EVALUATION, *OF_SOME_TRIALS, *OF_THE_DRIVER}
 
 
+def test_looking_back_at_runs_imports_neither_torch_nor_ray() -> None:
+    imported = list_imported(
+        "import raysweep.runs.run_account, raysweep.runs.trial_account, raysweep.runs.cleaning_text"
+    )
+    assert "optuna" in imported
+    assert not imported & {"torch", *OF_TESTS, *(OF_EVALUATION - {"scipy"}), *OF_SOME_TRIALS, *OF_THE_DRIVER}
+
+
 def test_looking_for_a_model_imports_nothing_heavy() -> None:
     config = "from raysweep.tasks.classification.config import ClassificationConfig"
     imported = list_imported(f"{config}; ClassificationConfig(model='resnet18.a1_in1k').check_available()")

@@ -20,7 +20,7 @@ AugmentationConfig(strength=, random_crop=, rotation_degrees=, horizontal_flip=,
 AutoencoderConfig(variant=, bottleneck=, latent_size=, width=, dropout=, batch_norm=, loss=, noise_std=, beta=,
     kl_warmup_epochs=, optimizer=, learning_rate=, weight_decay=, schedule=): advice_on_divergence, check_available,
     code_fields, code_references, comparison_group, evaluation, fetch, graph, input_fields, kind, metrics,
-    needs_classes, prepare, reported_metrics, takes_mixed_labels, task
+    needs_classes, prepare, report_sections, reported_metrics, takes_mixed_labels, task, test_scores
 Batch(images, labels, indices, weight=, mixing=)
 Budget(trials=, time_s=, target=)
 ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, dropout=, batch_norm=,
@@ -28,8 +28,8 @@ ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, d
     frozen_stages=, layer_decay=, test_time_flip=, momentum=, weight_decay=, schedule=, warmup_epochs=,
     gradient_clip_norm=, ema_decay=, freeze_batch_norm=): advice_on_divergence, check_available, code_fields,
     code_references, comparison_group, evaluation, fetch, graph, has_own_network, input_fields, kind,
-    locate_weights_file, metric_name, metrics, needs_classes, prepare, reported_metrics, takes_mixed_labels, task,
-    weights_name
+    locate_weights_file, metric_name, metrics, needs_classes, prepare, report_sections, reported_metrics,
+    takes_mixed_labels, task, test_scores, weights_name
 DataConfig(source=, image_size=, cache_size=, cache=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
@@ -39,12 +39,12 @@ GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dro
     weight_clip=, gradient_penalty=, discriminator_steps=, generator_learning_rate=, discriminator_learning_rate=,
     beta1=, noise=, augmentation=, ema_decay=, num_eval_images=, grace_epochs=, failing_epochs=, min_coverage=,
     max_accuracy=): advice_on_divergence, check_available, code_fields, code_references, comparison_group,
-    evaluation, fetch, graph, input_fields, kind, metrics, needs_classes, prepare, reported_metrics,
-    takes_mixed_labels, task
+    evaluation, fetch, graph, input_fields, kind, metrics, needs_classes, prepare, report_sections,
+    reported_metrics, takes_mixed_labels, task, test_scores
 Metric(name, direction, meaning, live=)
 NoiseSchedule(kind=, start=, end=, until=, per_step=): value
 Objective(metric, direction=): is_better, parse
-Observer(): epoch_ended, search_ended, trial_ended, trial_started
+Observer(): epoch_ended, search_ended, time_passed, trial_ended, trial_started
 RaysweepError(Exception)
 Records(paths, members, labels): name, take
 Run(folder, results, sync_command=): baseline, best, lift, load_model, predict, test, trials
@@ -52,7 +52,7 @@ SearchFolder(path): journal, list_trials, number_formats, scratch, trial, trials
 Source(name, classes, records, synthetic=, notes=, no_classes=): fingerprint
 StorageError(RaysweepError)
 Study(name, task, data, training, space, conditions=, points=, objective, second_objective=, budget=, seed=):
-    all_distributions, baseline, fields, objectives, space_at, starting_points, to_json, trial_config,
+    all_distributions, baseline, build_point, fields, objectives, space_at, starting_points, to_json, trial_config,
     with_max_epochs, with_settings
 StudyFailedError(RaysweepError)
 Sums = dict[str, torch.Tensor | list[torch.Tensor]]
@@ -61,7 +61,8 @@ Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, chec
     gradient_clip_norm, infer, init_modules, init_state, is_capturable, is_wrapped, load_modules, main_module,
     num_eval_images, num_parts, optimize, sample, step_form, step_values, train_step
 TaskConfig(): advice_on_divergence, check_available, code_fields, code_references, comparison_group, fetch, graph,
-    input_fields, metrics, needs_classes, prepare, reported_metrics, takes_mixed_labels
+    input_fields, metrics, needs_classes, prepare, report_sections, reported_metrics, takes_mixed_labels,
+    test_scores
 TrainState(modules, prepared, optimizers, schedules=, averages=, epoch=, step=, best_value=, best_epoch=,
     epochs_since_best=, cause=, history=): best_modules, end_step, load_state_dict, state_dict
 TrainingConfig(epochs=, batch_size=, early_stopping_patience=, precision=, channels_last=, cuda_graphs=,
@@ -77,10 +78,12 @@ load_object(reference)
 load_run(folder)
 plan(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=)
+    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, trackers=, observers=, notify=,
+    quiet=)
 tune(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
     finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, observers=)
+    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, trackers=, observers=, notify=,
+    quiet=)
 """
 
 

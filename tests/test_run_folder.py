@@ -13,8 +13,12 @@ from raysweep.run_folder import FinalistsFolder, RunFolder, SearchFolder, TrialF
 PACKAGE = Path(__file__).parent.parent / "raysweep"
 RUN = RunFolder(Path("runs/cars"))
 ON_DISK = {
+    ".commands": RUN.commands,
+    ".commands/17-ab.answer": RUN.answer("17-ab"),
+    ".commands/17-ab.json": RUN.command("17-ab"),
     ".lease": RUN.lock,
     ".ray": RUN.scratch,
+    "artifacts": RUN.artifacts,
     "best/config.json": RUN.best.config,
     "best/detector.safetensors": RUN.best.detector,
     "best/model.safetensors": RUN.best.weights,
@@ -22,9 +26,15 @@ ON_DISK = {
     "finalists/baseline/config.json": RUN.finalists.baseline.config,
     "finalists/baseline/model.safetensors": RUN.finalists.baseline.weights,
     "finalists/trials/0012/best/model.safetensors": RUN.find_training(3, 12).weights,
+    "mlflow": RUN.mlflow,
     "optuna.journal": RUN.journal,
+    "report.html": RUN.report,
+    "replays": RUN.replays.path,
+    "replays/trials/0007/best/model.safetensors": RUN.replays.trial(7).weights,
     "results.json": RUN.results,
+    "status.json": RUN.status,
     "study.json": RUN.study,
+    "tensorboard": RUN.tensorboard,
     "test": RUN.test,
     "test/openings.jsonl": RUN.openings,
     "test/pareto_front.png": RUN.pareto_front,
@@ -43,7 +53,9 @@ ON_DISK = {
     "trials/0007/usage.json": RUN.trial(7).usage,
     "wandb": RUN.wandb,
 }
-NAMES = {part for place in ON_DISK for part in Path(place).parts} - {"0007", "0012", "epoch_0003.png"} | {".cache"}
+NAMES = {part for place in ON_DISK for part in Path(place).parts} - {"0007", "0012", "epoch_0003.png", "17-ab.json"} | {
+    ".cache"
+}
 ALLOWED = {("tasks/classification/config.py", "model.safetensors"), ("cluster/local_ray.py", ".ray")}
 """A file of a pretrained model on the Hugging Face hub; Ray's own folder below the home folder."""
 

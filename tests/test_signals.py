@@ -72,6 +72,27 @@ WOKEN = """
     except KeyboardInterrupt:
         assert signals.received() is None
 """
+SOFT = """
+    flag = []
+    with signals.softened(lambda: flag.append(1)):
+        print("ready", flush=True)
+        while not flag:
+            time.sleep(0.05)
+        print("the epoch has ended", flush=True)
+    raise signals.Interrupted
+"""
+SOFT_AND_SLOW = """
+    with signals.softened(lambda: print("ending", flush=True)):
+        print("ready", flush=True)
+        while True:
+            time.sleep(0.05)
+"""
+SOFT_BEFORE = """
+    with signals.softened(lambda: None):
+        pass
+    print("ready", flush=True)
+    time.sleep(60)
+"""
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -121,6 +142,29 @@ def test_a_signal_ends_a_command_in_order(start: Start, number: int, code: int) 
     process = start(ORDERLY)
     process.send_signal(number)
     assert end(process) == (code, "closed\n", "interrupted\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_ends_by_itself_is_not_broken_off(start: Start, number: int, code: int) -> None:
+    process = start(SOFT)
+    process.send_signal(number)
+    assert end(process) == (code, "the epoch has ended\n", "interrupted\n")
+
+
+def test_a_second_signal_breaks_off_what_ends_by_itself(start: Start) -> None:
+    process = start(SOFT_AND_SLOW)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ending\n"
+    time.sleep(3 * SAME_S)
+    process.send_signal(signal.SIGINT)
+    assert end(process) == (130, "", "interrupted again: ended at once\n")
+
+
+def test_a_signal_after_what_ends_by_itself_is_as_any_other(start: Start) -> None:
+    process = start(SOFT_BEFORE)
+    process.send_signal(signal.SIGINT)
+    assert end(process) == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
         ("CHANGELOG.md", r"^## (\S+)"),
         ("clusters/kuberay.yaml", r"/raysweep:(\S+)"),
         ("Dockerfile", r"/raysweep:(\S+)"),
-        ("README.md", r"/raysweep:(\S+)"),
+        ("docs/how-to/install.md", r"/raysweep:(\S+)"),
     ],
 )
 def test_every_file_that_repeats_the_version_says_the_same(path: str, pattern: str) -> None:

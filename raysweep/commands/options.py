@@ -1,5 +1,6 @@
 """Builds the options of commands from the flags of dataclasses."""
 
+import shlex
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,9 @@ trust_code_option = click.option(
 )
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+
+
 def open_run(run: Path) -> RunFolder:
     """Returns the folder of a run that has a best model, or of a model that was published.
 
@@ -44,6 +48,27 @@ def open_run(run: Path) -> RunFolder:
     if not folder.best.config.is_file():
         raise UsageError(f"{run} is not the folder of a finished run: it has no best/{folder.best.config.name}")
     return folder
+
+
+SECRET = ("--optuna-storage", "--notify")
+"""Flags whose values may have a password."""
+KEPT = "--trials"
+"""Flag that a run remembers, and that somebody may have said otherwise since."""
+
+
+def describe_resume(context: click.Context) -> str:
+    """Returns the command line that goes on with what this process has begun; secrets are left out."""
+    words: list[str] = []
+    given = iter(context.find_object(list) or [])
+    for word in given:
+        name, equals, _ = word.partition("=")
+        value = next(given, "") if word in (*SECRET, KEPT) else ""
+        if name == KEPT:
+            continue
+        words += [name, "..."] if name in SECRET and (equals or value) else [word]
+    if "--resume" not in words:
+        words.append("--resume")
+    return f"{context.find_root().info_name} {shlex.join(words)}"
 
 
 _TYPES = {Path: PathType(), PositiveInt: click.IntRange(min=1)}

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from raysweep.commands.options import CONTEXT, with_flags
+from raysweep.commands.options import CONTEXT, describe_resume, with_flags
 from raysweep.search.flags import list_flags
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
@@ -37,5 +37,6 @@ def tune(study: str, **values: Any) -> None:
     try:
         outcome = run_study(resolved, options, source)
     except KeyboardInterrupt:
-        raise click.Abort(options.run_folder.describe_interruption("--resume")) from None
+        resume = describe_resume(click.get_current_context())
+        raise click.Abort(options.run_folder.describe_interruption(resume)) from None
     click.echo(describe_results(outcome.results, options.run_folder, outcome.sync_command))

@@ -132,14 +132,21 @@ class DataInfo:
     """Facts of a prepared data set that models and reports need."""
 
     source: str
+    """Where they come from."""
     synthetic: bool
+    """Whether raysweep has drawn them."""
     digest: str
     """SHA-256 over names, labels and contents of all decoded files, split by split."""
     classes: tuple[str, ...]
+    """Names of the classes, in the order of their numbers."""
     num_train: int
+    """Training images."""
     num_val: int
+    """Validation images."""
     num_test: int
+    """Test images."""
     skipped: tuple[SkippedFile, ...] = ()
+    """Files that could not be decoded, with the reason."""
     notes: tuple[str, ...] = ()
     """What a user may not expect of the images, a sentence each: the same image in two splits, for one."""
 

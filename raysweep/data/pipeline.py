@@ -20,7 +20,6 @@ import pyarrow as pa
 import ray
 
 from raysweep import atomic_files, config_fields
-from raysweep.announcement import announce
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.config import DataConfig
 from raysweep.data.arrays import REMEDY
@@ -31,6 +30,7 @@ from raysweep.data.images import FILES, DataInfo, ImageSet, PreparedData
 from raysweep.data.records import SPLITS, Source, Split
 from raysweep.data.summary import check_skipped, summarise
 from raysweep.errors import CorruptFileError
+from raysweep.stages import Stage, stage
 from raysweep.storage_faults import say
 
 BLOCKS_PER_CPU = 4
@@ -55,8 +55,8 @@ def prepare(source: Source, config: DataConfig, cache: Path) -> tuple[PreparedDa
         if why:
             say(why)
         folder, test_folder = _folders(source, config, cache, streamed="train" not in decoded)
-        with announce("the images to be decoded"):
-            run_on_ray(lambda: _decode(source, config, decoded, folder, test_folder))
+        with stage("decoding", sum(len(source.records[split]) for split in SPLITS), "images") as shown:
+            run_on_ray(lambda: _decode(source, config, decoded, folder, test_folder, shown))
     info = PreparedData.load(folder).info
     # The same files may have been decoded under another name, the drawn sample as a plain folder for one.
     info = dataclasses.replace(info, source=source.name, synthetic=source.synthetic)
@@ -112,7 +112,9 @@ def _folders(source: Source, config: DataConfig, cache: Path, *, streamed: bool)
     return cache / key, cache / f"{key}-test"
 
 
-def _decode(source: Source, config: DataConfig, decoded: Collection[Split], folder: Path, test_folder: Path) -> None:
+def _decode(
+    source: Source, config: DataConfig, decoded: Collection[Split], folder: Path, test_folder: Path, shown: Stage
+) -> None:
     """Decodes all splits into temporary folders beside their places and renames them when whole."""
     marker = uuid.uuid4().hex[:8]
     temporary = {place: place.with_name(f".{place.name}.{marker}") for place in (folder, test_folder)}
@@ -122,7 +124,7 @@ def _decode(source: Source, config: DataConfig, decoded: Collection[Split], fold
         "test": temporary[test_folder],
     }
     try:
-        info = _decode_splits(source, config, decoded, into)
+        info = _decode_splits(source, config, decoded, into, shown)
         atomic_files.write_json(temporary[folder] / "info.json", config_fields.to_json(info), checksum=True)
         for place in (test_folder, folder):
             atomic_files.rename_folder(temporary[place], place)
@@ -131,7 +133,9 @@ def _decode(source: Source, config: DataConfig, decoded: Collection[Split], fold
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _decode_splits(source: Source, config: DataConfig, decoded: Collection[Split], into: dict[Split, Path]) -> DataInfo:
+def _decode_splits(
+    source: Source, config: DataConfig, decoded: Collection[Split], into: dict[Split, Path], shown: Stage
+) -> DataInfo:
     """Decodes all images once; pixels are kept of the `decoded` splits, paths of the others."""
     decoding = Decoding(side=config.decoded_size, channels=config.channels, max_pixels=config.max_pixels)
     for split in SPLITS:
@@ -147,6 +151,7 @@ def _decode_splits(source: Source, config: DataConfig, decoded: Collection[Split
         reasons[row["split"]][row["row"]] = row["reason"]
         digests[row["split"]][row["row"]] = row["digest"]
         looks[row["split"]][row["row"]] = row["looks"]
+        shown.num_done += 1
     for split in decoded:
         shutil.rmtree(into[split] / FILES)
     return summarise(source, into, reasons, digests, looks)

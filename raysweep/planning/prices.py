@@ -55,6 +55,17 @@ def price_nodes(config: Mapping[str, Any], nodes: Sequence[Node]) -> dict[str, t
     return {kind: (count, float(prices[kind])) for kind, count in counts.items()}
 
 
+def find_price(path: Path, nodes: Sequence[Node]) -> float | None:
+    """Finds what nodes cost an hour; none where the cluster's configuration is not there, or has no prices for them."""
+    if not path.is_file():
+        return None
+    try:
+        prices = price_nodes(load_cluster(path), nodes)
+    except UsageError:  # `plan` says what is wrong with it
+        return None
+    return None if prices is None else sum(count * price for count, price in prices.values())
+
+
 def _check_prices(prices: Mapping[str, Any], types: Mapping[str, Any]) -> None:
     for kind, price in prices.items():
         if kind not in types:

@@ -33,6 +33,7 @@ from raysweep.search.preflight import batch_sizes, check_inputs, fetch_inputs
 from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import create_strategy
+from raysweep.stages import stage
 from raysweep.storage_faults import format_bytes, guard_work, say
 from raysweep.study import Study
 from raysweep.train.history import load_history
@@ -61,6 +62,7 @@ def run_probe(study: Study, data: PreparedData, request: Request, side_by_side: 
     short = study.with_settings((f"training.epochs={PROBE_EPOCHS}", "training.early_stopping_patience=none"))
     short = dataclasses.replace(short, second_objective=None)
     with (
+        stage("probe"),
         guard_work(storage),
         tempfile.TemporaryDirectory(prefix=".plan-", dir=storage, ignore_cleanup_errors=True) as name,
     ):

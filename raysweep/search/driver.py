@@ -3,39 +3,24 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from raysweep import atomic_files
-from raysweep.cluster.lost_nodes import Addresses, NodeWatch
+from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.errors import StorageError
+from raysweep.search.attempt import Attempt
+from raysweep.search.control import Control
 from raysweep.search.disk_watch import DiskWatch
 from raysweep.search.observer import Observer
 from raysweep.search.session.storage import guard_optuna
 from raysweep.search.strategy.strategy import MAX_RETRIES, Strategy
 from raysweep.storage_faults import guard_work, say
-from raysweep.train.report import EpochReport, TrialFailure, TrialReport
+from raysweep.train.report import EpochReport, Order, TrialFailure, TrialReport, leave_order
 from raysweep.train.trial import TrialSpec
 from raysweep.trial_result import Params, TrialResult
 
-
-@dataclass(kw_only=True, slots=True)
-class _Attempt:
-    """Tracks a trial as one Ray Tune trial runs it: from its start, or from the checkpoint of an earlier attempt."""
-
-    number: int
-    params: Params
-    spec: TrialSpec
-    nodes: Addresses
-    """Of the cluster as it began."""
-    result: TrialResult | None = None
-    """How the trial ended, once the strategy knows it; none: it has not, or its process died."""
-    is_weak: bool = False
-    """Whether it is to stop: its process writes what is to be kept of it, and ends."""
-    is_left: bool = False
-    """Whether it stays as it is, for a session to come: the storage is at fault."""
-    death: str | None = None
-    """What its process, or else Ray, said as it died."""
+PERIOD_S = 1.0
+"""How often commands are looked for, and observers told that time has passed."""
+STOPPED = "stopped by the command `control`"
 
 
 class SearchDriver:
@@ -53,17 +38,28 @@ class SearchDriver:
         deadline: float | None,
         watch: NodeWatch,
         disk: DiskWatch,
+        control: Control | None = None,
     ) -> None:
+        """control: says what to do otherwise while trials run; none: nobody does."""
         self.strategy = strategy
         self.make_spec = make_spec
         self.observers = observers
         self.deadline = deadline
         self.watch = watch
         self.disk = disk
+        self.control = control
         self.fault: StorageError | None = None
-        self._attempts: dict[str, _Attempt] = {}
+        self.is_paused = False
+        """Whether no trial starts until somebody says so."""
+        self.is_ending = False
+        """Whether no trial starts any more, and those that run end with their epoch, to go on later."""
+        self._has_said_end = False
+        self._to_stop: set[int] = set()
+        """Numbers of trials that somebody wants to end."""
+        self._attempts: dict[str, Attempt] = {}
         self._began: dict[int, float] = {}
         self._last: dict[int, EpochReport] = {}
+        self._next_look = 0.0
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Pickles an empty object: Ray Tune pickles its searcher for a restore of its own, which is never used."""
@@ -76,14 +72,16 @@ class SearchDriver:
 
     @property
     def is_waiting(self) -> bool:
-        """Tells whether a trial is to start as soon as the disk has room for it."""
-        return self.fault is None and self.disk.lack is not None and self.strategy.has_work()
+        """Tells whether a trial is to start as soon as the disk has room for it, or somebody lets the search go on."""
+        if self.fault is not None or self.is_ending:
+            return False
+        return (self.is_paused or self.disk.lack is not None) and self.strategy.has_work()
 
     def start(self, trial_id: str) -> TrialSpec | None:
         """Starts the next trial; none when there is none to start, or no storage for it."""
         self.look_at_disk()
         with self._guard():
-            if self.fault is None and not self.is_waiting:
+            if self.fault is None and not self.is_ending and not self.is_waiting:
                 return self._start(trial_id)
             self.disk.tell()
         return None
@@ -95,12 +93,41 @@ class SearchDriver:
             return None
         number, params = proposal
         spec = self.make_spec(number, params, self.strategy.num_reported(number))
-        self._attempts[trial_id] = _Attempt(number=number, params=params, spec=spec, nodes=self.watch.list_living())
+        self._attempts[trial_id] = Attempt(number=number, params=params, spec=spec, nodes=self.watch.list_living())
         if number not in self._began:
             self._began[number] = time.monotonic()
             for observer in self.observers:
                 observer.trial_started(number, spec.config.to_json(), params)
         return spec
+
+    def list_running(self) -> list[int]:
+        """Lists the numbers of the trials that are under way."""
+        return [attempt.number for attempt in self._attempts.values() if attempt.result is None]
+
+    def stop_trial(self, number: int) -> None:
+        """Stops a trial with its epoch, as the strategy stops a weak one."""
+        self._to_stop.add(number)
+
+    def end_softly(self) -> None:
+        """Ends the search once the trials that run have ended with their epoch; called on a signal, too."""
+        self.is_ending = True
+
+    def look(self) -> None:
+        """Looks at the disk and, about once a second, for commands; observers are told that time has passed."""
+        self.look_at_disk()
+        if self.is_ending and not self._has_said_end:
+            self._has_said_end = True
+            say(
+                f"no trial starts any more; {len(self._attempts)} running end with their epoch, at a checkpoint, to go "
+                "on later; Ctrl-C again ends at once"
+            )
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + PERIOD_S
+            if self.control is not None:
+                with self._guard():
+                    self.control.look(self)
+            for observer in self.observers:
+                observer.time_passed()
 
     def look_at_disk(self) -> None:
         """Looks whether the disk has room for the trials that run, and waits for it no longer than is patient."""
@@ -111,7 +138,7 @@ class SearchDriver:
                 self.disk.check_patience()
 
     @contextlib.contextmanager
-    def _guard(self, attempt: _Attempt | None = None) -> Iterator[None]:
+    def _guard(self, attempt: Attempt | None = None) -> Iterator[None]:
         """Takes note of a storage that does not take or give what the books need, and leaves the attempt as it is."""
         try:
             with guard_optuna(), guard_work(self.disk.folder):
@@ -119,7 +146,7 @@ class SearchDriver:
         except StorageError as fault:
             self._take_fault(fault, attempt)
 
-    def _take_fault(self, fault: StorageError, attempt: _Attempt | None) -> None:
+    def _take_fault(self, fault: StorageError, attempt: Attempt | None) -> None:
         if attempt is not None:
             attempt.is_left = True
             with contextlib.suppress(OSError):
@@ -149,7 +176,7 @@ class SearchDriver:
             is_over = self._on_epoch(attempt, report)
         return is_over and attempt.spec.request.num_workers == 1
 
-    def _on_failure(self, attempt: _Attempt, failure: TrialFailure) -> None:
+    def _on_failure(self, attempt: Attempt, failure: TrialFailure) -> None:
         if failure.of_storage:
             self._take_fault(StorageError(failure.error), attempt)
         elif failure.died:
@@ -158,21 +185,24 @@ class SearchDriver:
             with self._guard(attempt):
                 self._end(attempt, "FAIL", failure.error)
 
-    def _on_epoch(self, attempt: _Attempt, report: EpochReport) -> bool:
+    def _on_epoch(self, attempt: Attempt, report: EpochReport) -> bool:
         """Takes the report of an epoch; returns whether the trial is finished."""
         if report.notice is not None:
             say(f"trial {attempt.number}: {report.notice}")
         self._last[attempt.number] = report
         epoch = int(report.metrics["epoch"])
         is_new = epoch > self.strategy.num_reported(attempt.number)
-        stop = self.strategy.report(attempt.number, epoch, report.value)
+        stop = self.strategy.report(attempt.number, epoch, report.value) or attempt.number in self._to_stop
         for observer in self.observers if is_new else ():
             observer.epoch_ended(attempt.number, report.metrics)
         if report.finished:
             self._end(attempt, "COMPLETE", report.cause)
         elif stop:
-            atomic_files.touch(attempt.spec.folder.stop_file)
+            leave_order(attempt.spec.folder, Order.END)
             attempt.is_weak = True
+        elif self.is_ending:
+            leave_order(attempt.spec.folder, Order.PAUSE)
+            attempt.is_left = True
         return report.finished
 
     def on_death(self, trial_id: str, error: str) -> None:
@@ -189,14 +219,14 @@ class SearchDriver:
         with self._guard(attempt):
             if attempt.result is None and self.fault is None and not attempt.is_left:
                 if attempt.is_weak and attempt.death is None:
-                    self._end(attempt, "PRUNED")
+                    self._end(attempt, "PRUNED", STOPPED if attempt.number in self._to_stop else None)
                 else:
                     self._on_death(attempt)
             if attempt.result is not None:
                 for observer in self.observers:
                     observer.trial_ended(attempt.result)
 
-    def _on_death(self, attempt: _Attempt) -> None:
+    def _on_death(self, attempt: Attempt) -> None:
         """Tries a trial again whose process died without a last word, or ends it where that is often."""
         lost = self.watch.find_lost(attempt.nodes)
         death = attempt.death or "the trial's process ended without a report"
@@ -206,7 +236,7 @@ class SearchDriver:
         else:
             self._end(attempt, "FAIL", f"its process died {MAX_RETRIES + 1} times, at last: {death}")
 
-    def _end(self, attempt: _Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
+    def _end(self, attempt: Attempt, state: Literal["COMPLETE", "PRUNED", "FAIL"], error: str | None = None) -> None:
         last = self._last.get(attempt.number)
         result = TrialResult(
             number=attempt.number,

@@ -17,6 +17,7 @@ from raysweep.cluster.lost_nodes import NodeWatch
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
+from raysweep.search.control import Control
 from raysweep.search.disk_watch import DiskWatch
 from raysweep.search.driver import SearchDriver
 from raysweep.search.observer import Observer
@@ -52,14 +53,20 @@ class SearchContext:
 
 
 def launch_trials(
-    context: SearchContext, strategy: Strategy, observers: Sequence[Observer], deadline: float | None = None
+    context: SearchContext,
+    strategy: Strategy,
+    observers: Sequence[Observer],
+    deadline: float | None = None,
+    control: Control | None = None,
 ) -> None:
     """Runs the trials that the strategy says are to go on or to start, until there are no more.
 
+    control: says what to do otherwise meanwhile; none: nobody does.
     Ray's own files go to a temporary folder, which all nodes have to see where there are several.
 
     Raises:
         StorageError: the storage is at fault; no trial is told to have failed by that.
+        Interrupted: the search is to end; what ran goes on when it is resumed.
     """
     with guard_writing(context.folder.trials):
         context.folder.trials.mkdir(parents=True, exist_ok=True)
@@ -87,7 +94,8 @@ def launch_trials(
             atomic_files.remove(spec.folder.stop_file)
             return spec
 
-        driver = SearchDriver(strategy, build_spec, observers, deadline, NodeWatch(), DiskWatch(context.folder.path))
+        disk = DiskWatch(context.folder.path)
+        driver = SearchDriver(strategy, build_spec, observers, deadline, NodeWatch(), disk, control)
         run_on_ray(
             lambda: run_trials(driver, request=context.request, concurrency=context.concurrency, scratch=str(scratch))
         )

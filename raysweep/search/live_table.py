@@ -1,16 +1,18 @@
-"""Draws a live table of the search on a terminal or in a notebook; silent where stderr is neither."""
+"""Draws a live table of a search on a terminal or in a notebook."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raysweep.config import Metric, Objective, format_value
+from raysweep.config import Metric, format_value
 from raysweep.search.observer import Observer
-from raysweep.trial_result import BASELINE, TrialResult
+from raysweep.search.progress import SearchProgress
+from raysweep.stages import is_drawn, is_quiet
+from raysweep.trial_result import TrialResult
 
 NOTEBOOK_PERIOD_S = 0.5
 
@@ -42,30 +44,25 @@ class NotebookCell:
 
 
 class LiveTable(Observer):
-    """Follows a search; a context manager that draws while it is open."""
+    """Shows the progress of a search, which hears of each event first; a context manager that draws while it is open.
 
-    def __init__(
-        self,
-        objectives: Sequence[Objective],
-        num_trials: int,
-        deadline: float | None,
-        ended: Iterable[TrialResult],
-        metrics: Iterable[Metric] = (),
-    ) -> None:
-        """Begins with the trials that `ended` in earlier sessions; some of the task's `metrics` get a column."""
-        self.objectives = objectives
+    Silent where stderr is neither a terminal nor a notebook's.
+    """
+
+    def __init__(self, progress: SearchProgress, metrics: Iterable[Metric] = ()) -> None:
+        """Some of the task's `metrics` get a column."""
+        self.progress = progress
         shown = [metric.name for metric in metrics if metric.live]
-        self.columns = list(dict.fromkeys([*shown, *(objective.metric for objective in objectives)]))
-        self.num_trials = num_trials
-        self.deadline = deadline
-        self.began = time.monotonic()
-        self.running: dict[int, tuple[int, dict[str, float]]] = {}
-        self.ended = list(ended)
-        self._num_before = len(self.ended)
+        self.columns = list(dict.fromkeys([*shown, *(objective.metric for objective in progress.objectives)]))
         console = Console(stderr=True)
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
-        self._cell = NotebookCell() if console.is_jupyter else None
-        self._draws = console.is_terminal
+        self._cell = NotebookCell() if console.is_jupyter and not is_quiet() else None
+        self._draws = is_drawn()
+
+    @property
+    def is_shown(self) -> bool:
+        """Tells whether there is somebody to draw for."""
+        return self._draws or self._cell is not None
 
     def __enter__(self) -> "LiveTable":
         if self._draws:
@@ -83,61 +80,31 @@ class LiveTable(Observer):
             self._cell.show(self.render())
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-        """Adds a row."""
-        self.running[number] = (int(config["training"]["epochs"]), {})
+        """Updates the cell of a notebook, as the other events do; a terminal is drawn by itself."""
         self._update_cell()
 
     def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Updates the trial's row."""
-        self.running[number] = (self.running[number][0], dict(metrics))
+        """Updates the cell."""
         self._update_cell()
 
     def trial_ended(self, result: TrialResult) -> None:
-        """Moves the trial from running to ended."""
-        self.running.pop(result.number, None)
-        self.ended.append(result)
+        """Updates the cell."""
         self._update_cell()
 
     def render(self) -> Table:
         """Shows running trials, counts by state, the best so far against the baseline, speed and time left."""
-        counts = {
-            state: sum(result.state == state for result in self.ended) for state in ("COMPLETE", "PRUNED", "FAIL")
-        }
-        speed = sum(metrics.get("train/images_per_s", 0.0) for _, metrics in self.running.values())
+        now = self.progress.take_snapshot()
         table = Table(
-            title=(
-                f"{len(self.ended)} of {self.num_trials} trials: {counts['COMPLETE']} complete, "
-                f"{counts['PRUNED']} stopped early, {counts['FAIL']} failed; {len(self.running)} running"
-            ),
-            caption=f"{self._best()}\n{speed:,.0f} images/s, about {self._time_left()} left",
+            title=now.describe_counts(),
+            caption=f"{now.describe_best()}\n{now.speed:,.0f} images/s, {now.describe_time_left()}",
         )
         for column in ("trial", "epoch", *self.columns, "images/s"):
             table.add_column(column, justify="right")
-        for number, (epochs, metrics) in sorted(self.running.items()):
+        for trial in now.running:
             table.add_row(
-                str(number),
-                f"{metrics.get('epoch', 0):.0f}/{epochs}",
-                *(format_value(metrics[name]) if name in metrics else "" for name in self.columns),
-                f"{metrics.get('train/images_per_s', 0):,.0f}",
+                str(trial.number),
+                f"{trial.epoch}/{trial.num_epochs}",
+                *(format_value(trial.metrics[name]) if name in trial.metrics else "" for name in self.columns),
+                f"{trial.speed:,.0f}",
             )
         return table
-
-    def _best(self) -> str:
-        values = {result.number: result.value for result in self.ended if result.value is not None}
-        if not values:
-            return "no trial has ended yet"
-        objective = self.objectives[0]
-        pick = max if objective.direction == "maximize" else min
-        number = pick(values, key=lambda key: values[key])
-        baseline = f", the baseline {format_value(values[BASELINE])}" if BASELINE in values else ""
-        return f"best {objective.metric} {format_value(values[number])} (trial {number}){baseline}"
-
-    def _time_left(self) -> str:
-        elapsed = time.monotonic() - self.began
-        num_ended = len(self.ended) - self._num_before
-        if not num_ended:
-            return "?"
-        left = elapsed / num_ended * max(0, self.num_trials - len(self.ended))
-        if self.deadline is not None:
-            left = min(left, max(0.0, self.deadline - time.monotonic()))
-        return f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"

@@ -24,6 +24,9 @@ class Observer:
     def trial_ended(self, result: TrialResult) -> None:
         """Takes note of a trial that completed, was stopped early or failed."""
 
+    def time_passed(self) -> None:
+        """Takes note that time has passed; called about once a second while trials run."""
+
     def search_ended(self, results: Results) -> None:
         """Takes note of the end: all trials and the figures of the test evaluation; not of finalists apart."""
 
@@ -71,6 +74,10 @@ class GuardedObserver(Observer):
     def trial_ended(self, result: TrialResult) -> None:
         """Passes it on."""
         self._call("trial_ended", lambda: self._observer.trial_ended(result))
+
+    def time_passed(self) -> None:
+        """Passes it on."""
+        self._call("time_passed", lambda: self._observer.time_passed())
 
     def search_ended(self, results: Results) -> None:
         """Passes it on."""

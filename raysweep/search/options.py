@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from raysweep.config import KEEP_LEADING, WandbMode, require
+from raysweep.config import KEEP_LEADING, TrackerName, WandbMode, require
 from raysweep.errors import UsageError, shorten
 from raysweep.run_folder import RunFolder
 from raysweep.search.flags import NO_FLAG, flag
@@ -42,8 +42,15 @@ class RunOptions:
     """Models of so many leading trials stay, beside the baseline's."""
     wandb: WandbMode | None = None
     """Default: online with a key, else offline."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Records the search there too, beside W&B; may be repeated."""
     observers: tuple[str, ...] = ()
     """Also told of each event: an entry point of `raysweep.observers` or path/to/file.py:Name; may be repeated."""
+    notify: tuple[str, ...] = field(default=(), metadata=flag(metavar="URL"))
+    """Who is told of the end, a failure and each new best: a URL of Apprise (extra `notify`), such as
+    mailto://USER:PASSWORD@HOST; may be repeated."""
+    quiet: bool = False
+    """Say nothing of its progress on stderr; notes, warnings and errors stay."""
     overrides: Overrides = field(default=Overrides(), metadata=NO_FLAG)
     """What was changed of the study, for the record."""
     data_root: Path | None = field(default=None, metadata=NO_FLAG)

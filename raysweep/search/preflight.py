@@ -13,11 +13,13 @@ from raysweep.config import TaskConfig, check_config
 from raysweep.data.sources import is_folder, load_source
 from raysweep.errors import DataError, UsageError
 from raysweep.registry import describe_reference, load_object
+from raysweep.search.notification import load_services
 from raysweep.search.observer import load_observers
 from raysweep.search.options import RunOptions
 from raysweep.search.session.storage import open_storage
 from raysweep.study import Study
 from raysweep.tasks import TASKS
+from raysweep.tracking.opening import check_trackers
 
 if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
@@ -33,13 +35,15 @@ def check_start(study: Study, options: RunOptions) -> "Source | None":
     None: the run may be finished, and then needs no images.
 
     Raises:
-        UsageError: the run's folder exists and is not to be resumed, there is no such observer or Optuna storage, or
-            see `check_study`.
+        UsageError: the run's folder exists and is not to be resumed, there is no such observer, tracker, service of
+            notifications or Optuna storage, or see `check_study`.
         DataError: the images cannot be had.
     """
     folder = options.run_folder
     options.check_folder()
     load_observers(options.observers)
+    load_services(options.notify)
+    check_trackers(options.trackers)
     if options.optuna_storage is not None:
         open_storage(folder, options.optuna_storage)
     if folder.results.is_file():

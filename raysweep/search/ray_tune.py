@@ -76,15 +76,23 @@ class StrategyScheduler(FIFOScheduler):
         self.driver.on_death(trial.trial_id, lines[-1][:500])
 
 
-class DiskLook(tune.Callback):
-    """Lets the driver look at the disk while trials run."""
+class DriverLook(tune.Callback):
+    """Lets the driver look around while trials run, and ends a search that is ending once none runs any more."""
 
     def __init__(self, driver: SearchDriver) -> None:
         self.driver = driver
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Looks; Ray Tune calls this several times a second."""
-        self.driver.look_at_disk()
+        """Looks; Ray Tune calls this several times a second.
+
+        Raises:
+            Interrupted: the search has ended; what waits for a node would never begin.
+        """
+        self.driver.look()
+        if self.driver.is_ending and (
+            signals.is_urgent() or not any(trial.status == Trial.RUNNING for trial in trials)
+        ):
+            raise signals.Interrupted
 
 
 def run_trials(
@@ -98,9 +106,10 @@ def run_trials(
 
     Raises:
         StorageError: the storage is at fault; what ran is to go on.
+        Interrupted: a signal or somebody else has ended it; what ran is to go on.
     """
     scheduler = StrategyScheduler(driver)
-    callbacks = [LossCheck(), OrphanCollector(), WaitingNotice(request), DiskLook(driver)]
+    callbacks = [LossCheck(), OrphanCollector(), WaitingNotice(request), DriverLook(driver)]
     tuner = tune.Tuner(
         tune.with_resources(run_trial, tune_resources(request)),
         tune_config=tune.TuneConfig(
@@ -119,15 +128,18 @@ def run_trials(
         ),
     )
     try:
-        tuner.fit()
+        with signals.softened(driver.end_softly):
+            tuner.fit()
     except KeyboardInterrupt:
         scheduler.kill_trials()
         raise
-    except Exception:  # of Ray Tune, whose own files are on a disk too
-        if driver.fault is None:
+    except Exception:  # of Ray Tune, whose own files are on a disk too, or Ray has ended by the same signal
+        if driver.fault is None and not (driver.is_ending and signals.received() is not None):
             raise
     if driver.fault is not None:
         raise driver.fault
+    if driver.is_ending:
+        raise signals.Interrupted
 
 
 def tune_resources(request: Request) -> tune.PlacementGroupFactory:

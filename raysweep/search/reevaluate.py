@@ -1,6 +1,7 @@
 """Repeats the test evaluation of a finished run."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,10 @@ from raysweep.cores import count_cores
 from raysweep.data.sources import load_source, refuse_foreign_source
 from raysweep.errors import UsageError
 from raysweep.evaluate.test_figures import TestFigures
+from raysweep.report.writer import write_quietly
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results, load_results, save_results
-from raysweep.search.session.identity import check_digest, load_record
+from raysweep.search.session.identity import StudyRecord, check_digest, load_record
 from raysweep.search.session.lock import hold_lock
 from raysweep.trial_result import BASELINE
 
@@ -42,6 +44,8 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
             baseline_failure=None if has_baseline(run_folder, results) else find_baseline_failure(results),
         )
         save_results(run_folder, dataclasses.replace(results, test=test))
+    if (fault := write_quietly(run_folder)) is not None:
+        print(fault, file=sys.stderr)
     return test
 
 
@@ -58,6 +62,18 @@ def find_data(run_folder: RunFolder, data_root: Path | None) -> tuple["PreparedD
     record = load_record(run_folder)
     if record is None:
         raise UsageError(f"{run_folder.path} is not the folder of a run: it has no {run_folder.study.name}")
+    return find_recorded_data(run_folder, record, data_root)
+
+
+def find_recorded_data(
+    run_folder: RunFolder, record: StudyRecord, data_root: Path | None
+) -> tuple["PreparedData", Path]:
+    """Finds the decoded images of a run, finished or not, as its study.json names them.
+
+    Raises:
+        UsageError: they are not where they were.
+        DataError: they cannot be had, or are no longer the same.
+    """
     config = record.data
     refuse_foreign_source(config.source, "where you know who wrote it, say --trust-code")
     try:

@@ -27,6 +27,7 @@ class FinalistRecord:
     trial: int
     """Its number in the search."""
     params: Params
+    """Its point of the space."""
     search_value: float | None
     """Its objective in the search; none: it did not complete there."""
     trainings: tuple[int, ...]
@@ -34,11 +35,13 @@ class FinalistRecord:
     values: tuple[float | None, ...]
     """The objective of each training; none: it failed."""
     errors: tuple[str | None, ...]
+    """Why each training failed; none: it did not."""
     mean: float | None
     """Over all seeds; none: one failed."""
     low: float | None
     """Lower end of the mean's 95 % interval."""
     high: float | None
+    """Upper end of it."""
     optimism: float | None
     """The search's value minus the mean."""
 
@@ -70,6 +73,7 @@ class FinalistsRecord:
     optimism: float | None
     """Of the configuration that led the search."""
     lift: FinalistsLift | None
+    """The winner's mean minus the baseline's; none: one of them has no mean."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,11 +84,14 @@ class Machine:
     num_nodes: int
     num_cpus: float
     num_gpus: float
+    price_per_hour: float | None = None
+    """Of all nodes that are paid for, in the currency of the cluster's configuration; none: not known."""
 
     @staticmethod
-    def describe(nodes: Sequence[Node]) -> "Machine":
+    def describe(nodes: Sequence[Node], price_per_hour: float | None = None) -> "Machine":
         """Sums up nodes."""
         return Machine(
+            price_per_hour=price_per_hour,
             processor=platform.machine(),
             num_nodes=len(nodes),
             num_cpus=sum(node.num_cpus for node in nodes),
@@ -97,10 +104,13 @@ class Results:
     """Holds what a finished run found."""
 
     schema_version: int = SCHEMA_VERSION
+    """Of this file."""
     study: str
     """Its name."""
     objective: Objective
+    """What was searched for: `metric` and `direction`."""
     second_objective: Objective | None = None
+    """The same of a second one; none: there was none."""
     pareto_front: tuple[int, ...] = ()
     """Trials from the best by the first objective on; empty with one objective."""
     max_epochs: int | None = None
@@ -110,11 +120,15 @@ class Results:
     best: TrialResult
     """The trial that `best/` is from; of finalists the winner's best seed, under its number in the search."""
     baseline: TrialResult | None
+    """Trial 0; none: it has no result."""
     finalists: FinalistsRecord | None = None
     """None: none were asked for."""
     test: TestFigures
+    """What the test images said."""
     data: DataInfo
+    """Facts of the images."""
     machine: Machine
+    """The nodes as the run ended: `processor`, `num_nodes`, `num_cpus`, `num_gpus`."""
     duration_s: float
     """Wall time of the session that ended the run."""
 
@@ -140,7 +154,7 @@ class Results:
             "finalists": self.finalists and _finalists_to_json(self.finalists),
             "test": self.test.to_json(),
             "data": config_fields.to_json(self.data),
-            "machine": config_fields.to_json(self.machine),
+            "machine": {key: value for key, value in config_fields.to_json(self.machine).items() if value is not None},
             "duration_s": self.duration_s,
         }
 

@@ -16,7 +16,7 @@ import torch
 
 from raysweep import __version__
 from raysweep.announcement import announce
-from raysweep.cluster.connection import list_nodes
+from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.config import TrialConfig
 from raysweep.cores import count_cores
@@ -24,7 +24,9 @@ from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError
 from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
+from raysweep.planning.prices import find_price
 from raysweep.planning.probe import share_gpus
+from raysweep.report.writer import ReportWriter
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best, keep_winner
 from raysweep.search.finalists.retraining import open_retraining
@@ -34,11 +36,11 @@ from raysweep.search.finalists.statistics import (
     explain_baseline_failure,
     summarise_finalists,
 )
-from raysweep.search.launch import SearchContext, launch_trials
-from raysweep.search.live_table import LiveTable
-from raysweep.search.observer import Observer, ObserverFactory, build_observers, load_observers
+from raysweep.search.launch import SearchContext
+from raysweep.search.notification import Notifier
+from raysweep.search.observer import ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
-from raysweep.search.pareto import announce_two_objectives, draw_front
+from raysweep.search.pareto import draw_front
 from raysweep.search.preflight import check_start, fetch_inputs, find_images
 from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.ranking import find_front
@@ -46,10 +48,16 @@ from raysweep.search.results import Machine, Results, save_results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
+from raysweep.search.status import StatusFile
 from raysweep.search.strategy.strategy import Strategy
+from raysweep.search.trial_stage import run_trial_stage
+from raysweep.stages import quieted, stage
 from raysweep.storage_faults import guard_work
 from raysweep.study import Study
-from raysweep.tracking import Tracker, default_mode
+from raysweep.tracking.backend import TrackedRun
+from raysweep.tracking.dashboard_notes import leave_notes
+from raysweep.tracking.opening import open_trackers
+from raysweep.tracking.tracker import Tracker, close_trackers
 from raysweep.trial_result import BASELINE, TrialResult
 
 
@@ -72,7 +80,7 @@ def run_study(study: Study, options: RunOptions, source: Source | None = None) -
         RaysweepError: as `_run` says.
     """
     try:
-        with guard_work(options.storage):
+        with guard_work(options.storage), quieted(options.quiet):
             return _run(study, options, source)
     except StorageError as fault:
         raise StorageError(f"{fault}, then go on with --resume: what is done is kept") from fault
@@ -94,6 +102,8 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     study = fetch_inputs(study, folder.cache)
     factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
+        report = stack.enter_context(ReportWriter(folder))  # left after the run's lock
+        notifier = stack.enter_context(Notifier(options.notify, folder))
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             return Outcome(results=found)
@@ -103,18 +113,25 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         elif not folder.path.exists():
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
-        tracker = _build_tracker(context, options, identity)
-        stack.callback(tracker.close)
-        observers = build_observers(factories, folder, study)
+        report.begin()
+        status = stack.enter_context(StatusFile(folder))
+        own_observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
+        trackers = open_trackers(_describe_run(context, options, identity), options, strategy.results())
+        stack.callback(close_trackers, trackers)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        _search(context, strategy, [tracker, retention, *observers])
+        notifier.begin(study.objectives, strategy.results())
+        save_num_trials = partial(_save_num_trials, context, identity)
+        observers = [*trackers, retention, notifier, report, *own_observers]
+        run_trial_stage("search", context, strategy, observers, status, save_num_trials)
         trials = _take_results(study, folder, strategy)
-        finalists = _retrain_finalists(context, identity, trials, tracker, factories)
+        finalists = _retrain_finalists(context, identity, trials, trackers, factories, status)
+        status.enter("final evaluation")
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
-        machine = Machine.describe(list_nodes())  # before the evaluation, which can do without Ray
+        nodes = list_nodes()  # before the evaluation, which can do without Ray
+        machine = Machine.describe(nodes, find_price(BOOTSTRAP_CONFIG, nodes))
         results = Results(
             study=study.name,
             objective=study.objective,
@@ -132,9 +149,14 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         )
         save_results(folder, results)
         draw_front(folder, results)
-        for observer in (tracker, *observers):
-            observer.search_ended(results)
-    return Outcome(results=results, sync_command=tracker.sync_command)
+        leave_notes(strategy.optuna_study, folder, results)
+        is_uploaded = any(tracker.is_online for tracker in trackers)
+        status.enter("upload" if is_uploaded else "end")
+        with stage("upload to the trackers") if is_uploaded else contextlib.nullcontext():
+            for observer in (report, *trackers, notifier, *own_observers):  # trackers upload the report
+                observer.search_ended(results)
+    sync_command = next(filter(None, (tracker.sync_command for tracker in trackers)), None)
+    return Outcome(results=results, sync_command=sync_command)
 
 
 def _prepare(study: Study, options: RunOptions, source: Source) -> tuple[SearchContext, Path]:
@@ -153,33 +175,32 @@ def _describe_study(context: SearchContext, identity: Identity) -> StudyRecord:
     return StudyRecord(study=context.study.to_json(), identity=identity, data_digest=digest, versions=versions)
 
 
-def _build_tracker(context: SearchContext, options: RunOptions, identity: Identity) -> Tracker:
-    return Tracker(
-        options.wandb or default_mode(),
-        run_folder=options.run_folder,
+def _save_num_trials(context: SearchContext, identity: Identity, num_trials: int) -> None:
+    """Keeps how many trials somebody has told the running search to have, for a session to come."""
+    budget = dataclasses.replace(context.study.budget, trials=num_trials)
+    changed = dataclasses.replace(context, study=dataclasses.replace(context.study, budget=budget))
+    overrides = dataclasses.replace(identity.overrides, trials=num_trials)
+    assert isinstance(context.folder, RunFolder)
+    save_record(context.folder, _describe_study(changed, dataclasses.replace(identity, overrides=overrides)))
+
+
+def _describe_run(context: SearchContext, options: RunOptions, identity: Identity) -> TrackedRun:
+    return TrackedRun(
+        folder=options.run_folder,
         run_id=identity.run_id,
-        group=options.name,
-        tags=[context.study.name, *(["synthetic"] if context.data.info.synthetic else [])],
+        name=options.name,
+        study=context.study,
+        data=context.data.info,
     )
-
-
-def _search(context: SearchContext, strategy: Strategy, observers: Sequence[Observer]) -> None:
-    """Runs the trials that are to go on or to start, and shows them on the terminal."""
-    if not strategy.has_work():
-        return
-    study, deadline = context.study, context.deadline
-    announce_two_objectives(study)
-    ended = strategy.results()
-    with LiveTable(study.objectives, study.budget.trials, deadline, ended, study.task.metrics) as table:
-        launch_trials(context, strategy, [*observers, table], deadline)
 
 
 def _retrain_finalists(
     context: SearchContext,
     identity: Identity,
     results: Sequence[TrialResult],
-    tracker: Tracker,
+    trackers: Sequence[Tracker],
     factories: Mapping[str, ObserverFactory],
+    status: StatusFile,
 ) -> list[Finalist]:
     """Trains the best configurations of the search and the baseline again, where that is asked for."""
     asked, study, folder = identity.overrides, context.study, context.folder
@@ -188,10 +209,12 @@ def _retrain_finalists(
     assert isinstance(folder, RunFolder)
     chosen = choose_finalists(results, study.objective, asked.finalists)
     retraining = open_retraining(study, folder, identity, chosen, asked.seeds)
-    tracker.prefix = "finalist-"
+    for tracker in trackers:
+        tracker.begin_finalists(chosen)
     retention = Retention(folder.finalists, retraining.results(), keep_of_points(study.objectives))
-    observers = [tracker, retention, *build_observers(factories, folder.finalists, study)]
-    _search(dataclasses.replace(context, study=retraining.study, folder=folder.finalists), retraining, observers)
+    observers = [*trackers, retention, *build_observers(factories, folder.finalists, study)]
+    again = dataclasses.replace(context, study=retraining.study, folder=folder.finalists)
+    run_trial_stage("finalists", again, retraining, observers, status)
     return retraining.finalists()
 
 

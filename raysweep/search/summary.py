@@ -44,6 +44,7 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
         *(f"  {skipped.path}: {skipped.reason}" for skipped in data.skipped),
         *([f"epochs were limited to {results.max_epochs} by --max-epochs"] if results.max_epochs else []),
         f"results: {folder.path}",
+        *([f"report: {folder.report}"] if folder.report.is_file() else []),
         *([f"W&B runs are offline; to upload: {sync_command}"] if sync_command else []),
     ]
     return "\n".join(lines)

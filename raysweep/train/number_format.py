@@ -49,7 +49,8 @@ def find_formats(run: SearchFolder) -> Path | None:
     None: an earlier version began the run, which measured nothing: it goes on as it was.
     """
     formats = run.number_formats
-    if not formats.exists() and not any(trial.metrics.exists() for trial in run.list_trials()):
+    search = SearchFolder(formats.parent)  # finalists and replays have the formats of their search
+    if not formats.exists() and not any(trial.metrics.exists() for trial in search.list_trials()):
         atomic_files.make_folder(formats)
     return formats if formats.exists() else None
 
@@ -96,7 +97,9 @@ def _find_format(config: TrialConfig, data: PreparedData, worker: Worker, format
 
 def measure_format(config: TrialConfig, data: PreparedData, worker: Worker) -> NumberFormat:
     """Trains a few steps of each candidate on noise, and returns the fastest; the trial begins as if it had not."""
-    task = build_task(config, data.info, 1, data.folder)
+    # So many epochs that no schedule ends while steps are timed, however short the trial is.
+    training = dataclasses.replace(config.training, epochs=max(config.training.epochs, MAX_STEPS + 1))
+    task = build_task(dataclasses.replace(config, training=training), data.info, 1, data.folder)
     batch = _draw_batch(config, data.info, worker)
     may_change = config.training.channels_last
     try:

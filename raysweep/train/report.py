@@ -4,7 +4,11 @@ import dataclasses
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
+
+from raysweep import atomic_files
+from raysweep.run_folder import TrialFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +49,47 @@ class TrialFailure:
 
 class StopTrial(Exception):  # noqa: N818 - a decision, not an error
     """Ends the loop of a trial that is to stop: raised where an epoch is reported."""
+
+    def __init__(self, *, goes_on: bool = False) -> None:
+        super().__init__()
+        self.goes_on = goes_on
+        """Whether another process of the trial is to go on from here."""
+
+
+class Order(IntEnum):
+    """Says what a trial is to do once it has reported an epoch; the driver leaves it in the trial's folder."""
+
+    GO_ON = 0
+    END = 1
+    PAUSE = 2
+    """End now, to go on later."""
+
+
+def leave_order(folder: TrialFolder, order: Order) -> None:
+    """Leaves an order for a trial.
+
+    Raises:
+        StorageError: the storage does not take it.
+    """
+    atomic_files.write_text(folder.stop_file, order.name if order is Order.PAUSE else "", sync=False)
+
+
+def obey(order: int) -> None:
+    """Ends the loop of a trial that is to end.
+
+    Raises:
+        StopTrial: it is.
+    """
+    if order != Order.GO_ON:
+        raise StopTrial(goes_on=order == Order.PAUSE)
+
+
+def read_order(folder: TrialFolder) -> Order:
+    """Reads what a trial is to do."""
+    try:
+        return Order.PAUSE if folder.stop_file.read_bytes() == Order.PAUSE.name.encode() else Order.END
+    except OSError:  # none is there
+        return Order.GO_ON
 
 
 TrialReport = EpochReport | TrialFailure

@@ -40,7 +40,7 @@ from raysweep.train.device import choose_device, forget_frames, is_out_of_memory
 from raysweep.train.loop import fit
 from raysweep.train.number_format import settle_format
 from raysweep.train.precision import prepare_process
-from raysweep.train.report import EpochReport, Message, StopTrial, TrialFailure, pack_report
+from raysweep.train.report import EpochReport, Message, StopTrial, TrialFailure, obey, pack_report, read_order
 from raysweep.train.usage import UsageRecorder
 
 HEALTH_CHECK_ERRORS = health_check_errors()
@@ -137,8 +137,7 @@ def _report_to_tune(folder: TrialFolder, report: EpochReport) -> None:
         StopTrial: the trial is to stop.
     """
     tune.report(pack_report(report))
-    if folder.stop_file.exists():
-        raise StopTrial
+    obey(read_order(folder))
 
 
 def record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
@@ -301,9 +300,8 @@ def _train_worker(config: dict[str, Any]) -> None:
 
     def report(epoch: EpochReport) -> None:
         ray.train.report(pack_report(epoch))
-        stop = torch.tensor(int(spec.folder.stop_file.exists()), device=worker.device)
-        torch.distributed.broadcast(stop, 0)
-        if stop:
-            raise StopTrial
+        order = torch.tensor(int(read_order(spec.folder)), device=worker.device)
+        torch.distributed.broadcast(order, 0)
+        obey(int(order))
 
     _train(spec, worker, report, prepare=ray.train.torch.prepare_model)

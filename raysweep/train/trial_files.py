@@ -24,7 +24,7 @@ class TrialFiles:
     """Writes `metrics.jsonl` each epoch, `best/` and `last/` every `period_s` seconds and after the last epoch.
 
     A context in which the trial trains. What is best stays in memory until it is written, at the latest when the trial
-    is stopped: it then has its `best/`, and goes on no more, so that `last/` may be older. One that fails, or whose
+    is stopped: it then has its `best/`, and where it goes on no more `last/` may be older. One that fails, or whose
     process is killed, loses the epochs since `last/`: where it goes on they are trained again. A storage that takes
     nothing for a while is waited for.
     """
@@ -34,6 +34,8 @@ class TrialFiles:
         self._state = state
         self._period_s = period_s
         self._written = time.monotonic()
+        self._is_current = False
+        """Whether the checkpoint is of the last epoch."""
         self._best: dict[str, torch.Tensor] | None = None
         """Weights of the best epoch that are to be written; none: they are."""
 
@@ -47,6 +49,8 @@ class TrialFiles:
     ) -> None:
         if isinstance(error, StopTrial) and self._state.history:
             self._save_best()
+            if error.goes_on and not self._is_current:
+                patiently(self._save_checkpoint)
             self._save_history()
 
     def epoch_ended(self, improved: bool, finished: bool, samples: npt.NDArray[np.uint8] | None) -> None:
@@ -55,7 +59,7 @@ class TrialFiles:
         Raises:
             StorageError: the storage takes nothing for too long.
         """
-        is_due = finished or time.monotonic() - self._written >= self._period_s
+        is_due = self._is_current = finished or time.monotonic() - self._written >= self._period_s
         patiently(lambda: atomic_files.make_folder(self._folder.path))
         if improved:
             weights = checkpoint.collect_weights(self._state.best_modules())

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from raysweep.config import Metric, Objective
 from raysweep.search.live_table import LiveTable
+from raysweep.search.progress import SearchProgress
 from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")
@@ -32,16 +33,21 @@ def end(number: int, value: Any, state: Any = "COMPLETE") -> TrialResult:
     return TrialResult(number=number, state=state, value=value, best_epoch=1, params={}, duration_s=1.0)
 
 
+def build(objectives: list[Objective], ended: list[TrialResult]) -> tuple[SearchProgress, LiveTable]:
+    progress = SearchProgress(objectives, 6, None, ended)
+    return progress, LiveTable(progress, METRICS)
+
+
 def test_running_trials_counts_and_the_best_against_the_baseline() -> None:
-    table = LiveTable([ACCURACY], 6, None, [end(0, 0.5)], METRICS)
+    progress, table = build([ACCURACY], [end(0, 0.5)])
     assert "1 of 6 trials: 1 complete, 0 stopped early, 0 failed; 0 running" in draw(table)
     for number in (1, 2, 3):
-        table.trial_started(number, CONFIG, {})
+        progress.trial_started(number, CONFIG, {})
     metrics = {"epoch": 2, "train/loss": 0.71, "val/loss": 0.62, "val/accuracy": 0.81, "train/images_per_s": 1234.0}
-    table.epoch_ended(1, {**metrics, "val/macro_f1": 0.777})
-    table.trial_ended(end(2, 0.9, "PRUNED"))
+    progress.epoch_ended(1, {**metrics, "val/macro_f1": 0.777})
+    progress.trial_ended(end(2, 0.9))
     text = draw(table)
-    assert "2 of 6 trials: 1 complete, 1 stopped early, 0 failed; 2 running" in text
+    assert "2 of 6 trials: 2 complete, 0 stopped early, 0 failed; 2 running" in text
     assert "best val/accuracy 0.9000 (trial 2), the baseline 0.5000" in text
     for shown in ("2/8", "0.7100", "0.6200", "0.8100", "1,234 images/s", "0/8"):
         assert shown in text
@@ -50,8 +56,17 @@ def test_running_trials_counts_and_the_best_against_the_baseline() -> None:
 
 @pytest.mark.parametrize(("objectives", "is_shown"), [([ACCURACY], False), ([ACCURACY, SIZE], True)])
 def test_a_second_objective_has_a_column(objectives: list[Objective], is_shown: bool) -> None:
-    table = LiveTable(objectives, 6, None, [])
-    table.trial_started(0, CONFIG, {})
-    table.epoch_ended(0, {"epoch": 1, "val/accuracy": 0.81, "model/num_parameters": 412330.0})
+    progress, table = build(objectives, [])
+    progress.trial_started(0, CONFIG, {})
+    progress.epoch_ended(0, {"epoch": 1, "val/accuracy": 0.81, "model/num_parameters": 412330.0})
     assert ("412,330" in draw(table)) == is_shown
-    assert "no trial has ended yet" in draw(table)
+    assert "no trial is complete yet" in draw(table)
+
+
+def test_nothing_is_drawn_for_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    progress, table = build([ACCURACY], [])
+    with table:
+        progress.trial_started(0, CONFIG, {})
+        table.trial_started(0, CONFIG, {})
+    assert not table.is_shown
+    assert capsys.readouterr() == ("", "")

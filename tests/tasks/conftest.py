@@ -1,18 +1,27 @@
 """Small prepared sets of grey 28x28 images with a judge beside them, and GAN configurations. No Ray."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.images import PreparedData
+from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.test_figures import TestFigures
+from raysweep.registry import load_object
+from raysweep.report.section import Section
+from raysweep.run_folder import RunFolder
+from raysweep.search.results import Machine, Results
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.tasks.gan.judge.network import save_judge
 from raysweep.tasks.gan.judge.store import FILE
 from raysweep.tasks.gan.judge.training import train_judge
 from raysweep.tasks.gan.noise import NoiseSchedule
+from raysweep.trial_result import TrialResult
 
 SIDE, NUM_CLASSES = 28, 4
 
@@ -49,3 +58,41 @@ def make_gan_config() -> Callable[..., TrialConfig]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_results() -> Callable[..., Results]:
+    """`(run, figures)` -> results whose best trial was evaluated so."""
+
+    def make(run: FinalRun, figures: dict[str, Any]) -> Results:
+        trial = TrialResult(
+            number=run.best.number, state="COMPLETE", value=1.0, best_epoch=1, params={}, duration_s=1.0
+        )
+        return Results(
+            study="squares",
+            objective=Objective(metric="val/loss"),
+            trials=(trial,),
+            best=trial,
+            baseline=None,
+            test=TestFigures.from_json(figures),
+            data=run.best.info,
+            machine=Machine(processor="", num_nodes=1, num_cpus=1, num_gpus=0),
+            duration_s=1.0,
+        )
+
+    return make
+
+
+@pytest.fixture
+def build_task_sections(make_results: Callable[..., Results], tmp_path: Path) -> Callable[..., list[Section]]:
+    """`(run, figures)` -> the report's sections on an evaluation, by their titles."""
+
+    def build(run: FinalRun, figures: dict[str, Any]) -> list[Section]:
+        folder = RunFolder(tmp_path / "reported")
+        shutil.copytree(run.folder, folder.test)
+        reference = run.best.config.task.report_sections
+        assert reference is not None
+        sections: list[Section] = load_object(reference)(folder, make_results(run, figures))
+        return sections
+
+    return build

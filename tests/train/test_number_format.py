@@ -169,6 +169,13 @@ def test_each_candidate_is_trained(
     assert channels_last or not found.channels_last
 
 
+def test_a_trial_of_fewer_steps_than_are_timed_is_measured(
+    make_config: Callable[..., TrialConfig], data: PreparedData
+) -> None:
+    config = make_config(precision="auto", schedule="one_cycle", epochs=1, batch_size=len(data.train))
+    assert measure_format(config, data, WORKER).images_per_s
+
+
 def test_what_is_exact_is_taken_of_equals(
     config: TrialConfig, data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

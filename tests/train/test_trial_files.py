@@ -14,7 +14,7 @@ from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
-from raysweep.train.report import EpochReport, StopTrial
+from raysweep.train.report import EpochReport, Order, StopTrial, leave_order, obey, read_order
 
 NEVER, EACH_EPOCH = 3600.0, 0.0
 """Periods of checkpoints."""
@@ -109,6 +109,33 @@ def test_a_trial_that_is_stopped_leaves_the_weights_of_its_best_epoch_and_its_hi
     assert trial.best() == whole.best()
     assert trial.history() == whole.history()
     assert not trial.folder.last.exists()
+
+
+class PausedError(StopTrial):
+    """A stop after which the trial is to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(goes_on=True)
+
+
+@pytest.mark.parametrize("period_s", [NEVER, EACH_EPOCH])
+def test_a_trial_that_is_paused_goes_on_from_its_last_epoch(make_trial: Callable[..., Trial], period_s: float) -> None:
+    whole, trial = make_trial("whole"), make_trial("trial")
+    whole.run(EACH_EPOCH, BEST_LAST)
+    assert trial.run(period_s, BEST_LAST, until=3, by=PausedError) == [1, 2, 3]
+    assert trial.run(NEVER, BEST_LAST) == [3, 4, 5], "the last epoch is reported again, and none is trained again"
+    assert trial.history() == whole.history()
+    assert trial.best() == whole.best()
+
+
+@pytest.mark.parametrize(("order", "goes_on"), [(Order.END, False), (Order.PAUSE, True)])
+def test_an_order_in_its_folder_ends_a_trial(tmp_path: Path, order: Order, goes_on: bool) -> None:
+    folder = TrialFolder(tmp_path)
+    obey(read_order(folder))
+    leave_order(folder, order)
+    with pytest.raises(StopTrial) as stopped:
+        obey(read_order(folder))
+    assert stopped.value.goes_on == goes_on
 
 
 def test_a_trial_that_is_killed_before_its_first_checkpoint_has_its_history_only(

@@ -24,6 +24,8 @@ MIN_FITTED = 5
 """Number of trials with a curve from which on the hyperparameters are fitted."""
 REFIT_GROWTH = 1.35
 """They are fitted again when the number of these trials has grown by this factor."""
+NORMAL_95 = 1.959964
+"""Deviations of a normal distribution to either side of its mean that hold 95 % of it."""
 HYPERPARAMETERS = "raysweep:curve_model"
 """Attribute of the Optuna study that holds the hyperparameters: a resumed search goes on with the same ones."""
 
@@ -43,6 +45,17 @@ class Curve:
     """The best objective until then; greater is better."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """Says where the objective of a trial is expected to end, in the objective's own unit."""
+
+    expected: float
+    """The median."""
+    low: float
+    """Lower end of the interval that holds the value with 95 %, by the model."""
+    high: float
+
+
 def build_final_points(curves: Sequence[Curve]) -> Points:
     """Builds the points of the trials' last epochs."""
     features = np.array([curve.features for curve in curves])
@@ -52,17 +65,29 @@ def build_final_points(curves: Sequence[Curve]) -> Points:
 class FinalValues:
     """Predicts the values after last epochs, in the model's scale, in which greater is better."""
 
-    def __init__(self, posterior: Posterior, curves: Sequence[Curve], space: UnitCube, best: float) -> None:
+    def __init__(
+        self, posterior: Posterior, curves: Sequence[Curve], space: UnitCube, best: float, scale: "ValueScale"
+    ) -> None:
         self.posterior = posterior
         self.curves = curves
         """The trials that the model was fitted to."""
         self.best = best
         """The best value that any of them has had."""
         self._space = space
+        self._scale = scale
 
     def build_points(self, rows: Array) -> Points:
         """Builds the points of the last epochs that trials at these rows (n, keys) would have."""
         return Points(self._space.to_features(rows), np.zeros(len(rows)), np.full(len(rows), -1))
+
+    def forecast(self, points: Points) -> list[Forecast]:
+        """Forecasts the values of points in the objective's own unit."""
+        mean, deviation = self.posterior.predict(points)
+        ends = [self._scale.restore(mean + side * NORMAL_95 * deviation) for side in (0.0, -1.0, 1.0)]
+        return [
+            Forecast(expected=float(middle), low=min(float(one), float(other)), high=max(float(one), float(other)))
+            for middle, one, other in zip(*ends, strict=True)
+        ]
 
 
 class CurveModel:
@@ -101,13 +126,13 @@ class CurveModel:
             np.repeat(np.array([curve.number for curve in (*seen, *failed)]), counts),
         )
         raw = np.array([value for curve in seen for value in curve.values] + [worst] * len(failed))
-        values = _normalize(raw, np.array([curve.values[-1] for curve in seen]))
+        values, scale = _normalize(raw, np.array([curve.values[-1] for curve in seen]), self._sign)
         theta = self._fit_hyperparameters(study, points, values, len(with_values))
         posterior = Posterior(self._kernel, theta, points, values)
         begun = [curve for curve in curves if curve.state == TrialState.RUNNING and not curve.values]
         if begun:
             posterior = posterior.condition_on_mean(build_final_points(begun))
-        return FinalValues(posterior, seen, self.space, float(values.max()))
+        return FinalValues(posterior, seen, self.space, float(values.max()), scale)
 
     def _read(self, trial: FrozenTrial) -> Curve:
         """Reads the trial's curve; a failed trial has none. A complete one ended where it stopped, however early."""
@@ -162,12 +187,35 @@ def _choose(curves: list[Curve]) -> list[Curve]:
     return [chosen[number] for number in sorted(chosen)]
 
 
-def _normalize(values: Array, last: Array) -> Array:
-    """Scales the values to mean 0 and deviation 1, logarithmically below the median of `last`.
+@dataclass(frozen=True, slots=True)
+class ValueScale:
+    """Leads back from the model's scale to the objective's own unit."""
+
+    sign: float
+    """Of the objective: 1 where greater is better, else -1."""
+    middle: float
+    spread: float
+    mean: float
+    deviation: float
+
+    def restore(self, scaled: Array) -> Array:
+        """Returns the objective's values for those of the model's scale."""
+        values = scaled * self.deviation + self.mean
+        with np.errstate(over="ignore"):
+            values = np.where(values < 0, -np.expm1(np.maximum(-values, 0.0)), values)
+        return np.asarray(self.sign * (values * self.spread + self.middle))
+
+
+def _normalize(values: Array, last: Array, sign: float) -> tuple[Array, ValueScale]:
+    """Scales the values to mean 0 and deviation 1, logarithmically below the median of `last`; returns also the way
+    back to an objective of this sign.
 
     Else trials that do not learn at all would take up the whole scale.
     """
     middle, high = np.quantile(last, [0.5, 0.9])
-    scaled = (values - middle) / max(float(high - middle), 1e-9 + 1e-6 * abs(float(middle)))
+    spread = max(float(high - middle), 1e-9 + 1e-6 * abs(float(middle)))
+    scaled = (values - middle) / spread
     scaled = np.where(scaled < 0, -np.log1p(np.maximum(-scaled, 0.0)), scaled)
-    return np.asarray((scaled - scaled.mean()) / max(float(scaled.std()), 1e-6))
+    mean, deviation = scaled.mean(), max(float(scaled.std()), 1e-6)
+    scale = ValueScale(sign, float(middle), spread, float(mean), deviation)
+    return np.asarray((scaled - mean) / deviation), scale

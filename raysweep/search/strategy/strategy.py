@@ -1,8 +1,9 @@
 """Proposes trials and decides which to stop: an Optuna sampler and pruner over a persistent study. No Ray here."""
 
 import contextlib
+import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -11,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
-from raysweep.config import TrialConfig
+from raysweep.config import Objective, TrialConfig
 from raysweep.search.strategy.pruners import build_pruner
 from raysweep.search.strategy.samplers import build_sampler
 from raysweep.study import Study
@@ -79,9 +80,9 @@ class Strategy:
 
     def has_budget(self) -> bool:
         """Checks whether a further trial may start: trials are left, and the target is not reached."""
-        trials = [t for t in self.optuna_study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        trials = self.optuna_study.get_trials(deepcopy=False)
         target = self.study.budget.target
-        return len(trials) < self.study.budget.trials and not (
+        return self.count_begun() < self.study.budget.trials and not (
             target is not None
             and any(
                 trial.values[0] == target or self.study.objective.is_better(trial.values[0], target)
@@ -93,6 +94,20 @@ class Strategy:
     def count_trials(self) -> int:
         """Counts the trials of the Optuna study, those to come included."""
         return len(self.optuna_study.get_trials(deepcopy=False))
+
+    def count_begun(self) -> int:
+        """Counts the trials that have begun."""
+        return sum(trial.state != TrialState.WAITING for trial in self.optuna_study.get_trials(deepcopy=False))
+
+    def enqueue(self, point: Params) -> int:
+        """Adds a point that is tried before others are proposed, and returns the number of its trial."""
+        self.optuna_study.enqueue_trial(point)
+        return self.count_trials() - 1
+
+    def set_num_trials(self, num_trials: int) -> None:
+        """Changes how many trials there are in all."""
+        budget = dataclasses.replace(self.study.budget, trials=num_trials)
+        self.study = dataclasses.replace(self.study, budget=budget)
 
     def _suggest(self, trial: optuna.Trial) -> Params:
         """Completes the trial's point: values that it has already stay."""
@@ -160,26 +175,32 @@ class Strategy:
 
     def results(self) -> list[TrialResult]:
         """Lists the results of the study's finished trials by number, whoever drove them."""
-        return [
-            TrialResult(
-                number=trial.number,
-                state=trial.state.name,  # type: ignore[arg-type]
-                value=trial.values[0] if trial.state == TrialState.COMPLETE else self._best_value(trial),
-                second_value=trial.values[-1] if trial.values and self.study.second_objective else None,
-                best_epoch=trial.user_attrs.get("best_epoch"),
-                params=trial.params,
-                duration_s=trial.user_attrs.get("duration_s", 0.0),
-                error=trial.user_attrs.get("error"),
-                retries=trial.user_attrs.get("retries", 0),
-                node_losses=trial.user_attrs.get("node_losses", 0),
-            )
-            for trial in self.optuna_study.get_trials(deepcopy=False)
-            if trial.state.is_finished()
-        ]
+        return read_results(self.optuna_study, self.study.objectives)
 
-    def _best_value(self, trial: FrozenTrial) -> float | None:
-        pick = max if self.study.objective.direction == "maximize" else min
-        return pick(trial.intermediate_values.values(), default=None)
+
+def read_results(optuna_study: optuna.Study, objectives: Sequence[Objective]) -> list[TrialResult]:
+    """Lists the results of an Optuna study's finished trials by number."""
+    return [
+        TrialResult(
+            number=trial.number,
+            state=trial.state.name,  # type: ignore[arg-type]
+            value=trial.values[0] if trial.state == TrialState.COMPLETE else _best_value(trial, objectives[0]),
+            second_value=trial.values[-1] if trial.values and len(objectives) > 1 else None,
+            best_epoch=trial.user_attrs.get("best_epoch"),
+            params=trial.params,
+            duration_s=trial.user_attrs.get("duration_s", 0.0),
+            error=trial.user_attrs.get("error"),
+            retries=trial.user_attrs.get("retries", 0),
+            node_losses=trial.user_attrs.get("node_losses", 0),
+        )
+        for trial in optuna_study.get_trials(deepcopy=False)
+        if trial.state.is_finished()
+    ]
+
+
+def _best_value(trial: FrozenTrial, objective: Objective) -> float | None:
+    pick = max if objective.direction == "maximize" else min
+    return pick(trial.intermediate_values.values(), default=None)
 
 
 def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Any:

@@ -30,7 +30,9 @@ class AutoencoderConfig(TaskConfig):
     kind: ClassVar[str] = "autoencoder"
     task: ClassVar[str] = "raysweep.tasks.autoencoder.task:AutoencoderTask"
     evaluation: ClassVar[str] = "raysweep.tasks.autoencoder.evaluation:evaluate"
+    test_scores: ClassVar[str | None] = "raysweep.tasks.autoencoder.test_scores:load_test_scores"
     graph: ClassVar[str | None] = "raysweep.tasks.autoencoder.graph:build_graph"
+    report_sections: ClassVar[str | None] = "raysweep.tasks.autoencoder.sections:build_sections"
     advice_on_divergence: ClassVar[str] = (
         "a lower task.learning_rate may help, or task.optimizer=adam; of a variational one also a lower task.beta"
     )

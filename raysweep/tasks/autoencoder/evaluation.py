@@ -13,6 +13,7 @@ from raysweep.tasks.autoencoder.figures import draw_figures
 from raysweep.tasks.autoencoder.latent_sizes import measure_latent_sizes
 from raysweep.tasks.autoencoder.reconstruction import Reconstruction, encode_images, get_task, reconstruct
 from raysweep.tasks.autoencoder.report import Findings, Probe, write_reports
+from raysweep.tasks.autoencoder.test_scores import save_errors
 
 NUM_PROBE_IMAGES = 20_000
 
@@ -22,6 +23,7 @@ def evaluate(run: FinalRun) -> Json:
     findings = measure(run)
     with run.part("reports and figures"):
         write_reports(run, findings)
+        save_errors(run.folder, findings.best.errors)
         draw_figures(run, findings)
     return findings.to_json()
 

@@ -14,17 +14,10 @@ from raysweep.evaluate.statistics import Lift, describe_confusions, describe_lif
 from raysweep.evaluate.stored_model import describe_model
 from raysweep.tasks.autoencoder.latent_sizes import TOLERANCE, LatentSizes
 from raysweep.tasks.autoencoder.reconstruction import Reconstruction
+from raysweep.tasks.autoencoder.rows import ROWS
 
 REPORT = "reconstruction_report"
 PROBE_REPORT = "classification_report"
-ROWS = (
-    ("squared error", "mse", "mean over pixels and images"),
-    ("cross entropy", "bce", "nats, mean over pixels and images"),
-    ("excess cross entropy", "excess_bce", "the same minus the grey pixels' own entropy, below which none can go"),
-    ("KL", "kl", "nats, summed over the code, mean over images"),
-    ("negative ELBO", "negative_elbo", "nats: cross entropy summed over pixels plus KL, mean over images"),
-    ("active units", "active_units", "values of the code whose mean has a variance above 0.01"),
-)
 PAPERS = (
     "Negative ELBO: Kingma & Welling 2014, one sample of the code for each image; active units: Burda et al. 2016.",
     "The errors of a variational autoencoder are those of its mean code.",

@@ -40,8 +40,10 @@ class ClassificationConfig(TaskConfig):
     kind: ClassVar[str] = "classification"
     task: ClassVar[str] = "raysweep.tasks.classification.task:ClassificationTask"
     evaluation: ClassVar[str] = "raysweep.tasks.classification.evaluation:evaluate"
+    test_scores: ClassVar[str | None] = "raysweep.tasks.classification.test_scores:load_test_scores"
     needs_classes: ClassVar[bool] = True
     graph: ClassVar[str | None] = "raysweep.tasks.classification.graph:build_graph"
+    report_sections: ClassVar[str | None] = "raysweep.tasks.classification.sections:build_sections"
     code_fields: ClassVar[tuple[str, ...]] = ("model", "loss", "metric", "augmentation")
     input_fields: ClassVar[tuple[str, ...]] = (*code_fields, "pretrained")
     takes_mixed_labels: ClassVar[bool] = True

@@ -38,7 +38,9 @@ class GanConfig(TaskConfig):
     kind: ClassVar[str] = "gan"
     task: ClassVar[str] = "raysweep.tasks.gan.task:GanTask"
     evaluation: ClassVar[str] = "raysweep.tasks.gan.evaluation:evaluate"
+    test_scores: ClassVar[str | None] = "raysweep.tasks.gan.test_scores:load_test_scores"
     graph: ClassVar[str | None] = "raysweep.tasks.gan.graph:build_graph"
+    report_sections: ClassVar[str | None] = "raysweep.tasks.gan.sections:build_sections"
     advice_on_divergence: ClassVar[str] = (
         "a lower task.generator_learning_rate and task.discriminator_learning_rate may help, or "
         "task.spectral_norm=true or another task.loss"

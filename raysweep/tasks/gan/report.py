@@ -13,20 +13,10 @@ from raysweep.evaluate.statistics import Lift, describe_lift, report_classes
 from raysweep.evaluate.stored_model import describe_model
 from raysweep.tasks.gan.generated import Generated, is_conditional
 from raysweep.tasks.gan.neighbours import Neighbours
+from raysweep.tasks.gan.rows import ROWS
 from raysweep.tasks.gan.scores import Scores
 
 REPORT = "generation_report"
-ROWS = (
-    ("Frechet distance", "frechet_distance", "lower is better", None),
-    ("kernel distance", "kernel_distance", "lower, 0: the same", "kernel_distance_error"),
-    ("precision", "precision", "higher, 0..1", None),
-    ("recall", "recall", "higher, 0..1", None),
-    ("density", "density", "higher, about 1", None),
-    ("coverage", "coverage", "higher, 0..1", None),
-    ("classifier score", "classifier_score", "higher", "classifier_score_deviation"),
-    ("classes generated", "num_classes_generated", "all", None),
-    ("class KL to uniform", "class_kl", "lower, nats", None),
-)
 PAPERS = (
     "Frechet distance: Heusel et al. 2017; kernel distance and its standard error: Binkowski et al. 2018; precision",
     "and recall: Kynkaanniemi et al. 2019, density and coverage: Naeem et al. 2020, k = 5; classifier score and its",

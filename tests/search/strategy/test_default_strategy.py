@@ -20,6 +20,7 @@ from raysweep.config import Budget, Objective, TrainingConfig
 from raysweep.search.strategy import curve_model as curves
 from raysweep.search.strategy.pruners import PRUNERS, build_pruner
 from raysweep.search.strategy.pruners.curve import is_look
+from raysweep.search.strategy.reasons import PROPOSAL, STOPPED
 from raysweep.search.strategy.samplers import SAMPLERS, build_sampler
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
@@ -128,6 +129,36 @@ def test_the_baseline_is_not_stopped_however_weak(study: Study) -> None:
 def test_up_and_down_are_mirror_images(study: Study) -> None:
     down = dataclasses.replace(study, objective=Objective(metric="val/accuracy", direction="minimize"))
     assert run(Strategy(study, open_study(study)), 16) == run(Strategy(down, open_study(down)), 16, sign=-1.0)
+
+
+def test_why_trials_were_proposed_and_stopped_is_written_down(study: Study) -> None:
+    """In the objective's own unit: of a study that is the mirror image, too."""
+    down = dataclasses.replace(study, objective=Objective(metric="val/accuracy", direction="minimize"))
+    above, below = open_study(study), open_study(down)
+    above.enqueue_trial(study.baseline)
+    below.enqueue_trial(study.baseline)
+    run(Strategy(study, above), 16)
+    run(Strategy(down, below), 16, sign=-1.0)
+    notes, mirrored = ([trial.user_attrs.get(PROPOSAL) for trial in each.trials] for each in (above, below))
+    assert [note and note["by"] for note in notes] == [None, *["random"] * 7, *["model"] * 8]
+    stopped = [trial for trial in above.trials if trial.state == TrialState.PRUNED]
+    assert stopped
+    for trial in stopped:
+        assert trial.user_attrs[STOPPED]["epoch"] == trial.last_step
+        assert 0 <= trial.user_attrs[STOPPED]["probability"] < 0.1
+    for note, other in zip(notes[8:], mirrored[8:], strict=True):
+        assert note is not None
+        assert other is not None
+        assert note["low"] < note["expected"] < note["high"]
+        assert [note["expected"], note["low"]] == pytest.approx([-other["expected"], -other["high"]], rel=1e-6)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_model_s_scale_leads_back_to_the_objective(sign: float) -> None:
+    values = np.array([-1e6, 0.1, 0.5, 0.7, 0.71, 0.9])
+    scaled, scale = curves._normalize(values, values, sign)
+    np.testing.assert_allclose(scale.restore(scaled), sign * values, rtol=1e-9)
+    assert not np.isfinite(scale.restore(np.array([-1e6]))).all()
 
 
 def test_decisions_come_from_the_stored_study_alone(study: Study, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import bootstrap_mean_difference
 from raysweep.evaluate.stored_model import load_model
+from raysweep.report.section import Section
 from raysweep.run_folder import RunFolder
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.autoencoder.evaluation import evaluate
@@ -148,6 +150,20 @@ def test_all_figures_are_drawn(dense: tuple[FinalRun, dict[str, Any]]) -> None:
     for name in FIGURES:
         with Image.open(run.folder / name) as image:
             assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_the_report_shows_errors_sizes_and_all_pictures(
+    dense: tuple[FinalRun, dict[str, Any]], build_task_sections: Callable[..., list[Section]]
+) -> None:
+    run, results = dense
+    sections = {section.title: str(section.html) for section in build_task_sections(run, results)}
+    shown = FIGURES - {"curves.png", "latent_sizes.png"}  # of which the page draws its own
+    assert sum("<img" in html for html in sections.values()) == len(shown)
+    for value in (results["mse"], results["baseline"]["mse"], results["pca_mse"]):
+        assert f"{value:.5f}" in sections["Reconstruction error"]
+    curve = json.loads(re.findall(r">({.*})</script>", sections["How large a code has to be"])[0])
+    assert [point["x"] for point in curve["data"]] == [[8, 32], [8, 32]]
+    assert curve["data"][0]["y"] == [entry["error"] for entry in results["latent_sizes"]["sizes"]]
 
 
 def test_a_variational_autoencoder_shows_its_prior_and_its_parts_of_the_elbo(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from raysweep.config import DataConfig, TrainingConfig, TrialConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel
+from raysweep.report.section import Section
 from raysweep.run_folder import RunFolder
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.tasks.gan.evaluation import evaluate
@@ -157,6 +159,21 @@ def test_all_figures_of_a_conditional_generator_are_drawn(conditional: tuple[Fin
     for path in run.folder.glob("*.png"):
         with Image.open(path) as image:
             assert np.asarray(image.convert("L")).std() > 5, path
+
+
+def test_the_report_shows_grids_scores_and_classes(
+    conditional: tuple[FinalRun, dict[str, Any]], build_task_sections: Callable[..., list[Section]]
+) -> None:
+    run, results = conditional
+    sections = {section.title: str(section.html) for section in build_task_sections(run, results)}
+    assert sum("<img" in html for html in sections.values()) == 6  # the classes are drawn by the page
+    scores = sections["The judge's figures"]
+    for column in (results, results["baseline"], results["real"]):
+        assert f"{column['frechet_distance']:.4f}" in scores
+    assert f"{results['train_on_synthetic']['synthetic']:.2%}" in scores
+    bars = json.loads(re.findall(r">({.*})</script>", sections["Which classes it makes"])[0])["data"]
+    assert [bar["name"] for bar in bars] == ["best", "baseline", "real images"]
+    assert bars[0]["y"] == [count / 48 for count in results["class_counts"]]
 
 
 def test_evaluation_again_gives_the_same(

@@ -9,6 +9,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from raysweep.search.strategy.curve_model import GRACE_EPOCHS, Curve, CurveModel, build_final_points
+from raysweep.search.strategy.reasons import STOPPED, note_reason
 
 MIN_PROBABILITY = 0.1
 """A trial stops when the probability that it ends up as the best of all is lower."""
@@ -47,7 +48,11 @@ class CurvePruner(BasePruner):
         points = build_final_points([*mine, *rivals])
         draws = final.posterior.draw(points, np.random.default_rng(trial.number), NUM_DRAWS)
         wins = draws[:, 0] > draws[:, 1:].max(axis=1, initial=final.best)
-        return bool(wins.mean() < MIN_PROBABILITY)
+        is_weak = bool(wins.mean() < MIN_PROBABILITY)
+        if is_weak:
+            (forecast,) = final.forecast(points[:1])
+            note_reason(study, trial, STOPPED, forecast, epoch=epoch, probability=float(wins.mean()))
+        return is_weak
 
 
 def _has_precedent(mine: Curve, others: Sequence[Curve]) -> bool:

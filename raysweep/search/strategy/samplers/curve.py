@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from raysweep.search.strategy.curve_model import CurveModel, FinalValues, build_final_points
 from raysweep.search.strategy.gaussian_process import Array
+from raysweep.search.strategy.reasons import PROPOSAL, note_reason
 from raysweep.search.strategy.samplers import MIN_STARTUP
 from raysweep.study import Study
 from raysweep.trial_result import Params
@@ -47,10 +48,19 @@ class CurveSampler(BaseSampler):
         """Proposes a whole point: the keys that exist there."""
         random = np.random.default_rng((self._seed, trial.number))
         final = self._model.predict_final_values(study) if trial.number >= self._num_startup else None
+        is_named = "fixed_params" in trial.system_attrs  # and takes nothing, or little, of what is proposed here
         if final is None:
+            if not is_named:
+                note_reason(study, trial, PROPOSAL, by="random")
             return self._model.space.to_params(self._model.space.draw(random, 1)[0])
         rows = self._draw_candidates(random, final)
-        return self._model.space.to_params(rows[_choose(random, final, rows, joint=trial.number % 2 == 1)])
+        joint = trial.number % 2 == 1
+        row = rows[_choose(random, final, rows, joint=joint)]
+        if not is_named:
+            rule = "joint draw" if joint else "upper confidence bound"
+            (forecast,) = final.forecast(final.build_points(row[None]))
+            note_reason(study, trial, PROPOSAL, forecast, by="model", rule=rule, num_trials=len(final.curves))
+        return self._model.space.to_params(row)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

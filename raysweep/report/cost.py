@@ -1,0 +1,83 @@
+"""Builds the report's section on what a run has cost: time, epochs, speed, and money where prices are known."""
+
+from statistics import median
+
+from raysweep.report.run_view import RunView
+from raysweep.report.section import Cell, Section, render, render_table
+from raysweep.trial_result import TrialResult
+
+
+def build_cost_sections(view: RunView) -> list[Section]:
+    """Returns what the search and the final evaluation took."""
+    if not view.histories:
+        return []
+    facts = [*_describe_search(view), *_describe_money(view)]
+    sections = [
+        Section(
+            title="What it took",
+            how_to_read="Times of trials are added up, though trials ran side by side.",
+            html=render("facts.html", facts=facts),
+        )
+    ]
+    durations = view.results.test.durations_s if view.results is not None else {}
+    if durations:
+        rows: list[list[Cell]] = [[name, seconds] for name, seconds in durations.items()]
+        sections.append(
+            Section(
+                title="The final evaluation",
+                how_to_read="Its parts, in the order in which they were done.",
+                html=render_table({"part": "", "seconds": ",.1f"}, rows, "Seconds of each part", first=None),
+                is_folded=True,
+            )
+        )
+    return sections
+
+
+def _describe_search(view: RunView) -> list[tuple[str, str]]:
+    ended = view.ended
+    epochs = sum(len(history) for history in view.histories.values())
+    planned = view.num_epochs
+    trained = {number: len(history) for number, history in view.histories.items()}
+    saved = sum(planned[trial.number] - trained.get(trial.number, 0) for trial in ended if _was_stopped(view, trial))
+    facts = [
+        ("trials that have ended", f"{len(ended)}, in {_format_time(sum(trial.duration_s for trial in ended))}"),
+        ("epochs trained", f"{epochs:,}"),
+    ]
+    if saved > 0:
+        facts.append(("epochs saved by stopping weak trials", f"{saved:,} of {saved + epochs:,}"))
+    speeds = [
+        row["train/images_per_s"] for rows in view.histories.values() for row in rows if "train/images_per_s" in row
+    ]
+    if speeds:
+        facts.append(("training speed of a trial", f"{median(speeds):,.0f} images/s (median of epochs)"))
+    if speeds and view.info is not None and ended:
+        training_s = sum(view.info.num_train / speed for speed in speeds if speed > 0)
+        trials_s = sum(trial.duration_s for trial in ended)
+        if 0 < training_s < trials_s:
+            facts.append(("share of trials' time in training steps", f"{training_s / trials_s:.0%}"))
+            facts.append(("the rest", "validation, checkpoints, start-up, waiting for data and for the driver"))
+    if view.results is not None:
+        facts.append(("the whole run, its last session", _format_time(view.results.duration_s)))
+        seconds = view.results.test.durations_s.get("total")
+        facts += [] if seconds is None else [("of it the final evaluation", _format_time(seconds))]
+    return facts
+
+
+def _was_stopped(view: RunView, trial: TrialResult) -> bool:
+    return trial.state == "PRUNED" and trial.number in view.num_epochs
+
+
+def _describe_money(view: RunView) -> list[tuple[str, str]]:
+    """Prices the last session, where the cluster's configuration had prices as it ended."""
+    if view.results is None or view.results.machine.price_per_hour is None:
+        return []
+    price = view.results.machine.price_per_hour
+    cost = price * view.results.duration_s / 3600
+    return [("money, of that session", f"{cost:,.2f} (nodes at {price:g} an hour, your prices)")]
+
+
+def _format_time(seconds: float) -> str:
+    """Formats a duration for a reader: 42 s, 12 min, 3.4 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,185 @@
+"""Reads what a run's folder has, at any time of the run, for its report. Changes nothing there."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from raysweep import atomic_files, config_fields
+from raysweep.config import Objective
+from raysweep.data.images import DataInfo
+from raysweep.errors import RaysweepError, UsageError
+from raysweep.run_folder import RunFolder
+from raysweep.search.ranking import rank_results
+from raysweep.search.results import Results, load_results
+from raysweep.search.session.identity import StudyRecord, load_record
+from raysweep.search.session.lock import is_locked
+from raysweep.search.session.storage import REMEDY, WHAT, guard_study, open_storage
+from raysweep.search.strategy.strategy import read_results
+from raysweep.train.history import History, load_history
+from raysweep.trial_record import load_trial
+from raysweep.trial_result import BASELINE, TrialResult
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunView:
+    """Holds what is stored of a run, finished or under way."""
+
+    folder: RunFolder
+    record: StudyRecord
+    optuna_study: optuna.Study | None
+    """A copy in memory, of all trials that have begun; none: none has, or the study cannot be read."""
+    results: Results | None
+    """Of a finished run, or of one that goes on as it was before; none: it has not been finished yet."""
+    is_running: bool
+    """Whether a command works in the folder."""
+    histories: Mapping[int, History]
+    """The metrics of each epoch of trials that have any, by number."""
+    info: DataInfo | None
+    """Facts of the images; none: no trial has begun."""
+    faults: tuple[str, ...] = ()
+    """What cannot be read, a sentence each."""
+
+    @property
+    def study(self) -> Mapping[str, Any]:
+        """The study as study.json has it."""
+        return self.record.study
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """The objective and, where there is one, the second."""
+        stored = (self.study["objective"], self.study.get("second_objective"))
+        return [config_fields.from_json(Objective, values) for values in stored if values is not None]
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials that have begun, by number."""
+        found = [] if self.optuna_study is None else self.optuna_study.get_trials(deepcopy=False)
+        return [trial for trial in found if trial.state != TrialState.WAITING]
+
+    @property
+    def ended(self) -> list[TrialResult]:
+        """How trials ended, by number; as results.json has it where there is no Optuna study."""
+        if self.optuna_study is not None:
+            return read_results(self.optuna_study, self.objectives)
+        return [] if self.results is None else list(self.results.trials)
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The trial that the best model is from, or so far would be; none: none has completed."""
+        if self.results is not None and not self.has_gone_on:
+            return self.results.best
+        return next(iter(rank_results(self.ended, self.objectives)), None)
+
+    @property
+    def baseline(self) -> TrialResult | None:
+        """How trial 0 ended; none: it has not."""
+        return next((trial for trial in self.ended if trial.number == BASELINE), None)
+
+    @property
+    def has_gone_on(self) -> bool:
+        """Tells whether trials have begun or ended since results.json was written."""
+        known = 0 if self.results is None else len(self.results.trials)
+        return self.results is not None and len(self.trials or self.ended) > known
+
+    @property
+    def num_epochs(self) -> Mapping[int, int]:
+        """How many epochs each trial was or is to have, by number."""
+        planned = self.study["training"]["epochs"]
+        return {trial.number: int(trial.params.get("training.epochs", planned)) for trial in self.trials}
+
+    def list_space(self) -> dict[str, BaseDistribution]:
+        """Lists all keys of the search space, those of conditions included."""
+        conditions = self.study.get("conditions", ())
+        spaces = [self.study["space"], *(condition["space"] for condition in conditions)]
+        return {key: parse_distribution(stored) for space in spaces for key, stored in space.items()}
+
+    def name_trial(self, number: int) -> str:
+        """Names a trial for a reader."""
+        return f"trial {number} (baseline)" if number == BASELINE else f"trial {number}"
+
+
+def parse_distribution(stored: Mapping[str, Any]) -> BaseDistribution:
+    """Builds a distribution from what study.json has of it."""
+    return json_to_distribution(json.dumps(stored))
+
+
+def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
+    """Reads a run's folder; what of it is damaged is named in `faults`.
+
+    with_histories: else the metrics of its trials are not read, for a list of many runs.
+
+    Raises:
+        UsageError: it is not the folder of a run.
+        CorruptFileError: study.json is damaged.
+    """
+    record = load_record(folder)
+    if record is None:
+        raise UsageError(f"{folder.path} is not the folder of a run: it has no {folder.study.name}")
+    faults: list[str] = []
+    optuna_study = _read(faults, lambda: load_optuna_study(folder, record))
+    results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None
+    trials = folder.list_trials() if with_histories else []
+    histories = {trial.number: _read(faults, partial(load_history, trial)) for trial in trials}
+    return RunView(
+        folder=folder,
+        record=record,
+        optuna_study=optuna_study,
+        results=results,
+        is_running=is_locked(folder),
+        histories={number: history for number, history in histories.items() if history},
+        info=load_info(folder) if results is None else results.data,
+        faults=tuple(faults),
+    )
+
+
+def _read(faults: list[str], read: Callable[[], T]) -> T | None:
+    """Returns what is read; none, and a sentence more in `faults`, where that is damaged."""
+    try:
+        return read()
+    except RaysweepError as error:
+        faults.append(str(error))
+        return None
+
+
+def load_info(folder: RunFolder) -> DataInfo | None:
+    """Loads the facts of the images from the first trial; none where it has not begun, or may not be read."""
+    try:
+        return load_trial(folder.trial(BASELINE)).info
+    except RaysweepError:
+        return None
+
+
+def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | None:
+    """Copies the Optuna study of a run into memory, also while a driver writes to it; none before there is one.
+
+    Raises:
+        RaysweepError: it cannot be read, or is in a database whose password is not stored.
+    """
+    url, name = record.identity.storage_url, record.identity.study_name
+    with guard_study(folder, url):
+        if url is not None:
+            storage = open_storage(folder, url)
+        elif folder.journal.is_file():
+            atomic_files.read_json_lines(folder.journal, WHAT, REMEDY, is_growing=True)  # Optuna overlooks some damage
+            storage = JournalStorage(JournalFileBackend(str(folder.journal)))
+        else:
+            return None
+        if name not in optuna.get_all_study_names(storage):
+            return None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        stored = optuna.load_study(study_name=name, storage=storage)
+        study = optuna.create_study(directions=stored.directions)
+        study.add_trials(stored.get_trials(deepcopy=False))
+        for key, value in stored.user_attrs.items():
+            study.set_user_attr(key, value)
+        return study

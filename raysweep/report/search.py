@@ -1,0 +1,261 @@
+"""Builds the report's sections on the search."""
+
+import warnings
+from collections.abc import Callable, Mapping
+
+from optuna import visualization
+from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState
+from plotly import graph_objects as go
+
+from raysweep.report.charts import BLUE, ORANGE, draw_curves, draw_history, draw_timeline
+from raysweep.report.forecast import forecast_running
+from raysweep.report.run_view import RunView
+from raysweep.report.section import Cell, Section, render, render_chart, render_table
+from raysweep.search.results import FinalistsRecord
+from raysweep.trial_result import BASELINE
+
+BEST_SHARE = 10
+"""One in so many complete trials is among the best that are pointed out."""
+MIN_EXPLAINED = 4
+"""Complete trials from which on it is shown what made the difference: of fewer it is chance."""
+
+
+def build_search_sections(view: RunView) -> list[Section]:
+    """Returns the sections on how the search went."""
+    sections = []
+    if view.trials:
+        if any(trial.value is not None for trial in view.ended):
+            sections.append(_build_history(view))
+        if len(view.objectives) > 1:
+            sections += _build_front(view)
+        sections += [*_build_curves(view), _build_timeline(view), *_build_explanations(view)]
+    if view.results is not None and view.results.finalists is not None:
+        sections.append(_build_finalists(view.results.finalists, view.objectives[0].metric))
+    return [*sections, *_build_table(view)]
+
+
+def _build_history(view: RunView) -> Section:
+    objective = view.objectives[0]
+    better = "higher" if objective.direction == "maximize" else "lower"
+    return Section(
+        title="How the search went",
+        how_to_read=f"Each dot is a trial, {better} is better; the line is the best value up to then, and "
+        "where it runs level the search found nothing better.",
+        html=render_chart(draw_history(view), f"{objective.metric} of each trial, and the best so far"),
+    )
+
+
+def _build_curves(view: RunView) -> list[Section]:
+    forecasts = forecast_running(view)
+    figure = draw_curves(view, forecasts)
+    if not figure.data:
+        return []
+    stopped = "; pale lines end where a trial was stopped, as it would hardly have become the best"
+    stopped *= any(trial.state == "PRUNED" for trial in view.ended)
+    running = " Dotted lines lead to where running trials are expected to end, with 95 % intervals." * bool(forecasts)
+    return [
+        Section(
+            title="Learning curves",
+            how_to_read=f"Each line is a trial, from epoch to epoch{stopped}.{running}",
+            html=render_chart(figure, f"{view.objectives[0].metric} after each epoch of all trials"),
+        )
+    ]
+
+
+def _build_timeline(view: RunView) -> Section:
+    return Section(
+        title="Who worked when",
+        how_to_read="Each bar is a trial, with its number, in the row of a worker; a gap is time in which that worker "
+        "waited.",
+        html=render_chart(draw_timeline(view), "When each trial ran, a row for each worker"),
+    )
+
+
+def _build_front(view: RunView) -> list[Section]:
+    study, names = view.optuna_study, [objective.metric for objective in view.objectives]
+    if study is None or not any(trial.state == TrialState.COMPLETE for trial in view.trials):
+        return []
+    with _quiet():
+        figure = visualization.plot_pareto_front(study, target_names=names)
+    for trace, name, colour in zip(figure.data, ("beaten", "on the front"), (BLUE, ORANGE), strict=False):
+        trace.update(name=name, showlegend=True)
+        trace.marker = {"color": colour, "size": 9, "opacity": 0.8}
+    return [
+        Section(
+            title="Pareto front",
+            how_to_read="Each dot is a trial; of those on the front none is beaten in both, so that choosing among "
+            "them trades one for the other.",
+            html=render_chart(figure, f"{names[0]} against {names[1]}"),
+        )
+    ]
+
+
+def _build_explanations(view: RunView) -> list[Section]:
+    """Returns what made the difference, where there are trials enough to ask."""
+    study, metric = view.optuna_study, view.objectives[0].metric
+    complete = [trial for trial in view.trials if trial.state == TrialState.COMPLETE]
+    space = {
+        key: distribution
+        for key, distribution in view.list_space().items()
+        if len({str(trial.params.get(key)) for trial in complete if key in trial.params}) > 1
+    }
+    if study is None or len(complete) < MIN_EXPLAINED or not space:
+        return []
+    with _quiet():
+        shared = [key for key in space if all(key in trial.params for trial in complete)]
+        sections = [_build_importances(view, shared)] if len(shared) > 1 else []
+        figure = visualization.plot_parallel_coordinate(
+            study, params=shared or list(space), target=lambda trial: trial.values[0], target_name=metric
+        )
+        values = sorted((trial.values[0] for trial in complete), reverse=view.objectives[0].direction == "maximize")
+        last = values[max(1, len(values) // BEST_SHARE) - 1]
+        figure = _restyle_parallel(figure, lambda value: not view.objectives[0].is_better(last, value))
+        sections.append(
+            Section(
+                title="All settings at once",
+                how_to_read="Each line is a complete trial, through the value of each of its settings; where the "
+                "orange lines, those of the best tenth, run together, a setting mattered.",
+                html=render_chart(figure, "Settings and objective of all complete trials", min_width_px=720),
+            )
+        )
+        return [*sections, _build_slices(view, space)]
+
+
+def _build_importances(view: RunView, params: list[str]) -> Section:
+    assert view.optuna_study is not None
+    metric = view.objectives[0].metric
+    figure = visualization.plot_param_importances(
+        view.optuna_study, params=params, target=lambda trial: trial.values[0], target_name=metric
+    )
+    figure.update_traces(marker_color=BLUE)
+    figure.update_layout(height=70 + 28 * len(params), showlegend=False, xaxis_title=None, yaxis_title=None)
+    figure.update_layout(margin_r=48)
+    return Section(
+        title="What mattered",
+        how_to_read=f"The longer the bar, the more a setting tells the better trials from the others (PED-ANOVA); of "
+        f"{len(view.ended)} trials this is a hint, no proof.",
+        html=render_chart(figure, f"Importance of each setting for {metric}"),
+    )
+
+
+def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Section:
+    assert view.optuna_study is not None
+    metric = view.objectives[0].metric
+    charts = []
+    for key in space:
+        figure = visualization.plot_slice(
+            view.optuna_study, params=[key], target=lambda trial: trial.values[0], target_name=metric
+        )
+        figure.update_traces(
+            marker={
+                "color": BLUE,
+                "opacity": 0.65,
+                "size": 7,
+                "line": {"width": 0},
+                "showscale": False,
+                "colorbar": None,
+            }
+        )
+        figure.update_layout(height=240, width=None, showlegend=False, yaxis_title=None, xaxis_title=key)
+        for trace in figure.data:
+            trace.x = [value.strip("'") if isinstance(value, str) else value for value in trace.x]
+        charts.append(render_chart(figure, f"{metric} by {key}"))
+    return Section(
+        title="Each setting by itself",
+        how_to_read=f"Each dot is a complete trial, with {metric} upwards; a slope or a peak shows where a setting did "
+        "well, whatever the others were.",
+        html=render("grid.html", items=charts),
+    )
+
+
+def _restyle_parallel(figure: go.Figure, is_best: Callable[[float], bool]) -> go.Figure:
+    """Gives the best trials a colour of their own, in place of shades that are pale on paper or in the dark."""
+    lines = [trace for trace in figure.data if trace.mode == "lines" and trace.customdata is not None]
+    for trace in lines:
+        leads = is_best(float(trace.customdata[0][1]))
+        trace.line.update(color=ORANGE if leads else BLUE, width=2 if leads else 1.2)
+        trace.opacity = 0.9 if leads else 0.3
+    figure.data = [*sorted(lines, key=lambda trace: trace.opacity)]
+    for annotation in figure.layout.annotations:
+        annotation.font.color = None
+    labels = figure.layout.xaxis.ticktext
+    figure.update_xaxes(
+        ticktext=[label.replace(".", ".<br>", 1).replace("_", "_<br>") for label in labels], tickangle=0
+    )
+    figure.update_layout(height=460, width=None, showlegend=False)
+    return figure
+
+
+def _build_finalists(record: FinalistsRecord, metric: str) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            f"{found.trial} (baseline)" if found.trial == BASELINE else str(found.trial),
+            found.search_value,
+            found.mean,
+            found.low,
+            found.high,
+            len(found.values),
+            found.optimism,
+        ]
+        for found in record.configurations
+    ]
+    columns = {
+        "trial": "",
+        "in the search": ".4f",
+        "mean of seeds": ".4f",
+        "from": ".4f",
+        "to": ".4f",
+        "seeds": "d",
+        "optimism": "+.4f",
+    }
+    return Section(
+        title="Trained again with other seeds",
+        how_to_read="The best value of a search is a lucky one: the mean over other seeds, with its 95 % interval, is "
+        "what a configuration is worth, and optimism is by how much the search had flattered it.",
+        html=render_table(columns, rows, f"{metric} of the finalists and the baseline on validation images"),
+    )
+
+
+def _build_table(view: RunView) -> list[Section]:
+    """Returns a table of all trials."""
+    keys = list(view.list_space())
+    planned = view.num_epochs
+    columns = {"trial": "d", "state": "", view.objectives[0].metric: ".4f"}
+    columns |= {objective.metric: ".4g" for objective in view.objectives[1:]}
+    columns |= {"best epoch": "d", "epochs": "d", "planned": "d", "seconds": ",.0f"}
+    ended = view.ended
+    columns |= {key: ".4g" * all(_is_number(trial.params.get(key, 0)) for trial in ended) for key in keys}
+    rows: list[list[Cell]] = [
+        [
+            trial.number,
+            {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}[trial.state],
+            trial.value,
+            *([trial.second_value] if len(view.objectives) > 1 else []),
+            trial.best_epoch,
+            len(view.histories.get(trial.number, ())) or None,
+            planned.get(trial.number),
+            trial.duration_s,
+            *(trial.params.get(key) for key in keys),
+        ]
+        for trial in ended
+    ]
+    if not rows:
+        return []
+    return [
+        Section(
+            title="All trials",
+            how_to_read="A click on the name of a column sorts by it.",
+            html=render_table(columns, rows, f"{len(rows)} trials that have ended", first="trial"),
+            is_folded=len(rows) > 20,
+        )
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Turns off Optuna's warnings of its plots that are experimental, or leave trials out."""
+    return warnings.catch_warnings(action="ignore")

@@ -1,0 +1,96 @@
+"""Keeps the report of a run up to date while it goes on, and writes it once more when it ends."""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Mapping
+
+from raysweep import atomic_files
+from raysweep.errors import StorageError, first_line
+from raysweep.run_folder import RunFolder
+from raysweep.search.observer import Observer
+from raysweep.search.results import Results
+from raysweep.trial_result import TrialResult
+
+PERIOD_S = 10.0
+"""The page is written no sooner after the last time, nor after the search begins."""
+PATIENCE = 50
+"""Nor sooner than so many times as long as that took: it costs the driver 2 % of a core at most."""
+
+
+def write_quietly(folder: RunFolder) -> str | None:
+    """Writes the report; returns a sentence where it cannot be written, whatever the cause: that ends no run."""
+    try:
+        from raysweep.report.page import write_report  # slow: plotly
+
+        write_report(folder)
+    except Exception as error:
+        return (
+            f"{folder.report} could not be written ({type(error).__name__}: {first_line(error)}); nothing else is "
+            f"lost, and `raysweep report {folder.path}` writes it"
+        )
+    return None
+
+
+class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
+    """Writes the page in a thread of its own, as epochs and trials end, and a last time as the run ends.
+
+    An event of the search only wakes the thread, which reads the run's folder for itself.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._is_due = threading.Event()
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._has_failed = False
+
+    def begin(self) -> None:
+        """Starts the thread: the run has a folder now, which is this command's, but for what a killed one left."""
+        with contextlib.suppress(StorageError):  # who writes next says it
+            atomic_files.remove_leftovers(self._folder.path)
+        self._thread = threading.Thread(target=self._refresh, name="report", daemon=True)
+        self._thread.start()
+
+    def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Has the page written soon."""
+        self._is_due.set()
+
+    def trial_ended(self, result: TrialResult) -> None:
+        """Has the page written soon."""
+        self._is_due.set()
+
+    def search_ended(self, results: Results) -> None:
+        """Writes the page a last time, with the results."""
+        self._end()
+
+    def __exit__(self, *_: object) -> None:
+        """Writes the page a last time, of a run that was begun and stopped or failed."""
+        if self._thread is not None and not self._is_over.is_set():
+            self._end()
+
+    def _end(self) -> None:
+        assert self._thread is not None
+        self._is_over.set()
+        self._is_due.set()
+        self._thread.join()
+        self._write()
+
+    def _refresh(self) -> None:
+        pause = PERIOD_S
+        while not self._is_over.wait(pause):
+            self._is_due.wait()
+            self._is_due.clear()
+            if self._is_over.is_set():
+                return
+            began = time.monotonic()
+            self._write()
+            pause = max(PERIOD_S, PATIENCE * (time.monotonic() - began))
+
+    def _write(self) -> None:
+        """Writes the page, and says the first time where that fails."""
+        fault = write_quietly(self._folder)
+        if fault is not None and not self._has_failed:
+            self._has_failed = True
+            print(fault, file=sys.stderr)

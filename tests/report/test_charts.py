@@ -1,0 +1,48 @@
+"""The report's own figures: rows of a timeline, and what is drawn of trials in each state."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from raysweep.report.charts import assign_lanes, draw_curves, draw_timeline
+from raysweep.report.forecast import forecast_running
+from raysweep.report.run_view import load_view
+from raysweep.run_folder import RunFolder
+
+
+@pytest.mark.parametrize(
+    ("spans", "lanes"),
+    [
+        ([(0, 4), (0, 2), (2, 3), (3, 6), (4, 5)], [0, 1, 1, 1, 0]),
+        ([(5, 6), (0, 4)], [0, 0]),
+        ([(0, 9), (1, 9), (2, 9)], [0, 1, 2]),
+    ],
+)
+def test_a_trial_takes_the_first_row_that_is_free(spans: list[tuple[int, int]], lanes: list[int]) -> None:
+    zero = datetime(2026, 1, 1, tzinfo=UTC)
+    times = [(zero + timedelta(seconds=start), zero + timedelta(seconds=end)) for start, end in spans]
+    assert assign_lanes(times) == lanes
+
+
+def test_a_running_trial_is_drawn_on_to_where_it_is_expected_to_end(under_way: RunFolder) -> None:
+    view = load_view(under_way)
+    forecasts = forecast_running(view)
+    assert list(forecasts) == [7]
+    assert forecasts[7].low < forecasts[7].expected < forecasts[7].high
+    traces = {trace.name: trace for trace in draw_curves(view, forecasts).data}
+    assert traces["running"].x == (1, 2, 3, 4, None)
+    assert traces["forecast of running"].x == (4, view.num_epochs[7], None)
+    assert traces["forecast of running"].y[1] == pytest.approx(forecasts[7].expected, rel=1e-5)
+
+
+def test_reading_a_run_for_its_report_writes_nothing(under_way: RunFolder) -> None:
+    before = under_way.journal.read_bytes()
+    forecast_running(load_view(under_way))
+    assert under_way.journal.read_bytes() == before
+
+
+def test_a_timeline_tells_states_apart(finished: RunFolder) -> None:
+    traces = {trace.name: trace for trace in draw_timeline(load_view(finished)).data}
+    assert traces["failed"].customdata == (3,)
+    assert traces["stopped early"].customdata == (5,)
+    assert len(traces["complete"].customdata) == 10

@@ -1,0 +1,39 @@
+"""The report while a run goes on: it appears by itself, is whole at the end, and ends no run."""
+
+import time
+
+import pytest
+
+from raysweep.report import writer
+from raysweep.report.writer import ReportWriter
+from raysweep.run_folder import RunFolder
+
+
+def test_the_page_appears_while_the_search_goes_on(under_way: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PERIOD_S", 0.01)
+    with ReportWriter(under_way) as report:
+        report.begin()
+        report.epoch_ended(7, {})
+        while not under_way.report.is_file():
+            time.sleep(0.02)
+        under_way.report.unlink()
+    assert under_way.report.is_file()
+
+
+def test_a_run_that_was_not_begun_is_not_written_to(under_way: RunFolder) -> None:
+    under_way.report.unlink(missing_ok=True)
+    with ReportWriter(under_way):
+        pass
+    assert not under_way.report.exists()
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(
+    under_way: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    under_way.report.mkdir()
+    with ReportWriter(under_way) as report:
+        report.begin()
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "a folder is there" in said
+    under_way.report.rmdir()

@@ -1,0 +1,69 @@
+"""Stages say themselves: plain lines where stderr is no terminal, a drawing where it is one, nothing if quiet."""
+
+import os
+import re
+import sys
+import time
+
+import pytest
+
+from raysweep import stages
+from raysweep.stages import Stage, format_duration, quieted, stage, tell
+
+
+def test_a_stage_off_a_terminal_says_its_beginning_its_progress_and_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "PERIOD_S", 0.02)
+    said = ""
+    with stage("decoding", 4000, "images") as shown:
+        shown.num_done = 1000
+        while said.count("decoding: 1,000 of 4,000 images") < 2:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+        shown.num_done = 4000
+    lines = (said + capsys.readouterr().err).splitlines()
+    assert lines[0] == "decoding: 4,000 images"
+    assert re.fullmatch(r"decoding: 1,000 of 4,000 images, [\d,]+ images/s, about \d+ s left", lines[1])
+    assert re.fullmatch(r"decoding: 4,000 images in \d+ s, [\d,]+ images/s", lines[-1])
+
+
+def test_a_stage_that_fails_says_no_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="no images"), stage("probe"):
+        raise ValueError("no images")
+    assert capsys.readouterr().err == "probe ...\n"
+
+
+def test_quiet_says_nothing_until_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with quieted(True), stage("probe"):
+        tell("a line of progress")
+    assert capsys.readouterr().err == ""
+    tell("a line of progress")
+    assert capsys.readouterr().err == "a line of progress\n"
+
+
+def test_on_a_terminal_a_bar_is_drawn_and_one_line_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, slave = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with stage("decoding", 4000, "images") as shown:
+            shown.num_done = 1000
+        terminal.flush()
+        drawn = os.read(master, 100_000).decode()
+    os.close(master)
+    assert "━" in drawn
+    assert "decoding: 1,000 of 4,000 images" in drawn
+    assert drawn.rstrip().splitlines()[-1].endswith("images/s")
+
+
+@pytest.mark.parametrize(("duration_s", "text"), [(0.2, "0 s"), (89, "89 s"), (91, "2 min"), (7200, "2.0 h")])
+def test_durations_are_said_as_a_person_would(duration_s: float, text: str) -> None:
+    assert format_duration(duration_s) == text
+
+
+def test_the_part_that_is_under_way_is_said() -> None:
+    shown = Stage("final evaluation")
+    shown.part = "test images"
+    assert shown.describe() == "final evaluation, test images: 0 s so far"

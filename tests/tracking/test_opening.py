@@ -1,0 +1,35 @@
+"""Which trackers are opened, and what is said of one whose package is not installed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raysweep.errors import UsageError
+from raysweep.search.options import RunOptions
+from raysweep.tracking.backend import TrackedRun
+from raysweep.tracking.opening import PACKAGES, check_trackers, open_trackers
+from raysweep.tracking.tracker import close_trackers
+
+
+def test_several_at_once_are_opened_each_with_its_own_thread(
+    tmp_path: Path, tracked_run: Callable[[Path], TrackedRun]
+) -> None:
+    options = RunOptions(name="small", wandb="offline", trackers=("tensorboard",))
+    check_trackers(options.trackers)
+    trackers = open_trackers(tracked_run(tmp_path), options, [])
+    close_trackers(trackers)
+    close_trackers(trackers)  # as the search's exit stack does after an end
+    assert [tracker.backend.title for tracker in trackers] == ["W&B", "TensorBoard"]
+    assert [tracker.backend.problem for tracker in trackers] == [None] * 2
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["tensorboard", "wandb"]
+
+
+def test_disabled_opens_none(tmp_path: Path, tracked_run: Callable[[Path], TrackedRun]) -> None:
+    assert open_trackers(tracked_run(tmp_path), RunOptions(name="small", wandb="disabled"), []) == []
+
+
+def test_one_without_its_package_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PACKAGES, "mlflow", "no_such_package")
+    with pytest.raises(UsageError, match=r"--tracker mlflow needs .* pip install 'raysweep\[mlflow\]'"):
+        check_trackers(["tensorboard", "mlflow"])
