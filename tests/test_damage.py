@@ -457,6 +457,7 @@ UNGUARDED = {
     "train/checkpoint.py",  # facts, once their digest is checked
     "planning/prices.py",  # a user's own file: --cluster
     "study.py",  # Optuna's own text
+    "search/session/lock.py",  # who works there: what is no JSON is "?"
     "search/session/identity.py",  # a study, as it would be stored
     "serve/app.py",  # its own page
     "train/report.py",  # between processes of a search, never on disk

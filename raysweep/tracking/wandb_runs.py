@@ -148,7 +148,7 @@ class WandbRuns(Backend):
     def _list_parts(self, name: str) -> list[Path]:
         """Lists W&B's files of the run of that name, which each session that it was open in has left."""
         run_id = f"{self.run.run_id}-{name}"
-        return sorted(self._root.glob(f"*wandb/*run-*-{run_id}/run-{run_id}.wandb"))
+        return sorted(self._root.glob(f"*wandb/*run-*-{run_id}*/run-{run_id}.wandb"))
 
     def _choose_mode(self) -> None:
         """Keeps runs offline where W&B's server does not know the key.

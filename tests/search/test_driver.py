@@ -320,7 +320,7 @@ def test_a_process_that_dies_while_the_storage_is_at_fault_has_not_failed(make_d
     driver.on_end("b")
     driver.on_end("a")
     assert states(driver) == ["RUNNING", "RUNNING"]
-    assert [trial.user_attrs for trial in driver.strategy.optuna_study.trials] == [{}, {}]
+    assert all(set(trial.user_attrs) <= {"proposal"} for trial in driver.strategy.optuna_study.trials), "no retry"
 
 
 @pytest.mark.parametrize("moment", ["start", "epoch", "end", "failure", "death", "prune"])

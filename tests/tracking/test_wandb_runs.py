@@ -23,7 +23,7 @@ Finish = Callable[[Tracker, list[TrialResult]], Results]
 
 def read_parts(folder: Path, name: str) -> list[list[Record]]:
     """The records of each part of a run, the oldest part first."""
-    return [list(read_records(path)) for path in sorted(folder.glob(f"wandb/offline-run-*-abc-{name}/*.wandb"))]
+    return [list(read_records(path)) for path in sorted(folder.glob(f"wandb/offline-run-*-abc-{name}*/*-{name}.wandb"))]
 
 
 def read_history(records: list[Record]) -> list[tuple[int, Mapping[str, Any]]]:
@@ -122,7 +122,7 @@ def test_a_search_that_is_interrupted_leaves_no_open_run(tmp_path: Path, tracked
 
 
 def test_a_damaged_file_of_an_earlier_part_is_read_up_to_the_damage(resumed: Path, tmp_path: Path) -> None:
-    (whole,) = resumed.glob("wandb/offline-run-*-abc-0000/*.wandb")
+    (whole,) = resumed.glob("wandb/offline-run-*-abc-0000*/*.wandb")
     path, content = tmp_path / whole.name, whole.read_bytes()
     path.write_bytes(content)
     assert find_last_step([path]) == 2

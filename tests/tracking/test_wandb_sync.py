@@ -27,7 +27,7 @@ KEY = "0123456789abcdef" * 2 + "01234567"
 
 
 def test_after_each_sync_the_server_has_each_epoch_once(resumed: Path, server: "Server") -> None:
-    parts = sorted(resumed.glob("wandb/offline-run-*-abc-0001"))
+    parts = sorted(resumed.glob("wandb/offline-run-*-abc-0001*"))
     rest = sorted(set(resumed.glob("wandb/offline-run-*")) - set(parts))
     server.sync(parts[0])
     assert server.steps("abc-0001") == [1, 2]
