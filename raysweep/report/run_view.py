@@ -13,12 +13,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import Objective
+from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
 from raysweep.errors import RaysweepError, UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results, load_results
+from raysweep.search.session.identity import REMEDY as STUDY_REMEDY
+from raysweep.search.session.identity import WHAT as STUDY
 from raysweep.search.session.identity import StudyRecord, load_record
 from raysweep.search.session.lock import is_locked
 from raysweep.search.session.storage import REMEDY, WHAT, guard_study, open_storage
@@ -125,6 +127,7 @@ def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
     record = load_record(folder)
     if record is None:
         raise UsageError(f"{folder.path} is not the folder of a run: it has no {folder.study.name}")
+    _check(folder, record)
     faults: list[str] = []
     optuna_study = _read(faults, lambda: load_optuna_study(folder, record))
     results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None
@@ -140,6 +143,36 @@ def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
         info=load_info(folder) if results is None else results.data,
         faults=tuple(faults),
     )
+
+
+def _check(folder: RunFolder, record: StudyRecord) -> None:
+    """Reads what a view reads of study.json, of which somebody may have changed it by hand.
+
+    Raises:
+        CorruptFileError: it is not there, or of another kind.
+    """
+    study = record.study
+    with atomic_files.guard(folder.study, STUDY, STUDY_REMEDY), atomic_files.decoding():
+        for key in ("name", "seed"):
+            study[key]
+        for key in ("task", "data", "training", "space", "baseline", "objective", "budget"):
+            require(isinstance(study[key], dict), f"{key} of a study must be an object", study[key])
+        for part, key, kind in (
+            ("task", "kind", str),
+            ("data", "source", str),
+            ("training", "epochs", int),
+            ("budget", "trials", int),
+        ):
+            value = study[part][key]
+            require(isinstance(value, kind), f"{part}.{key} of a study must be of type {kind.__name__}", value)
+        config_fields.from_json(Objective, study["objective"])
+        if study.get("second_objective") is not None:
+            config_fields.from_json(Objective, study["second_objective"])
+        for condition in ({"space": study["space"]}, *study.get("conditions", ())):
+            for stored in condition["space"].values():
+                parse_distribution(stored)
+        for point in study.get("points", ()):
+            require(isinstance(point, dict), "a point of a study must be an object", point)
 
 
 def _read(faults: list[str], read: Callable[[], T]) -> T | None:
