@@ -1,7 +1,6 @@
 """Keeps the report of a run up to date while it goes on, and writes it once more when it ends."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from raysweep.errors import StorageError, first_line
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
 from raysweep.search.results import Results
+from raysweep.storage_faults import say
 from raysweep.trial_result import TrialResult
 
 PERIOD_S = 10.0
@@ -33,6 +33,13 @@ def write_quietly(folder: RunFolder) -> str | None:
     return None
 
 
+def write_if_stale(folder: RunFolder) -> None:
+    """Writes the report of a finished run whose last command was ended between its results and its report."""
+    is_fresh = folder.report.is_file() and folder.report.stat().st_mtime >= folder.results.stat().st_mtime
+    if not is_fresh and (fault := write_quietly(folder)) is not None:
+        say(fault)
+
+
 class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
     """Writes the page in a thread of its own, as epochs and trials end, and a last time as the run ends.
 
@@ -48,7 +55,7 @@ class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
 
     def begin(self) -> None:
         """Starts the thread: the run has a folder now, which is this command's, but for what a killed one left."""
-        with contextlib.suppress(StorageError):  # who writes next says it
+        with contextlib.suppress(StorageError, OSError):  # who writes next says it
             atomic_files.remove_leftovers(self._folder.path)
         self._thread = threading.Thread(target=self._refresh, name="report", daemon=True)
         self._thread.start()
@@ -93,4 +100,4 @@ class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
         fault = write_quietly(self._folder)
         if fault is not None and not self._has_failed:
             self._has_failed = True
-            print(fault, file=sys.stderr)
+            say(fault)

@@ -1,5 +1,7 @@
 """The report while a run goes on: it appears by itself, is whole at the end, and ends no run."""
 
+import errno
+import os
 import time
 
 import pytest
@@ -37,3 +39,32 @@ def test_a_page_that_cannot_be_written_is_one_sentence(
     assert len(said.splitlines()) == 1
     assert "a folder is there" in said
     under_way.report.rmdir()
+
+
+def test_a_stderr_that_takes_nothing_ends_no_run(under_way: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    under_way.report.mkdir()
+    monkeypatch.setattr("sys.stderr", Full())
+    with ReportWriter(under_way) as report:
+        report.begin()
+    under_way.report.rmdir()
+
+
+def test_a_report_that_is_older_than_the_results_is_written_again(
+    under_way: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[RunFolder] = []
+    monkeypatch.setattr(writer, "write_quietly", written.append)
+    under_way.results.write_text("{}")
+    writer.write_if_stale(under_way)
+    under_way.report.write_text("page")
+    os.utime(under_way.report, (1, 1))
+    writer.write_if_stale(under_way)
+    os.utime(under_way.results, (0, 0))
+    writer.write_if_stale(under_way)
+    assert written == [under_way, under_way]
+    under_way.report.unlink()
+    under_way.results.unlink()
