@@ -2,7 +2,6 @@
 
 import math
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from raysweep.run_folder import SearchFolder
 from raysweep.search.observer import Observer
 from raysweep.search.ranking import point_key
 from raysweep.search.results import Results
+from raysweep.storage_faults import say
 from raysweep.tracking.backend import Backend, TrackedTrial, name_trial
 from raysweep.train.history import History, load_history
 from raysweep.trial_result import TrialResult
@@ -74,7 +74,7 @@ class Tracker(Observer):
         self._queue.put(lambda: self.backend.log_results(results))
         self.close()
         if self.backend.problem is None and self.backend.viewer is not None:
-            print(f"{self.backend.title}: {self.backend.viewer}", file=sys.stderr)
+            say(f"{self.backend.title}: {self.backend.viewer}")
 
     @property
     def is_online(self) -> bool:
@@ -97,17 +97,19 @@ class Tracker(Observer):
         """Waits until all is written, where a signal ends the command until `deadline` by the monotonic clock."""
         if self._is_closed:
             return
-        self._is_closed = True
         self.end()
         backend = self.backend
         limit_s = backend.finish_s if signals.received() is None else INTERRUPTED_TIMEOUT_S
         with announce(f"{backend.title} to finish"):
             self._thread.join(max(0.0, min(limit_s, deadline - time.monotonic())))
+        self._is_closed = (
+            True  # not where a signal ended the wait: then it goes on for a while, when all else is closed
+        )
         if self._thread.is_alive():
             backend.problem = backend.problem or "it did not finish in time"
         if backend.problem:
             where = backend.run.folder.path
-            print(f"{backend.title}: {backend.problem}; the results in {where} are whole all the same", file=sys.stderr)
+            say(f"{backend.title}: {backend.problem}; the results in {where} are whole all the same")
 
     def _name(self, number: int) -> str:
         return name_trial(number, is_finalist=self._searched is not None)

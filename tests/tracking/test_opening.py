@@ -1,5 +1,6 @@
 """Which trackers are opened, and what is said of one whose package is not installed."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import pytest
 
 from raysweep.errors import UsageError
 from raysweep.search.options import RunOptions
-from raysweep.tracking.backend import TrackedRun
+from raysweep.tracking.backend import Backend, TrackedRun
 from raysweep.tracking.opening import PACKAGES, check_trackers, open_trackers
-from raysweep.tracking.tracker import close_trackers
+from raysweep.tracking.tracker import Tracker, close_trackers
 
 
 def test_several_at_once_are_opened_each_with_its_own_thread(
@@ -33,3 +34,28 @@ def test_one_without_its_package_is_wrong_usage(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(PACKAGES, "mlflow", "no_such_package")
     with pytest.raises(UsageError, match=r"--tracker mlflow needs .* pip install 'raysweep\[mlflow\]'"):
         check_trackers(["tensorboard", "mlflow"])
+
+
+def test_an_end_that_a_signal_interrupts_is_waited_for_when_all_is_closed(
+    tmp_path: Path, tracked_run: Callable[[Path], TrackedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+
+    class Slow(Backend):
+        title = "slow"
+
+        def close(self) -> None:
+            may_end.wait()
+            (self.run.folder.path / "closed").touch()
+
+    def interrupt(thread: threading.Thread, timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    tracker = Tracker(Slow(tracked_run(tmp_path)))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tracker.close()
+    may_end.set()
+    close_trackers([tracker])
+    assert (tmp_path / "closed").is_file()
