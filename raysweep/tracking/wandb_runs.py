@@ -1,7 +1,6 @@
 """Logs to Weights & Biases, from the driver only: a run for each trial, and one for the study."""
 
 import os
-import sys
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from raysweep.atomic_files import Json
 from raysweep.config import WandbMode as Mode
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
+from raysweep.storage_faults import say
 from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial
 from raysweep.tracking.wandb_log import find_last_step
 from raysweep.tracking.wandb_study import log_data, log_progress, log_results
@@ -36,7 +36,7 @@ def default_mode() -> Mode:
         return "online" if wandb.login(prompt=False, verify=False) else "offline"
     except Exception as error:  # a key or a setting that is none: of pydantic, W&B, urllib
         wandb.teardown()  # W&B would go on with half of its settings, the rest of them for its public server
-        print(f"W&B: runs are kept offline: {_describe(error)}", file=sys.stderr)
+        say(f"W&B: runs are kept offline: {_describe(error)}")
         return "offline"
 
 
