@@ -67,7 +67,6 @@ class Notifier(Observer):
         self.folder = folder
         self._objectives: Sequence[Objective] = ()
         self._ended: list[TrialResult] = []
-        self._is_finished = False
         self._failed: set[int] = set()
         """Services of which a failure was said."""
         self._queue: queue.Queue[tuple[str, str, Kind] | None] = queue.Queue()
