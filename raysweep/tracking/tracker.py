@@ -21,6 +21,8 @@ from raysweep.trial_result import TrialResult
 
 INTERRUPTED_TIMEOUT_S = 15.0
 """Of all records together, where a signal ends the command: whoever sent it kills soon."""
+LAST_S = 4.0
+"""Of the time that a signal leaves what stays for notifications and the report, which come after the records."""
 
 
 class Tracker(Observer):
@@ -131,10 +133,12 @@ class Tracker(Observer):
 
 
 def close_trackers(trackers: Sequence[Tracker]) -> None:
-    """Closes trackers side by side; where a signal ends the command they have INTERRUPTED_TIMEOUT_S together."""
+    """Closes trackers side by side; where a signal ends the command in INTERRUPTED_TIMEOUT_S together, or less."""
     for tracker in trackers:
         tracker.end()
-    deadline = math.inf if signals.received() is None else time.monotonic() + INTERRUPTED_TIMEOUT_S
+    deadline = math.inf
+    if signals.received() is not None:
+        deadline = time.monotonic() + min(INTERRUPTED_TIMEOUT_S, max(0.0, signals.time_left_s() - LAST_S))
     for tracker in trackers:
         tracker.close(deadline)
 
