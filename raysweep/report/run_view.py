@@ -1,5 +1,6 @@
 """Reads what a run's folder has, at any time of the run, for its report. Changes nothing there."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -115,10 +116,11 @@ def parse_distribution(stored: Mapping[str, Any]) -> BaseDistribution:
     return json_to_distribution(json.dumps(stored))
 
 
-def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
+def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: str | None = None) -> RunView:
     """Reads a run's folder; what of it is damaged is named in `faults`.
 
-    with_histories: else the metrics of its trials are not read, for a list of many runs.
+    with_histories: else the metrics of its trials are not read, for a list of many runs. storage_url: of the Optuna
+    storage with its password, which study.json has not; none: what study.json has.
 
     Raises:
         UsageError: it is not the folder of a run.
@@ -128,6 +130,8 @@ def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
     if record is None:
         raise UsageError(f"{folder.path} is not the folder of a run: it has no {folder.study.name}")
     _check(folder, record)
+    if storage_url is not None:
+        record = dataclasses.replace(record, identity=dataclasses.replace(record.identity, storage_url=storage_url))
     faults: list[str] = []
     optuna_study = _read(faults, lambda: load_optuna_study(folder, record))
     results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None

@@ -106,7 +106,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         notifier = stack.enter_context(Notifier(options.notify, folder))
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
-            write_if_stale(folder)
+            write_if_stale(folder, identity.storage_url)
             return Outcome(results=found)
         context, test_folder = _prepare(study, options, source or find_images(study, options))
         if record is not None:
@@ -114,7 +114,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         elif not folder.path.exists():
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
-        report.begin()
+        report.begin(identity.storage_url)
         status = stack.enter_context(StatusFile(folder))
         own_observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)

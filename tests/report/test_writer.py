@@ -2,13 +2,18 @@
 
 import errno
 import os
+import shutil
 import time
+from pathlib import Path
 
+import optuna
 import pytest
 
 from raysweep.report import writer
 from raysweep.report.writer import ReportWriter
 from raysweep.run_folder import RunFolder
+from raysweep.search.session.identity import load_record
+from raysweep.search.session.storage import open_storage
 
 
 def test_the_page_appears_while_the_search_goes_on(under_way: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +62,7 @@ def test_a_report_that_is_older_than_the_results_is_written_again(
     under_way: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[RunFolder] = []
-    monkeypatch.setattr(writer, "write_quietly", written.append)
+    monkeypatch.setattr(writer, "write_quietly", lambda folder, storage_url: written.append(folder))
     under_way.results.write_text("{}")
     writer.write_if_stale(under_way)
     under_way.report.write_text("page")
@@ -68,3 +73,22 @@ def test_a_report_that_is_older_than_the_results_is_written_again(
     assert written == [under_way, under_way]
     under_way.report.unlink()
     under_way.results.unlink()
+
+
+def test_a_database_with_a_password_is_read_by_the_search_that_knows_it(under_way: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(under_way.path, folder.path)
+    record = load_record(folder)
+    assert record is not None
+    url = f"sqlite:///file:{tmp_path}/optuna.db?uri=true&password=secret"
+    optuna.copy_study(
+        from_study_name=record.identity.study_name,
+        from_storage=open_storage(folder, None),
+        to_storage=open_storage(folder, url),
+    )
+    folder.journal.unlink()  # study.json leads to no other: a database's password is not in it
+    with ReportWriter(folder) as report:
+        report.begin(url)
+    page = folder.report.read_text()
+    assert "How the search went" in page
+    assert "secret" not in page
