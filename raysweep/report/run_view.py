@@ -1,5 +1,6 @@
 """Reads what a run's folder has, at any time of the run, for its report. Changes nothing there."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
@@ -203,9 +204,13 @@ def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | 
         RaysweepError: it cannot be read, or is in a database whose password is not stored.
     """
     url, name = record.identity.storage_url, record.identity.study_name
-    with guard_study(folder, url):
+    storage: BaseStorage
+    with guard_study(folder, url), contextlib.ExitStack() as stack:
         if url is not None:
             storage = open_storage(folder, url)
+            if isinstance(storage, RDBStorage):  # a page every few seconds is not to hold a connection each
+                stack.callback(storage.engine.dispose)
+                stack.callback(storage.remove_session)
         elif folder.journal.is_file():
             atomic_files.read_json_lines(folder.journal, WHAT, REMEDY, is_growing=True)  # Optuna overlooks some damage
             storage = JournalStorage(JournalFileBackend(str(folder.journal)))
