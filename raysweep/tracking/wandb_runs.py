@@ -134,10 +134,9 @@ class WandbRuns(Backend):
 
     @property
     def sync_command(self) -> str | None:
-        """Returns the command that uploads the runs of an offline study."""
-        if self.mode != "offline":
-            return None
-        return f"wandb sync {RunFolder(self._root).wandb}/offline-run-*-{self.run.run_id}-*"
+        """Returns the command that uploads the runs of an offline study; none: there are none, as W&B failed."""
+        place, runs = RunFolder(self._root).wandb, f"offline-run-*-{self.run.run_id}-*"
+        return f"wandb sync {place}/{runs}" if self.mode == "offline" and any(place.glob(runs)) else None
 
     @property
     def _root(self) -> Path:
