@@ -1,10 +1,11 @@
 """Says what is waited for: no wait is silent for longer than half a minute."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+
+from raysweep.storage_faults import say
 
 PERIOD_S = 30.0
 
@@ -31,7 +32,7 @@ def announce(what: str) -> Iterator[None]:
     began = time.monotonic()
 
     def remind() -> None:
-        print(f"waiting for {what}, for {time.monotonic() - began:.0f} s by now; Ctrl-C ends it", file=sys.stderr)
+        say(f"waiting for {what}, for {time.monotonic() - began:.0f} s by now; Ctrl-C ends it")
 
     with repeat(remind, PERIOD_S):
         yield

@@ -4,6 +4,7 @@ Only the command line installs this; a program that imports raysweep keeps its o
 """
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -133,6 +134,13 @@ def is_urgent() -> bool:
     return time.monotonic() - _State.received_at > SOFT_LIMIT_S
 
 
+def time_left_s() -> float:
+    """Returns the seconds until a command that a signal ends is ended at once; infinity where it is not."""
+    if _State.received in (None, signal.SIGINT):
+        return math.inf
+    return max(0.0, LIMIT_S - (time.monotonic() - _State.received_at))
+
+
 def ignore() -> None:
     """Ignores what would end a command that has ended: its exit code stays that of the first signal."""
     for number in ENDING:
@@ -197,8 +205,9 @@ def _watch(reader: socket.socket, writer: socket.socket) -> None:
     """Follows all signals, which the system's own handler writes to a socket, whatever the main thread is busy with."""
     while (first := reader.recv(1)[0]) not in ENDING:
         pass
-    _State.received = _State.received or signal.Signals(first)  # where another handler has taken it
     began = said = time.monotonic()
+    _State.received_at = _State.received_at or began
+    _State.received = _State.received or signal.Signals(first)  # where another handler has taken it
     time.sleep(SAME_S)
     if select.select([reader], [], [], 0)[0]:
         reader.recv(64)

@@ -1,5 +1,6 @@
 """How signals end a command: in real processes, which run a small command as the command line runs its own."""
 
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from raysweep import signals
 from raysweep.signals import SAME_S
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -235,3 +237,15 @@ def test_a_program_that_imports_raysweep_keeps_its_handlers() -> None:
     signals.keep()
     assert raysweep.api
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize(
+    ("received", "seconds_ago", "left_s"),
+    [(None, 0, math.inf), (signal.SIGINT, 90, math.inf), (signal.SIGTERM, 10, 15), (signal.SIGUSR1, 90, 0)],
+)
+def test_what_a_signal_leaves_is_known(
+    monkeypatch: pytest.MonkeyPatch, received: signal.Signals | None, seconds_ago: float, left_s: float
+) -> None:
+    monkeypatch.setattr(signals._State, "received", received)
+    monkeypatch.setattr(signals._State, "received_at", time.monotonic() - seconds_ago)
+    assert signals.time_left_s() == pytest.approx(left_s, abs=0.5)

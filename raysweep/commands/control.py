@@ -27,7 +27,8 @@ def control(run: Path, command: str, arguments: tuple[str, ...]) -> None:
 
     Files in the folder carry it, so that any machine will do that sees the folder.
     """
+    from raysweep.errors import escape_controls
     from raysweep.search.control_files import Command, send_command
 
     folder = RunFolder(run.expanduser().resolve())
-    click.echo(send_command(folder, Command(verb=command, arguments=arguments)))
+    click.echo(escape_controls(send_command(folder, Command(verb=command, arguments=arguments))))

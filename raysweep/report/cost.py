@@ -4,6 +4,7 @@ from statistics import median
 
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Cell, Section, render, render_table
+from raysweep.stages import format_duration
 from raysweep.trial_result import TrialResult
 
 
@@ -40,7 +41,7 @@ def _describe_search(view: RunView) -> list[tuple[str, str]]:
     trained = {number: len(history) for number, history in view.histories.items()}
     saved = sum(planned[trial.number] - trained.get(trial.number, 0) for trial in ended if _was_stopped(view, trial))
     facts = [
-        ("trials that have ended", f"{len(ended)}, in {_format_time(sum(trial.duration_s for trial in ended))}"),
+        ("trials that have ended", f"{len(ended)}, in {format_duration(sum(trial.duration_s for trial in ended))}"),
         ("epochs trained", f"{epochs:,}"),
     ]
     if saved > 0:
@@ -57,9 +58,9 @@ def _describe_search(view: RunView) -> list[tuple[str, str]]:
             facts.append(("share of trials' time in training steps", f"{training_s / trials_s:.0%}"))
             facts.append(("the rest", "validation, checkpoints, start-up, waiting for data and for the driver"))
     if view.results is not None:
-        facts.append(("the whole run, its last session", _format_time(view.results.duration_s)))
+        facts.append(("the whole run, its last session", format_duration(view.results.duration_s)))
         seconds = view.results.test.durations_s.get("total")
-        facts += [] if seconds is None else [("of it the final evaluation", _format_time(seconds))]
+        facts += [] if seconds is None else [("of it the final evaluation", format_duration(seconds))]
     return facts
 
 
@@ -74,10 +75,3 @@ def _describe_money(view: RunView) -> list[tuple[str, str]]:
     price = view.results.machine.price_per_hour
     cost = price * view.results.duration_s / 3600
     return [("money, of that session", f"{cost:,.2f} (nodes at {price:g} an hour, your prices)")]
-
-
-def _format_time(seconds: float) -> str:
-    """Formats a duration for a reader: 42 s, 12 min, 3.4 h."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -37,13 +37,13 @@ class Chapter:
     """Stands above the sections, or in their place."""
 
 
-def write_report(folder: RunFolder) -> Path:
-    """Writes the report of a run as it stands, atomically, and returns where.
+def write_report(folder: RunFolder, storage_url: str | None = None) -> Path:
+    """Writes the report of a run as it stands, atomically, and returns where; storage_url as of `load_view`.
 
     Raises:
         RaysweepError: it is not the folder of a run, or the page cannot be written.
     """
-    atomic_files.write_text(folder.report, build_page(load_view(folder)), sync=False)
+    atomic_files.write_text(folder.report, build_page(load_view(folder, storage_url=storage_url)), sync=False)
     return folder.report
 
 

@@ -1,5 +1,7 @@
 """Reads what a run's folder has, at any time of the run, for its report. Changes nothing there."""
 
+import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,17 +10,19 @@ from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import Objective
+from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
 from raysweep.errors import RaysweepError, UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results, load_results
+from raysweep.search.session.identity import REMEDY as STUDY_REMEDY
+from raysweep.search.session.identity import WHAT as STUDY
 from raysweep.search.session.identity import StudyRecord, load_record
 from raysweep.search.session.lock import is_locked
 from raysweep.search.session.storage import REMEDY, WHAT, guard_study, open_storage
@@ -113,10 +117,11 @@ def parse_distribution(stored: Mapping[str, Any]) -> BaseDistribution:
     return json_to_distribution(json.dumps(stored))
 
 
-def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
+def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: str | None = None) -> RunView:
     """Reads a run's folder; what of it is damaged is named in `faults`.
 
-    with_histories: else the metrics of its trials are not read, for a list of many runs.
+    with_histories: else the metrics of its trials are not read, for a list of many runs. storage_url: of the Optuna
+    storage with its password, which study.json has not; none: what study.json has.
 
     Raises:
         UsageError: it is not the folder of a run.
@@ -125,6 +130,9 @@ def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
     record = load_record(folder)
     if record is None:
         raise UsageError(f"{folder.path} is not the folder of a run: it has no {folder.study.name}")
+    _check(folder, record)
+    if storage_url is not None:
+        record = dataclasses.replace(record, identity=dataclasses.replace(record.identity, storage_url=storage_url))
     faults: list[str] = []
     optuna_study = _read(faults, lambda: load_optuna_study(folder, record))
     results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None
@@ -140,6 +148,36 @@ def load_view(folder: RunFolder, *, with_histories: bool = True) -> RunView:
         info=load_info(folder) if results is None else results.data,
         faults=tuple(faults),
     )
+
+
+def _check(folder: RunFolder, record: StudyRecord) -> None:
+    """Reads what a view reads of study.json, of which somebody may have changed it by hand.
+
+    Raises:
+        CorruptFileError: it is not there, or of another kind.
+    """
+    study = record.study
+    with atomic_files.guard(folder.study, STUDY, STUDY_REMEDY), atomic_files.decoding():
+        for key in ("name", "seed"):
+            study[key]
+        for key in ("task", "data", "training", "space", "baseline", "objective", "budget"):
+            require(isinstance(study[key], dict), f"{key} of a study must be an object", study[key])
+        for part, key, kind in (
+            ("task", "kind", str),
+            ("data", "source", str),
+            ("training", "epochs", int),
+            ("budget", "trials", int),
+        ):
+            value = study[part][key]
+            require(isinstance(value, kind), f"{part}.{key} of a study must be of type {kind.__name__}", value)
+        config_fields.from_json(Objective, study["objective"])
+        if study.get("second_objective") is not None:
+            config_fields.from_json(Objective, study["second_objective"])
+        for condition in ({"space": study["space"]}, *study.get("conditions", ())):
+            for stored in condition["space"].values():
+                parse_distribution(stored)
+        for point in study.get("points", ()):
+            require(isinstance(point, dict), "a point of a study must be an object", point)
 
 
 def _read(faults: list[str], read: Callable[[], T]) -> T | None:
@@ -166,9 +204,13 @@ def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | 
         RaysweepError: it cannot be read, or is in a database whose password is not stored.
     """
     url, name = record.identity.storage_url, record.identity.study_name
-    with guard_study(folder, url):
+    storage: BaseStorage
+    with guard_study(folder, url), contextlib.ExitStack() as stack:
         if url is not None:
             storage = open_storage(folder, url)
+            if isinstance(storage, RDBStorage):  # a page every few seconds is not to hold a connection each
+                stack.callback(storage.engine.dispose)
+                stack.callback(storage.remove_session)
         elif folder.journal.is_file():
             atomic_files.read_json_lines(folder.journal, WHAT, REMEDY, is_growing=True)  # Optuna overlooks some damage
             storage = JournalStorage(JournalFileBackend(str(folder.journal)))

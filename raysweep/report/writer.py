@@ -1,7 +1,6 @@
 """Keeps the report of a run up to date while it goes on, and writes it once more when it ends."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from raysweep.errors import StorageError, first_line
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
 from raysweep.search.results import Results
+from raysweep.storage_faults import say
 from raysweep.trial_result import TrialResult
 
 PERIOD_S = 10.0
@@ -19,18 +19,31 @@ PATIENCE = 50
 """Nor sooner than so many times as long as that took: it costs the driver 2 % of a core at most."""
 
 
-def write_quietly(folder: RunFolder) -> str | None:
-    """Writes the report; returns a sentence where it cannot be written, whatever the cause: that ends no run."""
+def write_quietly(folder: RunFolder, storage_url: str | None = None) -> str | None:
+    """Writes the report; returns a sentence where it cannot be written, whatever the cause: that ends no run.
+
+    storage_url: of the Optuna storage with its password, where there is one.
+    """
     try:
         from raysweep.report.page import write_report  # slow: plotly
 
-        write_report(folder)
+        write_report(folder, storage_url)
     except Exception as error:
         return (
             f"{folder.report} could not be written ({type(error).__name__}: {first_line(error)}); nothing else is "
             f"lost, and `raysweep report {folder.path}` writes it"
         )
     return None
+
+
+def write_if_stale(folder: RunFolder, storage_url: str | None = None) -> None:
+    """Writes the report of a finished run whose last command was ended between its results and its report.
+
+    storage_url: as of `write_quietly`.
+    """
+    is_fresh = folder.report.is_file() and folder.report.stat().st_mtime >= folder.results.stat().st_mtime
+    if not is_fresh and (fault := write_quietly(folder, storage_url)) is not None:
+        say(fault)
 
 
 class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
@@ -45,10 +58,15 @@ class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
         self._has_failed = False
+        self._storage_url: str | None = None
 
-    def begin(self) -> None:
-        """Starts the thread: the run has a folder now, which is this command's, but for what a killed one left."""
-        with contextlib.suppress(StorageError):  # who writes next says it
+    def begin(self, storage_url: str | None = None) -> None:
+        """Starts the thread: the run has a folder now, which is this command's, but for what a killed one left.
+
+        storage_url: as of `write_quietly`.
+        """
+        self._storage_url = storage_url
+        with contextlib.suppress(StorageError, OSError):  # who writes next says it
             atomic_files.remove_leftovers(self._folder.path)
         self._thread = threading.Thread(target=self._refresh, name="report", daemon=True)
         self._thread.start()
@@ -90,7 +108,7 @@ class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
 
     def _write(self) -> None:
         """Writes the page, and says the first time where that fails."""
-        fault = write_quietly(self._folder)
+        fault = write_quietly(self._folder, self._storage_url)
         if fault is not None and not self._has_failed:
             self._has_failed = True
-            print(fault, file=sys.stderr)
+            say(fault)

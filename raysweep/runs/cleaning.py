@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from raysweep import config_fields
-from raysweep.atomic_files import Json, remove
+from raysweep.atomic_files import Json, guard, remove
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, RaysweepError, RefusedFileError, UsageError, first_line
 from raysweep.report.run_view import RunView, load_view
@@ -78,7 +78,9 @@ def clean(place: Path, *, delete: bool) -> Cleaning:
     """
     run = RunFolder(place)
     cleaning = Cleaning()
-    if run.study.is_file():
+    with guard(place, "the files of a run or of a storage"):
+        is_run = run.study.is_file()
+    if is_run:
         _clean_run(run, cleaning, delete=delete)
     else:
         runs = find_runs(place)

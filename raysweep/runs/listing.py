@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from raysweep import config_fields
+from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import Json
 from raysweep.config import format_value
 from raysweep.errors import RaysweepError, UsageError, first_line
@@ -72,11 +72,21 @@ def find_runs(storage: Path) -> list[RunFolder]:
 
     Raises:
         UsageError: there is no such folder.
+        CorruptFileError: this user may not read it.
     """
     if not storage.is_dir():
         raise UsageError(f"STORAGE must be the folder that runs are in, as `tune --storage` names it, got {storage}")
-    folders = [RunFolder(path) for path in sorted(storage.iterdir()) if path.is_dir()]
-    return [folder for folder in folders if folder.study.is_file()]
+    with atomic_files.guard(storage, "runs"):
+        folders = [RunFolder(path) for path in sorted(storage.iterdir()) if path.is_dir()]
+    return [folder for folder in folders if _is_run(folder)]
+
+
+def _is_run(folder: RunFolder) -> bool:
+    """Tells whether a folder is a run's; one that this user may not read may be, and is said to be unreadable."""
+    try:
+        return folder.study.is_file()
+    except PermissionError:
+        return not folder.path.name.startswith(".")
 
 
 def describe_run(folder: RunFolder) -> RunEntry:
@@ -169,11 +179,16 @@ def format_or_dash(value: float | None) -> str:
 
 
 def describe_lift(lift: Any) -> str:
-    """Shortens a lift to its number and interval; none where results.json has no number."""
-    if not lift or "difference" not in lift:
+    """Shortens a lift to its number and interval; none where results.json has no number, which is up to the task."""
+    difference, *ends = ((lift or {}).get(name) for name in ("difference", "low", "high"))
+    if not isinstance(difference, int | float):
         return NOT_YET
-    interval = "" if "low" not in lift else f" ({format_signed(lift['low'])} to {format_signed(lift['high'])})"
-    return f"{format_signed(lift['difference'])}{interval}"
+    signed = [format_signed(end) for end in ends if isinstance(end, int | float)]
+    return (
+        f"{format_signed(difference)} ({' to '.join(signed)})"
+        if len(signed) == len(ends)
+        else format_signed(difference)
+    )
 
 
 def format_signed(value: float) -> str:

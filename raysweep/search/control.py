@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from raysweep import config_fields
 from raysweep.config import Budget, check_config
-from raysweep.errors import RaysweepError, UsageError, first_line, shorten
+from raysweep.errors import RaysweepError, UsageError, escape_controls, first_line, shorten
 from raysweep.search.control_files import Answer, Command, CommandBox
 from raysweep.search.progress import SearchProgress
 from raysweep.storage_faults import say
@@ -32,7 +32,7 @@ class Control:
         """Obeys the commands that have come since the last look."""
         for name, command in self.box.take():
             answer = self.obey(driver, command)
-            say(f"control {' '.join((command.verb, *command.arguments))}: {answer.text}")
+            say(escape_controls(f"control {' '.join((command.verb, *command.arguments))}: {answer.text}"))
             self.box.answer(name, answer)
 
     def close(self) -> None:

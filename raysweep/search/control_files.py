@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from raysweep import atomic_files, config_fields
 from raysweep.errors import RaysweepError, StorageError, UsageError
 from raysweep.run_folder import RunFolder
-from raysweep.search.session.lock import find_holder
 from raysweep.search.status import look_at_run
 
 STAGES = ("search", "finalists")
@@ -55,7 +54,7 @@ def send_command(folder: RunFolder, command: Command, patience_s: float = PATIEN
     atomic_files.write_json(folder.command(name), config_fields.to_json(command), checksum=True)
     until = time.monotonic() + patience_s
     while not folder.answer(name).is_file():
-        if time.monotonic() > until or find_holder(folder) is None:
+        if time.monotonic() > until or look_at_run(folder).stage not in STAGES:
             atomic_files.remove(folder.command(name))
             if folder.answer(name).is_file():
                 break

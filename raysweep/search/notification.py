@@ -20,6 +20,8 @@ from raysweep.trial_result import TrialResult
 
 TIMEOUT_S, INTERRUPTED_TIMEOUT_S = 20.0, 5.0
 """How long the last notifications are waited for; the second where whoever sent a signal kills soon."""
+REPORT_S = 2.0
+"""Of the time that a signal leaves what stays for the report, which is written last."""
 Kind = Literal["info", "success", "warning", "failure"]
 """Apprise's types of notifications."""
 
@@ -67,7 +69,6 @@ class Notifier(Observer):
         self.folder = folder
         self._objectives: Sequence[Objective] = ()
         self._ended: list[TrialResult] = []
-        self._is_finished = False
         self._failed: set[int] = set()
         """Services of which a failure was said."""
         self._queue: queue.Queue[tuple[str, str, Kind] | None] = queue.Queue()
@@ -85,7 +86,8 @@ class Notifier(Observer):
             self._send("failed", first_line(error), "failure")
         self._queue.put(None)
         if self._thread.ident is not None:
-            self._thread.join(TIMEOUT_S if signals.received() is None else INTERRUPTED_TIMEOUT_S)
+            left_s = max(0.0, signals.time_left_s() - REPORT_S)
+            self._thread.join(TIMEOUT_S if signals.received() is None else min(INTERRUPTED_TIMEOUT_S, left_s))
 
     def begin(self, objectives: Sequence[Objective], ended: Iterable[TrialResult]) -> None:
         """Begins a search of which some trials `ended` in earlier sessions."""

@@ -1,6 +1,5 @@
 """Observers of a search: told of each event, in order, in the driver. Own ones are added by name."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from raysweep.registry import Registry
 from raysweep.run_folder import SearchFolder
 from raysweep.search.results import Results
+from raysweep.storage_faults import say
 from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
@@ -88,9 +88,8 @@ class GuardedObserver(Observer):
             action()
         except Exception as error:  # of any kind: it is not ours
             if not self._has_failed:
-                print(
+                say(
                     f"observer {self._name} failed in {place}: {type(error).__name__}: {error}; the search goes on, "
-                    "and further errors of it are not shown",
-                    file=sys.stderr,
+                    "and further errors of it are not shown"
                 )
             self._has_failed = True

@@ -145,7 +145,7 @@ class SearchProgress(Observer):
 
     def _estimate_time_left(self) -> float | None:
         """Estimates the seconds until the search ends, by its speed in this session."""
-        under_way = sum(trial.share for trial in self._running.values())
+        under_way = sum(trial.share for trial in list(self._running.values()))  # the table is drawn by another thread
         num_done = len(self._ended) - self._num_before + under_way
         if not num_done:
             return None

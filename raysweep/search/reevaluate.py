@@ -1,7 +1,6 @@
 """Repeats the test evaluation of a finished run."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results, load_results, save_results
 from raysweep.search.session.identity import StudyRecord, check_digest, load_record
 from raysweep.search.session.lock import hold_lock
+from raysweep.storage_faults import say
 from raysweep.trial_result import BASELINE
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
         )
         save_results(run_folder, dataclasses.replace(results, test=test))
     if (fault := write_quietly(run_folder)) is not None:
-        print(fault, file=sys.stderr)
+        say(fault)
     return test
 
 

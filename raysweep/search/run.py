@@ -26,7 +26,7 @@ from raysweep.evaluate.final import evaluate_final
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.planning.prices import find_price
 from raysweep.planning.probe import share_gpus
-from raysweep.report.writer import ReportWriter
+from raysweep.report.writer import ReportWriter, write_if_stale
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best, keep_winner
 from raysweep.search.finalists.retraining import open_retraining
@@ -106,6 +106,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         notifier = stack.enter_context(Notifier(options.notify, folder))
         record, identity = enter_run(study, options, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
+            write_if_stale(folder, identity.storage_url)
             return Outcome(results=found)
         context, test_folder = _prepare(study, options, source or find_images(study, options))
         if record is not None:
@@ -113,7 +114,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         elif not folder.path.exists():
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
-        report.begin()
+        report.begin(identity.storage_url)
         status = stack.enter_context(StatusFile(folder))
         own_observers = build_observers(factories, folder, study)
         strategy = open_strategy(study, folder, identity)
@@ -148,12 +149,13 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
             duration_s=round(time.monotonic() - began, 3),
         )
         save_results(folder, results)
-        draw_front(folder, results)
-        leave_notes(strategy.optuna_study, folder, results)
         is_uploaded = any(tracker.is_online for tracker in trackers)
         status.enter("upload" if is_uploaded else "end")
+        draw_front(folder, results)
+        report.search_ended(results)  # first: the dashboard and trackers take the report
+        leave_notes(strategy.optuna_study, folder, results)
         with stage("upload to the trackers") if is_uploaded else contextlib.nullcontext():
-            for observer in (report, *trackers, notifier, *own_observers):  # trackers upload the report
+            for observer in (*trackers, notifier, *own_observers):
                 observer.search_ended(results)
     sync_command = next(filter(None, (tracker.sync_command for tracker in trackers)), None)
     return Outcome(results=results, sync_command=sync_command)

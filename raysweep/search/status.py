@@ -26,6 +26,8 @@ PERIOD_S = 1.0
 """How often the file is written at most, but for trials that start or end."""
 HEARTBEAT_S = 10.0
 """How often it is written at least while trials run."""
+AFTER_RESULTS = ("upload", "end")
+"""Stages in which the results are stored: --resume finds nothing to do, however such a session ended."""
 End = Literal["finished", "interrupted", "failed"]
 
 
@@ -136,9 +138,11 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
 
     Raises:
         UsageError: it is not the folder of a run.
-        CorruptFileError: the status is damaged.
+        CorruptFileError: the status is damaged, or this user may not read the folder.
     """
-    if not folder.study.is_file() and not folder.lock.is_file():
+    with atomic_files.guard(folder.path, "the files of a run"):
+        is_run = folder.study.is_file() or folder.lock.is_file()
+    if not is_run:
         raise UsageError(
             f"{folder.path} is not the folder of a run: it has no {folder.study.name}; that of a new run is made once "
             "its images are decoded"
@@ -147,8 +151,9 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
     written = None
     if os.path.lexists(folder.status):
         written = atomic_files.read_json(folder.status, WHAT, REMEDY, _from_json)
-    end: End = "finished" if written is None and folder.results.is_file() else "interrupted"
-    if written is not None and written.end is not None:
+    is_whole = written is None or written.stage in AFTER_RESULTS
+    end: End = "finished" if is_whole and folder.results.is_file() else "interrupted"
+    if written is not None and written.end is not None and written.stage not in AFTER_RESULTS:
         end = written.end
     return SeenStatus(run=str(folder.path), state=end if holder is None else "running", holder=holder, written=written)
 

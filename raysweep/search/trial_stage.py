@@ -38,9 +38,9 @@ def run_trial_stage(
     announce_two_objectives(study)
     num_trials = study.budget.trials
     progress = SearchProgress(study.objectives, num_trials, deadline, strategy.results())
-    status.enter(name, progress)
-    tell(f"{name}: {num_trials} trial{'s' * (num_trials != 1)}, {context.concurrency} side by side")
     control = Control(CommandBox(status.folder), progress, save_num_trials)
+    status.enter(name, progress)  # from here on commands are sent: it is after the box has removed earlier ones
+    tell(f"{name}: {num_trials} trial{'s' * (num_trials != 1)}, {context.concurrency} side by side")
     try:
         with LiveTable(progress, study.task.metrics) as table:
             shown = table if table.is_shown else ProgressLines(progress)

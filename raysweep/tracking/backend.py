@@ -1,5 +1,6 @@
 """Defines what a tracker's library is asked to do, and what it is told of the run. Imports no tracker."""
 
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,12 @@ class Backend:
     def viewer(self) -> str | None:
         """Returns the command that shows what was recorded; none: a server of its own does."""
         return None
+
+
+def hide_password(url: str) -> str:
+    """Returns the URL of a server without what stands before its host."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def list_files(folder: Path, *patterns: str) -> list[Path]:

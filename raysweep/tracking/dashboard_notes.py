@@ -1,14 +1,15 @@
 """Leaves in an Optuna study what optuna-dashboard shows: notes on the study and each trial, and the test pictures."""
 
 import importlib.util
-import sys
 from typing import Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
+from raysweep import atomic_files
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
+from raysweep.storage_faults import say
 from raysweep.tracking.backend import list_files
 from raysweep.trial_result import TrialResult
 
@@ -20,7 +21,7 @@ def leave_notes(study: optuna.Study, folder: RunFolder, results: Results) -> Non
     try:
         _leave_notes(study, folder, results)
     except Exception as error:  # the results are whole without them
-        print(f"optuna-dashboard will show no notes: {type(error).__name__}: {error}", file=sys.stderr)
+        say(f"optuna-dashboard will show no notes: {type(error).__name__}: {error}")
 
 
 def _leave_notes(study: optuna.Study, folder: RunFolder, results: Results) -> None:
@@ -33,9 +34,11 @@ def _leave_notes(study: optuna.Study, folder: RunFolder, results: Results) -> No
         save_note(optuna.Trial(study, by_number[trial.number]._trial_id), _describe(trial))
     folder.artifacts.mkdir(exist_ok=True)
     store: Any = FileSystemArtifactStore(folder.artifacts)
-    known = {artifact.filename for artifact in get_all_artifact_meta(study)}
+    known = {artifact.filename: artifact.artifact_id for artifact in get_all_artifact_meta(study)}
     for path in (*list_files(folder.test, "*.png"), *([folder.report] if folder.report.is_file() else [])):
-        if path.name not in known:
+        if path.name in known:  # of the end before this one
+            atomic_files.copy_file(path, folder.artifacts / known[path.name])
+        else:
             upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
 
 

@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from raysweep.atomic_files import Json
 from raysweep.search.results import Results
-from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial, list_files
+from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial, hide_password, list_files
 from raysweep.trial_result import TrialResult
 
 ID = "raysweep.id"
@@ -110,6 +110,11 @@ class MlflowRuns(Backend):
         for run_id in (*self._trials.values(), *filter(None, [self._study])):
             self._client.set_terminated(run_id, "KILLED")
         self._trials, self._study = {}, ""
+
+    def describe_error(self, error: Exception) -> str:
+        """Describes an error; MLflow's name the server's URL, which may have a password."""
+        server = self._uri.rstrip("/")
+        return super().describe_error(error).replace(server, hide_password(server))
 
     @property
     def viewer(self) -> str | None:

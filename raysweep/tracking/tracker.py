@@ -2,7 +2,6 @@
 
 import math
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +14,15 @@ from raysweep.run_folder import SearchFolder
 from raysweep.search.observer import Observer
 from raysweep.search.ranking import point_key
 from raysweep.search.results import Results
+from raysweep.storage_faults import say
 from raysweep.tracking.backend import Backend, TrackedTrial, name_trial
 from raysweep.train.history import History, load_history
 from raysweep.trial_result import TrialResult
 
 INTERRUPTED_TIMEOUT_S = 15.0
 """Of all records together, where a signal ends the command: whoever sent it kills soon."""
+LAST_S = 4.0
+"""Of the time that a signal leaves what stays for notifications and the report, which come after the records."""
 
 
 class Tracker(Observer):
@@ -74,7 +76,7 @@ class Tracker(Observer):
         self._queue.put(lambda: self.backend.log_results(results))
         self.close()
         if self.backend.problem is None and self.backend.viewer is not None:
-            print(f"{self.backend.title}: {self.backend.viewer}", file=sys.stderr)
+            say(f"{self.backend.title}: {self.backend.viewer}")
 
     @property
     def is_online(self) -> bool:
@@ -97,17 +99,19 @@ class Tracker(Observer):
         """Waits until all is written, where a signal ends the command until `deadline` by the monotonic clock."""
         if self._is_closed:
             return
-        self._is_closed = True
         self.end()
         backend = self.backend
         limit_s = backend.finish_s if signals.received() is None else INTERRUPTED_TIMEOUT_S
         with announce(f"{backend.title} to finish"):
             self._thread.join(max(0.0, min(limit_s, deadline - time.monotonic())))
+        self._is_closed = (
+            True  # not where a signal ended the wait: then it goes on for a while, when all else is closed
+        )
         if self._thread.is_alive():
             backend.problem = backend.problem or "it did not finish in time"
         if backend.problem:
             where = backend.run.folder.path
-            print(f"{backend.title}: {backend.problem}; the results in {where} are whole all the same", file=sys.stderr)
+            say(f"{backend.title}: {backend.problem}; the results in {where} are whole all the same")
 
     def _name(self, number: int) -> str:
         return name_trial(number, is_finalist=self._searched is not None)
@@ -129,10 +133,12 @@ class Tracker(Observer):
 
 
 def close_trackers(trackers: Sequence[Tracker]) -> None:
-    """Closes trackers side by side; where a signal ends the command they have INTERRUPTED_TIMEOUT_S together."""
+    """Closes trackers side by side; where a signal ends the command in INTERRUPTED_TIMEOUT_S together, or less."""
     for tracker in trackers:
         tracker.end()
-    deadline = math.inf if signals.received() is None else time.monotonic() + INTERRUPTED_TIMEOUT_S
+    deadline = math.inf
+    if signals.received() is not None:
+        deadline = time.monotonic() + min(INTERRUPTED_TIMEOUT_S, max(0.0, signals.time_left_s() - LAST_S))
     for tracker in trackers:
         tracker.close(deadline)
 

@@ -1,8 +1,6 @@
 """Logs to Weights & Biases, from the driver only: a run for each trial, and one for the study."""
 
 import os
-import sys
-import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +12,8 @@ from raysweep.atomic_files import Json
 from raysweep.config import WandbMode as Mode
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
-from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial
+from raysweep.storage_faults import say
+from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial, hide_password
 from raysweep.tracking.wandb_log import find_last_step
 from raysweep.tracking.wandb_study import log_data, log_progress, log_results
 from raysweep.tracking.wandb_workspace import save_workspace
@@ -36,7 +35,7 @@ def default_mode() -> Mode:
         return "online" if wandb.login(prompt=False, verify=False) else "offline"
     except Exception as error:  # a key or a setting that is none: of pydantic, W&B, urllib
         wandb.teardown()  # W&B would go on with half of its settings, the rest of them for its public server
-        print(f"W&B: runs are kept offline: {_describe(error)}", file=sys.stderr)
+        say(f"W&B: runs are kept offline: {_describe(error)}")
         return "offline"
 
 
@@ -135,10 +134,9 @@ class WandbRuns(Backend):
 
     @property
     def sync_command(self) -> str | None:
-        """Returns the command that uploads the runs of an offline study."""
-        if self.mode != "offline":
-            return None
-        return f"wandb sync {RunFolder(self._root).wandb}/offline-run-*-{self.run.run_id}-*"
+        """Returns the command that uploads the runs of an offline study; none: there are none, as W&B failed."""
+        place, runs = RunFolder(self._root).wandb, f"offline-run-*-{self.run.run_id}-*"
+        return f"wandb sync {place}/{runs}" if self.mode == "offline" and any(place.glob(runs)) else None
 
     @property
     def _root(self) -> Path:
@@ -161,7 +159,7 @@ class WandbRuns(Backend):
         server = wandb.setup().settings.base_url
         if self.mode == "online" and (reason := _find_refusal()) is not None:
             self.mode = "offline"
-            self.problem = f"runs are kept offline: {reason.replace(server, _hide_password(server))}"
+            self.problem = f"runs are kept offline: {reason.replace(server, hide_password(server))}"
         if self.mode == "offline":
             wandb.setup(settings=wandb.Settings(mode="offline"))  # else W&B reports on itself to its server
 
@@ -206,12 +204,6 @@ def _find_refusal() -> str | None:
     except Exception as error:
         return _describe(error)
     return "no key is known (WANDB_API_KEY, `wandb login`)"
-
-
-def _hide_password(url: str) -> str:
-    """Returns the URL of a server without what stands before its host."""
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _describe(error: Exception) -> str:

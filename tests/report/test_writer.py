@@ -1,12 +1,19 @@
 """The report while a run goes on: it appears by itself, is whole at the end, and ends no run."""
 
+import errno
+import os
+import shutil
 import time
+from pathlib import Path
 
+import optuna
 import pytest
 
 from raysweep.report import writer
 from raysweep.report.writer import ReportWriter
 from raysweep.run_folder import RunFolder
+from raysweep.search.session.identity import load_record
+from raysweep.search.session.storage import open_storage
 
 
 def test_the_page_appears_while_the_search_goes_on(under_way: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +44,51 @@ def test_a_page_that_cannot_be_written_is_one_sentence(
     assert len(said.splitlines()) == 1
     assert "a folder is there" in said
     under_way.report.rmdir()
+
+
+def test_a_stderr_that_takes_nothing_ends_no_run(under_way: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    under_way.report.mkdir()
+    monkeypatch.setattr("sys.stderr", Full())
+    with ReportWriter(under_way) as report:
+        report.begin()
+    under_way.report.rmdir()
+
+
+def test_a_report_that_is_older_than_the_results_is_written_again(
+    under_way: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[RunFolder] = []
+    monkeypatch.setattr(writer, "write_quietly", lambda folder, storage_url: written.append(folder))
+    under_way.results.write_text("{}")
+    writer.write_if_stale(under_way)
+    under_way.report.write_text("page")
+    os.utime(under_way.report, (1, 1))
+    writer.write_if_stale(under_way)
+    os.utime(under_way.results, (0, 0))
+    writer.write_if_stale(under_way)
+    assert written == [under_way, under_way]
+    under_way.report.unlink()
+    under_way.results.unlink()
+
+
+def test_a_database_with_a_password_is_read_by_the_search_that_knows_it(under_way: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(under_way.path, folder.path)
+    record = load_record(folder)
+    assert record is not None
+    url = f"sqlite:///file:{tmp_path}/optuna.db?uri=true&password=secret"
+    optuna.copy_study(
+        from_study_name=record.identity.study_name,
+        from_storage=open_storage(folder, None),
+        to_storage=open_storage(folder, url),
+    )
+    folder.journal.unlink()  # study.json leads to no other: a database's password is not in it
+    with ReportWriter(folder) as report:
+        report.begin(url)
+    page = folder.report.read_text()
+    assert "How the search went" in page
+    assert "secret" not in page

@@ -15,7 +15,7 @@ from raysweep.commands.runs import runs
 from raysweep.commands.show import show
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
-from raysweep.runs.listing import describe_run, describe_runs, format_age, list_runs
+from raysweep.runs.listing import describe_lift, describe_run, describe_runs, format_age, list_runs
 from raysweep.search.session.lock import hold_lock, is_locked
 
 MakeRun = Callable[..., RunFolder]
@@ -158,3 +158,48 @@ def test_a_run_is_shown_with_a_line_for_each_trial(mixed: Path) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(-5.0, "0 s"), (30.0, "30 s"), (7200.0, "2.0 h"), (864000.0, "10 d")])
 def test_ages_are_short(seconds: float, text: str) -> None:
     assert format_age(seconds) == text
+
+
+@pytest.mark.parametrize("key", ["name", "seed", "task", "training", "space", "baseline", "objective", "budget"])
+@pytest.mark.parametrize("value", [None, [1]])
+def test_a_study_that_was_changed_by_hand_is_damaged(
+    tmp_path: Path, make_run: MakeRun, key: str, value: object
+) -> None:
+    folder = make_run(tmp_path / "changed", num_trials=1, end="search")
+    stored = json.loads(folder.study.read_text())
+    del stored["checksum"], stored[key]
+    folder.study.write_text(json.dumps(stored if value is None else {**stored, key: value}))
+    if (key, value) != ("seed", [1]):  # which is only shown
+        assert describe_run(folder).state == "damaged"
+
+
+def test_a_folder_that_may_not_be_read_is_damaged(
+    tmp_path: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "mine", num_trials=1)
+    (tmp_path / "theirs").mkdir()
+    is_file = Path.is_file
+
+    def refuse(path: Path) -> bool:
+        if path.parent.name == "theirs":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    states = {entry.name: (entry.state, entry.problem or "") for entry in list_runs(tmp_path)}
+    assert states["mine"] == ("finished", "")
+    assert states["theirs"][0] == "damaged"
+    assert "Permission denied" in states["theirs"][1]
+
+
+@pytest.mark.parametrize(
+    ("lift", "text"),
+    [
+        ({"difference": 0.1, "low": 0.05, "high": 0.15}, "+0.1000 (+0.05 to +0.1500)"),
+        ({"difference": -0.1, "low": -0.2}, "-0.1000"),
+        ({"difference": "much"}, "–"),
+        (None, "–"),
+    ],
+)
+def test_a_lift_is_up_to_the_task(lift: object, text: str) -> None:
+    assert describe_lift(lift) == text

@@ -47,6 +47,8 @@ class Here(NodeWatch):
 class Search:
     """A search without Ray: trials begin and report when a test says so."""
 
+    status: StatusFile
+
     def __init__(self, folder: RunFolder, study: Study, data: PreparedData) -> None:
         self.folder = folder
         self.saved: list[int] = []
@@ -120,6 +122,7 @@ def search(
     data = save_prepared(tmp_path / "data", {"train": draw_squares(8, 0), "val": draw_squares(4, 1)}, "abcd")
     with hold_lock(folder), StatusFile(folder) as status:
         search = Search(folder, make_study(budget=Budget(trials=3)), data)
+        search.status = status
         status.enter("search", search.progress)
         yield search
 
@@ -253,6 +256,23 @@ def test_a_command_that_is_damaged_or_too_late_is_refused(search: Search) -> Non
 def test_a_search_that_does_not_look_is_said(search: Search) -> None:
     with pytest.raises(CommandError, match="has ended, or has not looked"):
         send_command(search.folder, Command(verb="pause"), patience_s=0.05)
+    assert search.folder.list_commands() == []
+
+
+def test_a_command_that_comes_as_the_stage_ends_waits_for_no_answer(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box_is_closed = control_files._check_running
+
+    def end_stage(folder: RunFolder) -> None:
+        box_is_closed(folder)
+        search.status.enter("final evaluation")
+
+    monkeypatch.setattr(control_files, "_check_running", end_stage)
+    began = time.monotonic()
+    with pytest.raises(CommandError, match="has ended"):
+        send_command(search.folder, Command(verb="pause"))
+    assert time.monotonic() - began < 10
     assert search.folder.list_commands() == []
 
 

@@ -149,3 +149,17 @@ def test_the_command_has_json_too(folder: RunFolder) -> None:
     values = json.loads(done.output)
     assert (values["state"], values["written"]["stage"]) == ("running", "search")
     assert values["written"]["search"]["running"][0]["metrics"]["val/accuracy"] == 0.81
+
+
+@pytest.mark.parametrize("stage", ["upload", "end"])
+def test_a_run_is_finished_once_its_results_are_stored(folder: RunFolder, stage: str) -> None:
+    def end() -> None:
+        with search(folder) as file:
+            file.enter(stage)
+            folder.results.write_text("{}")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        end()
+    assert look_at_run(folder).state == "finished"
+    assert "--resume" not in describe_status(look_at_run(folder))

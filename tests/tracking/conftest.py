@@ -1,6 +1,7 @@
 """What the tests of trackers share: a run to record, and a search of two trials to follow."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -138,6 +139,7 @@ def resumed(
     metrics = before.backend.run.folder.trial(1).metrics
     rows = [{"epoch": float(epoch), "val/accuracy": epoch / 10} for epoch in (1, 2, 3)]
     metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    time.sleep(1.1)  # W&B names the folder of a part after the second in which it begins
     after = Tracker(WandbRuns(tracked_run(tmp_path), "offline"), [first])
     finish(after, [first, train(after, 1, epochs=(4, 5))])
     assert after.backend.problem is None

@@ -30,8 +30,8 @@ def test_notes_and_pictures_are_left_once_in_the_run_s_journal(tmp_path: Path, r
     study.tell(study.ask(), 0.5)
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
     folder.test.mkdir()
-    (folder.test / "curves.png").write_bytes(b"picture")
-    for _ in range(2):  # as by a search that is extended
+    for content in (b"old", b"picture"):  # as by a search that is extended
+        (folder.test / "curves.png").write_bytes(content)
         leave_notes(study, folder, results)
     again = optuna.load_study(study_name="small", storage=open_storage(folder, None))
     assert "Best: trial 0" in get_note(again)

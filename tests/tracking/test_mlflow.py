@@ -120,3 +120,15 @@ def test_a_database_in_the_run_s_folder_has_each_epoch_once(
     said = capsys.readouterr()
     assert f"MLflow: mlflow ui --backend-store-uri {uri}\n" in said.err
     assert said.out == ""
+
+
+def test_an_error_names_the_server_without_its_password(
+    tmp_path: Path, tracked_run: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9/")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracker = Tracker(MlflowRuns(tracked_run(tmp_path)))
+    tracker.close()
+    assert tracker.backend.problem is not None
+    assert "127.0.0.1:9" in tracker.backend.problem
+    assert "secret" not in tracker.backend.problem

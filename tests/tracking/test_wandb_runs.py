@@ -131,3 +131,7 @@ def test_a_damaged_file_of_an_earlier_part_is_read_up_to_the_damage(resumed: Pat
         assert find_last_step([path]) in (0, 1, 2)
     path.write_bytes(content[:20] + b"\xff" * 40 + content[60:])
     assert find_last_step([path]) == 0
+
+
+def test_where_nothing_was_recorded_there_is_nothing_to_upload(tmp_path: Path, tracked_run: Build) -> None:
+    assert WandbRuns(tracked_run(tmp_path), "offline").sync_command is None

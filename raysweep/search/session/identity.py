@@ -128,12 +128,13 @@ def load_record(run_folder: RunFolder) -> StudyRecord | None:
         CorruptFileError: study.json is damaged.
     """
     path = run_folder.path
-    if not run_folder.study.is_file():
-        if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-            raise UsageError(
-                f"{path} is not the folder of a run: it has no {run_folder.study.name}; give another --name"
-            )
-        return None
+    with atomic_files.guard(run_folder.study, WHAT, REMEDY):  # of a folder that this user may not read
+        if not run_folder.study.is_file():
+            if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+                raise UsageError(
+                    f"{path} is not the folder of a run: it has no {run_folder.study.name}; give another --name"
+                )
+            return None
     return atomic_files.read_json(run_folder.study, WHAT, REMEDY, StudyRecord.from_json)
 
 
