@@ -13,10 +13,10 @@ from raysweep.tasks.classification.config import ClassificationConfig
 NUM_TRAIN, NUM_TEST, SIDE, EPOCHS = 640, 128, 28, 2
 
 
-def write_idx(folder: Path) -> None:
+def write_idx(folder: Path, num_train: int = NUM_TRAIN) -> None:
     """Random images with a bright square at a place for each of four classes, as plain idx files."""
     random = np.random.default_rng(0)
-    for prefix, count in (("train", NUM_TRAIN), ("t10k", NUM_TEST)):
+    for prefix, count in (("train", num_train), ("t10k", NUM_TEST)):
         labels = (np.arange(count) % 4).astype(np.uint8)
         images = random.integers(0, 100, (count, SIDE, SIDE), dtype=np.uint8)
         for image, label in zip(images, labels, strict=True):

@@ -48,6 +48,16 @@ def test_an_image_that_was_saved_anew_is_told_by_its_looks(kind: str, scale: flo
     assert "(first and again)" in note
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_hash_is_that_of_the_library_known_for_it(channels: int) -> None:
+    imagehash = pytest.importorskip("imagehash")
+    for seed in range(10):
+        pixels = save(draw(seed))[:, :, :channels]
+        image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).convert("L")
+        expected = imagehash.phash(image.resize((64, 64), Image.Resampling.BOX), hash_size=16).hash
+        assert hash_looks(pixels) == np.packbits(expected).tobytes()
+
+
 def test_blank_images_are_no_picture_that_is_there_twice() -> None:
     blank = hash_looks(np.full((64, 64, 3), 200, np.uint8))
     assert find_duplicates([Content(str(number), "train", "a", str(number), blank) for number in range(3)]) == []

@@ -120,7 +120,6 @@ def test_idx_images_are_resized(tmp_path: Path, make_idx_folder: Make, size: int
 
 
 def test_blocks_do_not_show(cars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "BLOCKS_PER_CPU", 10)
     monkeypatch.setattr(pipeline, "MIN_BLOCK_ROWS", 5)
     data, test_folder = pipeline.prepare(load(cars), CONFIG, tmp_path)
     expected = [decode_image(Path(path).read_bytes(), size=32, channels=3) for path in data.train.names]
