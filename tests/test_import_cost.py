@@ -62,6 +62,12 @@ def test_looking_for_a_model_imports_nothing_heavy() -> None:
     assert not imported & {"torch", "ray", *OF_SOME_TRIALS}
 
 
+def test_what_refuses_a_search_imports_nothing_heavy() -> None:
+    imported = list_imported("import raysweep.search.options, raysweep.search.preflight")
+    assert "optuna" in imported
+    assert not imported & {"torch", "sqlalchemy", *OF_TESTS, *OF_EVALUATION, *OF_SOME_TRIALS, *OF_THE_DRIVER}
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_training_imports_only_what_every_trial_uses(config: str) -> None:
     imported = list_imported(f"import raysweep.train.loop, {config.replace('.config', '.task')}")

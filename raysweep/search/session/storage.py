@@ -1,4 +1,7 @@
-"""Opens the storage of an Optuna study: a journal file in the run's folder, or a database."""
+"""Opens the storage of an Optuna study: a journal file in the run's folder, or a database.
+
+SQLAlchemy is imported where a database is used: it takes half a second.
+"""
 
 import contextlib
 import json
@@ -6,10 +9,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
@@ -19,6 +21,9 @@ from raysweep.atomic_files import FROM_BACKUP
 from raysweep.errors import StorageError, UsageError
 from raysweep.run_folder import SearchFolder
 from raysweep.storage_faults import guard_writing, patiently
+
+if TYPE_CHECKING:
+    import sqlalchemy
 
 LOCK_GRACE_S = 10
 """After this time the journal's lock is taken to be left by a process that was killed while it wrote."""
@@ -50,6 +55,8 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
             f"--optuna-storage must be the URL of a database, {URL_FORMS}, with %40, %2F and %3A for @, / and : in a "
             "password; what was received is no such URL, and is not shown, as it may have a password"
         )
+    import sqlalchemy
+
     try:
         return RDBStorage(url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
@@ -153,7 +160,11 @@ def guard_optuna() -> Iterator[None]:
     """Turns an error of a database into a StorageError: it is no trial's fault."""
     try:
         yield
-    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except Exception as error:
+        import sqlalchemy
+
+        if not isinstance(error, StorageInternalError | sqlalchemy.exc.SQLAlchemyError):
+            raise
         cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
         raise StorageError(
             f"the database of the Optuna study must take what trials report, got {str(cause).splitlines()[0]!r}; see "
@@ -195,8 +206,10 @@ def has_password(url: str) -> bool:
     return parsed is None or parsed.password is not None or any(_SECRET.search(key) for key in parsed.query)
 
 
-def _parse(url: str) -> sqlalchemy.URL | None:
+def _parse(url: str) -> "sqlalchemy.URL | None":
     """Parses a URL; none: it is no URL, or has a password with an @, of which SQLAlchemy takes a part for the host."""
+    import sqlalchemy
+
     try:
         parsed = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):
