@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.paths import resolve_path
+from raysweep.proposal.run_study import find_run_study
 from raysweep.run_folder import RunFolder
 from raysweep.search.flags import list_flags
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
 from raysweep.search.preflight import check_inputs, check_start
 from raysweep.search.results import Results, load_results
-from raysweep.search.start import resolve_search
+from raysweep.search.start import check_keywords, resolve_search
 from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
@@ -69,7 +70,8 @@ def _takes(
 def tune(study: StudyLike, **keywords: Any) -> "Run":
     """Searches, evaluates the best model on the test split once, and returns the finished run.
 
-    study: a study, a name in search_spaces/ or the path of a study's file. The keywords are the flags of `raysweep
+    study: a study, a name in search_spaces/ or the path of a study's file; or a folder or source of images, for which a
+    study is proposed and written as NAME.py into the storage. The keywords are the flags of `raysweep
     tune`, by the fields of Overrides and RunOptions. Interrupted, the search ends cleanly; the same call with
     `resume=True` goes on.
 
@@ -80,6 +82,9 @@ def tune(study: StudyLike, **keywords: Any) -> "Run":
         StorageError: the storage is full, read-only or out of reach; `resume=True` goes on.
         RayLostError: a process of Ray's own has died; start Python again, and go on with `resume=True`.
     """
+    if not isinstance(study, Study):
+        check_keywords(keywords)
+        study = find_run_study(str(study), keywords)
     resolved, options = resolve_search(study, keywords)
     source = check_start(resolved, options)
     from raysweep.search.run import run_study

@@ -36,6 +36,11 @@ def load_study(name: str) -> Study:
     """
     if name.endswith(".py") or "/" in name:
         path = resolve_path(name, "STUDY")
+        if path.is_dir():
+            raise UsageError(
+                f"{shorten(name)} is a folder and no study; `python -m platform.new NAME --data {shorten(name)}` "
+                "writes a study for its images"
+            )
         if not path.is_file():
             raise UsageError(
                 f"no study file {shorten(name)}; give a file that defines STUDY, or one of: {', '.join(list_studies())}"

@@ -11,7 +11,7 @@ from raysweep.catalogue import list_studies
 from raysweep.data.sources import is_folder, resolve_source
 from raysweep.errors import UsageError
 from raysweep.paths import resolve_path
-from raysweep.search.options import RunOptions
+from raysweep.search.options import DEFAULT_STORAGE, RunOptions
 from raysweep.search.start import find_data_root
 
 DEFAULT_TIME_S = 3600.0
@@ -20,7 +20,8 @@ DEFAULT_TIME_S = 3600.0
 def find_run_study(study: str, values: Mapping[str, Any]) -> str:
     """Returns `study`, or where it is a folder or source of images the file of the study that is proposed for them.
 
-    The file is STORAGE/NAME.py, NAME being the run's; a run that goes on takes it as it is.
+    The file is STORAGE/NAME.py, NAME being the run's; a run that goes on takes it as it is. values: of flags, by their
+    fields of Overrides and RunOptions; none where nothing was said.
 
     Raises:
         DataError: the images cannot be had.
@@ -29,9 +30,10 @@ def find_run_study(study: str, values: Mapping[str, Any]) -> str:
     if study.endswith(".py") or study in list_studies() or (is_folder(study) and not os.path.isdir(study)):  # noqa: PTH112 - never raises
         return study
     source = resolve_source(study)
-    storage = resolve_path(values["storage"], "--storage")
-    name = values["name"] or name_run(source)
-    options = RunOptions(storage=storage, name=name, resume=values["resume"])
+    said = {name: value for name, value in values.items() if value is not None}
+    storage = resolve_path(said.get("storage", DEFAULT_STORAGE), "--storage")
+    name = said.get("name") or name_run(source)
+    options = RunOptions(storage=storage, name=name, resume=said.get("resume", False))
     options.check_folder()
     path = Path(f"{options.run_folder.path}.py")
     if options.resume:
@@ -43,8 +45,8 @@ def find_run_study(study: str, values: Mapping[str, Any]) -> str:
     from raysweep.proposal.facts import look_at_machine
     from raysweep.proposal.study_file import write_proposal
 
-    machine = look_at_machine(use_gpus=values["gpus_per_worker"] != 0)
-    time_s = values["time_s"] or DEFAULT_TIME_S
+    machine = look_at_machine(use_gpus=said.get("gpus_per_worker") != 0)
+    time_s = said.get("time_s", DEFAULT_TIME_S)
     write_proposal(path, name, source, machine, time_s=time_s, storage=storage, data_root=find_data_root())
     print(f"study file: {path}", file=sys.stderr)
     return str(path)

@@ -13,12 +13,14 @@ from raysweep.run_folder import RunFolder
 from raysweep.search.flags import NO_FLAG, flag
 from raysweep.search.overrides import Overrides
 
+DEFAULT_STORAGE = Path("results")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
     """Says where and how a study runs. Each field is a flag of `tune`, unless it has NO_FLAG."""
 
-    storage: Path = Path("results")
+    storage: Path = DEFAULT_STORAGE
     """Where runs and the cache of decoded images are kept; on a cluster a path all nodes share."""
     name: str
     """The run's folder under storage; default: the study's name."""

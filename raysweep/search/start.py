@@ -12,7 +12,7 @@ from raysweep.data.sources import refuse_foreign_source, resolve_source
 from raysweep.errors import UsageError
 from raysweep.paths import resolve_path
 from raysweep.search.flags import list_flags
-from raysweep.search.options import RunOptions
+from raysweep.search.options import DEFAULT_STORAGE, RunOptions
 from raysweep.search.overrides import Overrides
 from raysweep.search.strategy.pruners import PRUNERS
 from raysweep.search.strategy.samplers import SAMPLERS
@@ -31,8 +31,8 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
     check_keywords(values)
     said = {name: value for name, value in values.items() if value is not None}
     loaded = study if isinstance(study, Study) else load_study(str(study))
-    storage = said.get("storage", RunOptions.__dataclass_fields__["storage"].default)
-    place = {"storage": resolve_path(storage, "--storage"), "name": said.get("name", loaded.name)}
+    storage = resolve_path(said.get("storage", DEFAULT_STORAGE), "--storage")
+    place = {"storage": storage, "name": said.get("name", loaded.name)}
     options = config_fields.from_json(RunOptions, {**_pick(said, RunOptions), **place})
     run_folder = options.run_folder
     overrides = build_overrides(said)

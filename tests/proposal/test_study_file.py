@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
+import raysweep
 from raysweep.catalogue import load_study
 from raysweep.commands.new import new
 from raysweep.data.images import DataInfo, PreparedData
@@ -211,6 +212,15 @@ def test_a_run_on_a_folder_has_its_study_beside_it(tmp_path: Path) -> None:
     (tmp_path / "results/my_digits").mkdir()
     with pytest.raises(UsageError, match="--resume"):
         find_run_study(str(tmp_path / "moved"), said | {"name": "my_digits"})
+
+
+def test_python_takes_a_folder_as_the_command_line_does(tmp_path: Path) -> None:
+    folder = make_grey_jpegs(tmp_path / "digits", ("0", "1"))
+    with pytest.raises(UsageError, match="number of trials must be at least 1"):  # of the study that was proposed
+        raysweep.tune(folder, storage=tmp_path / "results", time_s=60.0, trials=-1)
+    assert load_study(str(tmp_path / "results/digits.py")).name == "digits"
+    with pytest.raises(UsageError, match=r"is a folder and no study; `python -m platform\.new NAME"):
+        raysweep.plan(folder)
 
 
 def test_a_study_stays_the_one_that_is_named() -> None:
