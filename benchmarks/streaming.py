@@ -95,7 +95,7 @@ def measure_stream(files: Path, cache: Path, *, num_streams: int = 1) -> tuple[f
     num_cpus = len(os.sched_getaffinity(0)) / num_streams
 
     def read(seed: int) -> int:
-        stream = RayStream(num_tasks=max(1, int(num_cpus)), num_streams=num_streams)
+        stream = RayStream(num_actors=max(1, int(num_cpus)), num_streams=num_streams)
         order = np.random.default_rng(seed).permutation(len(data.train))
         shares = [data.train.rows[order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
         return sum(len(batch) for batch in stream(files_of_train, shares))

@@ -218,7 +218,7 @@ def _size_stream(request: Request) -> RayStream:
     """Sizes the streams of workers that decode their images anew, as if the cluster were full of them."""
     cpus = ray.cluster_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
     return RayStream(
-        num_tasks=max(1, int(request.cpus_per_worker)), num_streams=max(1, int(cpus / request.cpus_per_worker))
+        num_actors=max(1, int(request.cpus_per_worker)), num_streams=max(1, int(cpus / request.cpus_per_worker))
     )
 
 

@@ -189,7 +189,7 @@ def test_ray_streams_beside_trials_that_hold_all_cpus_in_bounded_memory(tmp_path
         "        yield batch.indices.tolist(), float(batch.images.double().sum())\n"
         "@ray.remote(num_cpus=1)\n"
         "def train():\n"
-        "    stream = RayStream(num_tasks=1, num_streams=2)\n"
+        "    stream = RayStream(num_actors=1, num_streams=2)\n"
         "    return list(zip(read(0, stream), read(1, stream), strict=True))\n"
         "streamed = ray.get(train.remote())\n"
         "here = list(zip(read(0, None), read(1, None), strict=True))\n"
