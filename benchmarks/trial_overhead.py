@@ -13,7 +13,7 @@ from training on the same cores.
 
     .venv/bin/python benchmarks/trial_overhead.py        # about 6 min on 2 cores
 
-Measured with `--repeats 3 --trials 3 9 --nested-trials 1 2`: 0.72 s [0.35, 1.22], nested 29.0 s, Optuna -0.05 s.
+Measured: 0.184 s [0.179, 0.363], nested 19.2 s, Optuna 0.012 s; n = 3.
 """
 
 import argparse
