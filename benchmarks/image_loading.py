@@ -12,8 +12,8 @@ decodes all files. The pass from the cache opens it and gathers the training spl
 
     .venv/bin/python benchmarks/image_loading.py        # about 4 min on 2 cores
 
-Measured with 9,737 files and 3 pairs (2 cores, Intel Xeon): first pass 1.21 [1.18, 1.22], over `draft` 0.71 [0.66, 0.71];
-from the cache 84 [83, 86].
+Measured with 9,737 files and 3 pairs (2 cores, Intel Xeon): first pass 1.21 [1.18, 1.22], over `draft` 0.71 [0.66,
+0.71]; from the cache 84 [83, 86].
 """
 
 import argparse
