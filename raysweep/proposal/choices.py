@@ -67,8 +67,8 @@ def choose(images: Images, machine: Machine, time_s: float) -> Choices:
         why_weights=reason,
         image_size=size,
         max_epochs=max_epochs,
-        # Twice as many as would end: most are stopped early.
-        num_trials=int(min(max(2 * total / max_epochs, 6), 100)),
+        # Five times as many as would end, as most are stopped early: the time is what ends the search.
+        num_trials=int(min(max(5 * total / max_epochs, 6), 200)),
         batch_sizes=_choose_batches(images.num_train),
     )
 

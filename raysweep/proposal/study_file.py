@@ -58,7 +58,7 @@ STUDY = Study(
     # Tried right after the baseline, which is the study's own values.
     points={points},
     objective=Objective(metric="{objective}"),{why_objective}
-    # Most trials are stopped early; none starts after time_s seconds.
+    # None starts after time_s seconds. Most are stopped early, so that so many are hardly ever reached.
     budget=Budget(trials={num_trials}, time_s={time_s}),
 )
 """
@@ -94,7 +94,7 @@ STUDY = Study(
     }},
     # Larger codes have smaller errors; for a front of both add second_objective.
     objective=Objective(metric="val/mse", direction="minimize"),
-    # Most trials are stopped early; none starts after time_s seconds.
+    # None starts after time_s seconds. Most are stopped early, so that so many are hardly ever reached.
     budget=Budget(trials={num_trials}, time_s={time_s}),
 )
 """
