@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from raysweep.data.records import WHOLE_FILE as WHOLE_FILE
     from raysweep.data.records import Records as Records
     from raysweep.data.records import Source as Source
+    from raysweep.distributions import When as When
     from raysweep.errors import DataError as DataError
     from raysweep.errors import RaysweepError as RaysweepError
     from raysweep.errors import StorageError as StorageError
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from raysweep.run_folder import SearchFolder as SearchFolder
     from raysweep.search.observer import Observer as Observer
     from raysweep.study import Study as Study
-    from raysweep.study import When as When
     from raysweep.tasks.autoencoder.config import AutoencoderConfig as AutoencoderConfig
     from raysweep.tasks.classification.config import ClassificationConfig as ClassificationConfig
     from raysweep.tasks.gan.config import GanConfig as GanConfig
@@ -62,10 +62,11 @@ _NAMES = {
     ),
     "raysweep.data.batches": ("Batch", "Worker", "iterate_evaluation"),
     "raysweep.data.records": ("WHOLE_FILE", "Records", "Source"),
+    "raysweep.distributions": ("When",),
     "raysweep.errors": ("DataError", "RaysweepError", "StorageError", "StudyFailedError", "TrialError", "UsageError"),
     "raysweep.evaluate.final_run": ("FinalRun",),
     "raysweep.search.observer": ("Observer",),
-    "raysweep.study": ("Study", "When"),
+    "raysweep.study": ("Study",),
     "raysweep.tasks.autoencoder.config": ("AutoencoderConfig",),
     "raysweep.tasks.classification.config": ("ClassificationConfig",),
     "raysweep.tasks.gan.config": ("GanConfig",),

@@ -24,10 +24,11 @@ from raysweep import config_fields
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
 from raysweep.data.batches import Worker, iterate_training
 from raysweep.data.images import DataInfo, PreparedData
+from raysweep.distributions import When
 from raysweep.evaluate.stored_model import load_best
 from raysweep.kept_model import seal_model
 from raysweep.run_folder import RunFolder
-from raysweep.study import Study, When
+from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.checkpoint import save_weights
 from raysweep.train.task import build_task

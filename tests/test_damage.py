@@ -456,7 +456,7 @@ UNGUARDED = {
     "tasks/classification/weights.py",  # a user's own file, tensors alone
     "train/checkpoint.py",  # facts, once their digest is checked
     "planning/prices.py",  # a user's own file: --cluster
-    "study.py",  # Optuna's own text
+    "distributions.py",  # Optuna's own text
     "search/session/lock.py",  # who works there: what is no JSON is "?"
     "search/session/identity.py",  # a study, as it would be stored
     "serve/app.py",  # its own page

@@ -9,8 +9,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from raysweep.catalogue import list_studies, load_study
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.distributions import When
 from raysweep.errors import UsageError
-from raysweep.study import Study, When
+from raysweep.study import Study
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
 

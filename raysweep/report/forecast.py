@@ -5,10 +5,11 @@ from optuna.trial import TrialState
 from raysweep import config_fields
 from raysweep.atomic_files import decoding
 from raysweep.config import DataConfig, TrainingConfig, load_task_config
+from raysweep.distributions import When
 from raysweep.errors import RaysweepError
 from raysweep.report.run_view import RunView, parse_distribution
 from raysweep.search.strategy.curve_model import CurveModel, Forecast, build_final_points
-from raysweep.study import Study, When
+from raysweep.study import Study
 
 
 def forecast_running(view: RunView) -> dict[int, Forecast]:
