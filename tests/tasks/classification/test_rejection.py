@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from raysweep.config import DataConfig, TrainingConfig, TrialConfig
-from raysweep.data.batches import Worker, iterate_training, normalise_images
+from raysweep.data.batches import Worker, build_batch, iterate_ingredients, normalise_images
 from raysweep.data.idx import DIGITS
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
@@ -79,8 +79,10 @@ def train_classifier(data: PreparedData, *, model: str, num_epochs: int) -> Stor
     task = build_task(config, data.info)
     state = task.init_state(Worker(), lambda module: module)
     for epoch in range(num_epochs):
-        for batch in iterate_training(data.train, config.data, batch_size=24, seed=0, epoch=epoch, worker=Worker()):
-            task.train_step(state, batch)
+        for ingredients in iterate_ingredients(
+            data.train, config.data, batch_size=24, seed=0, epoch=epoch, worker=Worker()
+        ):
+            task.train_step(state, build_batch(ingredients, data.train, config.data))
             state.end_step()
     modules = {name: module.eval() for name, module in state.modules.items()}
     return StoredModel(
