@@ -9,7 +9,8 @@ import numpy as np
 from _report import give_up
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Metric, Objective, TaskConfig, TrainingConfig
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.task_config import Metric, TaskConfig
 from raysweep.study import Study
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, build_batch, iterate_ingredients
 from raysweep.data.decode import decode_image
 from raysweep.data.idx import load_idx

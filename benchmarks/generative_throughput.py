@@ -31,7 +31,7 @@ from _report import Interval, alternate, bootstrap_median, finish, give_up, warn
 from training_throughput import write_subset
 
 from raysweep.catalogue import load_study
-from raysweep.config import TrialConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.idx import find_idx_file
 from raysweep.data.images import PreparedData
 from raysweep.study import Study

@@ -22,7 +22,8 @@ from typing import Literal
 import torch
 from _report import alternate, bootstrap_median, finish, warn_if_busy
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import CPU, Batch, Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.tasks.classification.config import ClassificationConfig

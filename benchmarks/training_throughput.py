@@ -35,7 +35,8 @@ import torch
 from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import AugmentationConfig, DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import AugmentationConfig, DataConfig, Objective, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.data.sources.fashion_mnist import DEBIAN_FOLDER

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from raysweep.config import AugmentationConfig as AugmentationConfig
     from raysweep.config import Budget as Budget
     from raysweep.config import DataConfig as DataConfig
-    from raysweep.config import Metric as Metric
     from raysweep.config import Objective as Objective
-    from raysweep.config import TaskConfig as TaskConfig
     from raysweep.config import TrainingConfig as TrainingConfig
     from raysweep.data.batches import Batch as Batch
     from raysweep.data.batches import Worker as Worker
@@ -40,6 +38,8 @@ if TYPE_CHECKING:
     from raysweep.run_folder import SearchFolder as SearchFolder
     from raysweep.search.observer import Observer as Observer
     from raysweep.study import Study as Study
+    from raysweep.task_config import Metric as Metric
+    from raysweep.task_config import TaskConfig as TaskConfig
     from raysweep.tasks.autoencoder.config import AutoencoderConfig as AutoencoderConfig
     from raysweep.tasks.classification.config import ClassificationConfig as ClassificationConfig
     from raysweep.tasks.gan.config import GanConfig as GanConfig
@@ -51,15 +51,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "raysweep.api": ("Run", "load_run", "plan", "tune"),
-    "raysweep.config": (
-        "AugmentationConfig",
-        "Budget",
-        "DataConfig",
-        "Metric",
-        "Objective",
-        "TaskConfig",
-        "TrainingConfig",
-    ),
+    "raysweep.config": ("AugmentationConfig", "Budget", "DataConfig", "Objective", "TrainingConfig"),
     "raysweep.data.batches": ("Batch", "Worker", "iterate_evaluation"),
     "raysweep.data.records": ("WHOLE_FILE", "Records", "Source"),
     "raysweep.distributions": ("When",),
@@ -67,6 +59,7 @@ _NAMES = {
     "raysweep.evaluate.final_run": ("FinalRun",),
     "raysweep.search.observer": ("Observer",),
     "raysweep.study": ("Study",),
+    "raysweep.task_config": ("Metric", "TaskConfig"),
     "raysweep.tasks.autoencoder.config": ("AutoencoderConfig",),
     "raysweep.tasks.classification.config": ("ClassificationConfig",),
     "raysweep.tasks.gan.config": ("GanConfig",),

@@ -10,18 +10,9 @@ from optuna.distributions import BaseDistribution
 
 from raysweep import config_fields
 from raysweep.atomic_files import Json
-from raysweep.config import (
-    COSTS,
-    Budget,
-    DataConfig,
-    Objective,
-    TaskConfig,
-    TrainingConfig,
-    TrialConfig,
-    check_config,
-    check_mixing,
-    require,
-)
+from raysweep.config import COSTS, Budget, DataConfig, Objective, TrainingConfig, check_config, require
+from raysweep.task_config import TaskConfig
+from raysweep.trial_config import TrialConfig, check_mixing
 from raysweep.distributions import (
     Distributions,
     When,

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import FROM_BACKUP
-from raysweep.config import TrialConfig, require
+from raysweep.config import require
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import DataInfo
 from raysweep.errors import CorruptFileError
 from raysweep.run_folder import TrialFolder

@@ -21,7 +21,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from PIL import Image
 
 from raysweep import config_fields
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, build_batch, iterate_ingredients
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.distributions import When

@@ -14,7 +14,8 @@ from PIL import Image
 
 from raysweep import predict as prediction
 from raysweep.commands.predict import predict
-from raysweep.config import DataConfig, TrialConfig
+from raysweep.config import DataConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import normalise_images
 from raysweep.data.decode import decode_image
 from raysweep.errors import CorruptFileError, UsageError

@@ -8,7 +8,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysweep.catalogue import list_studies, load_study
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.distributions import When
 from raysweep.errors import UsageError
 from raysweep.study import Study

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import DataInfo
 from raysweep.errors import CorruptFileError, UsageError
 from raysweep.evaluate.stored_model import import_code, load_model

@@ -20,7 +20,8 @@ import click
 import raysweep
 from raysweep.catalogue import list_studies, load_study
 from raysweep.commands import COMMANDS
-from raysweep.config import Budget, DataConfig, Objective, TaskConfig, TrainingConfig
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.task_config import TaskConfig
 from raysweep.data.sources import SOURCES
 from raysweep.registry import Registry
 from raysweep.run_folder import RunFolder

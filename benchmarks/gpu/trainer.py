@@ -14,7 +14,7 @@ import torch
 
 from raysweep import atomic_files, config_fields
 from raysweep.catalogue import load_study
-from raysweep.config import TrialConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Ingredients, Worker, derive_seed, iterate_ingredients
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.data.placement import place

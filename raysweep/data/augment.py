@@ -37,7 +37,10 @@ def draw_augmentation(
 def apply_augmentation(
     images: torch.Tensor, drawn: Sequence[torch.Tensor], config: AugmentationConfig, size: int
 ) -> torch.Tensor:
-    """Changes images (B, C, H, H), uint8 or float32 in [0, 1], as `draw_augmentation` says, moved to their device."""
+    """Changes images (B, C, H, H), uint8 or float32 in [0, 1], as `draw_augmentation` says, moved to their device.
+
+    Returns (B, C, size, size) float32 in [0, 1].
+    """
     steps: list[Step] = []
     if config.trivial_augment:
         steps.append(operate_)

@@ -9,7 +9,9 @@ from torch import nn
 
 from raysweep import atomic_files, own_code
 from raysweep.atomic_files import FROM_BACKUP, Json
-from raysweep.config import TrialConfig, load_task_config, require
+from raysweep.config import require
+from raysweep.task_config import load_task_config
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import DataInfo
 from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError

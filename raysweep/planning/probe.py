@@ -19,7 +19,8 @@ from raysweep.cluster.capacity import (
     share_gpu,
 )
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
-from raysweep.config import Budget, TrialConfig
+from raysweep.config import Budget
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.data.records import Source
 from raysweep.errors import UsageError

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from raysweep import atomic_files
-from raysweep.config import TaskConfig
+from raysweep.task_config import TaskConfig
 from raysweep.errors import RaysweepError, UsageError, first_line
 from raysweep.evaluate.stored_model import load_best
 from raysweep.kept_model import check_complete, seal_model

@@ -4,7 +4,8 @@ from optuna.trial import TrialState
 
 from raysweep import config_fields
 from raysweep.atomic_files import decoding
-from raysweep.config import DataConfig, TrainingConfig, load_task_config
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.task_config import load_task_config
 from raysweep.distributions import When
 from raysweep.errors import RaysweepError
 from raysweep.report.run_view import RunView, parse_distribution

@@ -12,7 +12,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.config import Budget, TrialConfig, format_value
+from raysweep.config import Budget, format_value
+from raysweep.trial_config import TrialConfig
 from raysweep.errors import UsageError
 from raysweep.report.run_view import RunView
 from raysweep.run_folder import RunFolder, TrialFolder

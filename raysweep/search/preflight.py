@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from raysweep import config_fields, own_code
-from raysweep.config import TaskConfig, check_config
+from raysweep.config import check_config
+from raysweep.task_config import TaskConfig
 from raysweep.data.sources import is_folder, load_source
 from raysweep.errors import DataError, UsageError
 from raysweep.registry import describe_reference, load_object

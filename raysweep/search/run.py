@@ -18,7 +18,7 @@ from raysweep import __version__
 from raysweep.announcement import announce
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes
 from raysweep.cluster.lost_ray import run_on_ray
-from raysweep.config import TrialConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.cores import count_cores
 from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import torch
 
-from raysweep.config import COSTS, Objective, TrialConfig
+from raysweep.config import COSTS, Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task

@@ -13,7 +13,8 @@ import torch
 import torch.distributed
 
 from raysweep import atomic_files
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_ingredients
 from raysweep.data.images import PreparedData, space_evenly
 from raysweep.data.placement import Images, place

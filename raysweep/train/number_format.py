@@ -20,7 +20,7 @@ import torch
 import torch.distributed
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import TrialConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import SearchFolder, TrialFolder

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed
 
-from raysweep.config import TrialConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Ingredients, Worker, build_batch
 from raysweep.data.placement import Images
 from raysweep.errors import TrialError, first_line

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.config import ScheduleName, TaskConfig, TrialConfig
+from raysweep.config import ScheduleName
+from raysweep.task_config import TaskConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch, Worker, count_steps
 from raysweep.data.images import DataInfo
 from raysweep.registry import load_object

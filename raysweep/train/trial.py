@@ -22,7 +22,8 @@ import torch.distributed
 from ray import tune
 
 from raysweep.cluster.capacity import Request, count_per_gpu
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
 from raysweep.data.node_copies import read_nearby

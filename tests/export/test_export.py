@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.decode import decode_image
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, ExportError, UsageError

@@ -20,7 +20,8 @@ import yaml  # type: ignore[import-untyped]
 
 from raysweep import own_code
 from raysweep.cluster.capacity import Node
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, RefusedFileError, UsageError
 from raysweep.evaluate.stored_model import import_code, load_best

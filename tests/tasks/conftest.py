@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.test_figures import TestFigures

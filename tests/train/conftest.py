@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysweep.config import AugmentationConfig, DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import AugmentationConfig, DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.tasks.classification.config import ClassificationConfig
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import PreparedData
 from raysweep.data.mixing import Mixing

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysweep import atomic_files
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.run_folder import TrialFolder

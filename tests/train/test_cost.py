@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from raysweep import atomic_files
-from raysweep.config import DataConfig, Objective, TaskConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
+from raysweep.task_config import TaskConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import TrialFolder

@@ -15,7 +15,8 @@ from ray import tune
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from raysweep.cluster.capacity import Request
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder

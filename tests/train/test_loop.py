@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from raysweep import atomic_files
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from raysweep.config import Metric, Objective, TaskConfig, TrialConfig
+from raysweep.config import Objective
+from raysweep.task_config import Metric, TaskConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
 from raysweep.tasks.classification.config import METRICS, ClassificationConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysweep.config import TrialConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import CPU, Worker
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raysweep.atomic_files import read_json_lines
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from raysweep.catalogue import load_study
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, derive_seed, iterate_ingredients
 from raysweep.data.images import PreparedData
 from raysweep.data.placement import DeviceImages

@@ -13,7 +13,8 @@ import pytest
 from ray import tune
 
 from raysweep.cluster.capacity import Request
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
 from raysweep.train import loop

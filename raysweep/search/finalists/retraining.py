@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.config import Budget, TrialConfig
+from raysweep.config import Budget
+from raysweep.trial_config import TrialConfig
 from raysweep.run_folder import RunFolder
 from raysweep.search.finalists.statistics import Finalist
 from raysweep.search.ranking import point_key

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from raysweep import config_fields
-from raysweep.config import TrialConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.study import Study

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.config import TrialConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch
 from raysweep.data.images import DataInfo, ImageSet
 from raysweep.errors import UsageError

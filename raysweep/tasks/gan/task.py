@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.config import TrialConfig, require
+from raysweep.config import require
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch, Worker, to_pixels
 from raysweep.data.images import DataInfo
 from raysweep.data.sampling import move_to

@@ -13,7 +13,8 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from raysweep import atomic_files
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import bootstrap_mean_difference

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 import torch
 
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.final_run import FinalRun

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from raysweep import own_code
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.config_fields import replace_fields
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo

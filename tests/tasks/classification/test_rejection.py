@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, build_batch, iterate_ingredients, normalise_images
 from raysweep.data.idx import DIGITS
 from raysweep.data.images import ImageSet, PreparedData

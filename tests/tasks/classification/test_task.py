@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo
 from raysweep.data.mixing import Mixing

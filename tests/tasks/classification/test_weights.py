@@ -14,7 +14,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.config_fields import replace_fields
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.config_fields import list_fields
 from raysweep.data.batches import Batch, Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
