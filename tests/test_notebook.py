@@ -12,7 +12,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 900

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 from raysweep.chaos.nodes import Nodes
 from raysweep.chaos.processes import ClusterProcesses, LocalProcesses
 from raysweep.chaos.small_disk import SmallDisk

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from raysweep import atomic_files, config_fields
+from raysweep import config_fields, file_guard
 from raysweep.cluster.capacity import (
     Request,
     choose_per_gpu,
@@ -128,7 +128,7 @@ def _read(part: SearchContext, whole: PreparedData, result: TrialResult) -> Prob
     """Reads what a trial left, scaled to the whole of the images."""
     folder = part.folder.trial(result.number)
     config = part.study.trial_config(result.params, result.number)
-    usage = atomic_files.read_json(
+    usage = file_guard.read_json(
         folder.usage, "what a trial of the probe took", AGAIN, partial(config_fields.from_json, Usage)
     )
     history = load_history(folder)

@@ -3,7 +3,7 @@
 from optuna.trial import TrialState
 
 from raysweep import config_fields
-from raysweep.atomic_files import decoding
+from raysweep.file_guard import decoding
 from raysweep.config import DataConfig, TrainingConfig
 from raysweep.task_config import load_task_config
 from raysweep.distributions import When

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from raysweep import config_fields
-from raysweep.atomic_files import Json, guard, remove
+from raysweep.atomic_files import Json, remove
+from raysweep.file_guard import guard
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, RaysweepError, RefusedFileError, UsageError, first_line
 from raysweep.report.run_view import RunView, load_view

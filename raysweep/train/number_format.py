@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.distributed
 
-from raysweep import atomic_files, config_fields
+from raysweep import atomic_files, config_fields, file_guard
 from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo, PreparedData
@@ -91,7 +91,7 @@ def _find_format(config: TrialConfig, data: PreparedData, worker: Worker, format
         release_memory()
     remedy = "remove it, and it is measured again"
     decode = partial(config_fields.from_json, NumberFormat)
-    kept: NumberFormat = atomic_files.read_json(path, "the number format of a network", remedy, decode)
+    kept: NumberFormat = file_guard.read_json(path, "the number format of a network", remedy, decode)
     return kept, is_new
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.atomic_files import CHECKSUM, read_json_lines, write_json_lines
+from raysweep.atomic_files import CHECKSUM, write_json_lines
+from raysweep.file_guard import read_json_lines
 from raysweep.chaos.check import compare_runs
 from raysweep.chaos.nodes import open_own_cluster
 from raysweep.run_folder import RunFolder

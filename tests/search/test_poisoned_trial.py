@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 from raysweep.cluster.capacity import Request
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.images import PreparedData

@@ -19,7 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
 from raysweep.run_folder import RunFolder

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.task_config import TaskConfig
 from raysweep.trial_config import TrialConfig
@@ -75,7 +75,7 @@ def test_a_cost_is_among_the_metrics_of_each_epoch_and_survives_a_restart(
     }
     fit(make_config(epochs=2), make_data(), ACCURACY, **given)
     fit(make_config(epochs=4), make_data(), ACCURACY, num_reported=1, **given)
-    rows = atomic_files.read_json_lines(tmp_path / "metrics.jsonl")
+    rows = file_guard.read_json_lines(tmp_path / "metrics.jsonl")
     assert [report.metrics["epoch"] for report in reports] == [1, 2, 2, 3, 4]
     assert len({row["model/latency_ms"] for row in rows}) == 1
     assert {report.second_value for report in reports} == {rows[0]["model/latency_ms"]}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 from raysweep.config import Objective
 from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 from raysweep.config import Objective
 from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
