@@ -10,8 +10,8 @@ from _report import give_up
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.task_config import Metric, TaskConfig
 from raysweep.study import Study
+from raysweep.task_config import Metric, TaskConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,6 @@ from PIL import Image
 
 from raysweep import atomic_files, config_fields
 from raysweep.config import DataConfig, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, build_batch, iterate_ingredients
 from raysweep.data.decode import decode_image
 from raysweep.data.idx import load_idx
@@ -24,6 +23,7 @@ from raysweep.data.sources import load_source
 from raysweep.evaluate.stored_model import StoredModel
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 Pixels = npt.NDArray[np.uint8]
 BATCH_SIZE, SEED = 32, 0

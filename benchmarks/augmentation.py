@@ -32,12 +32,12 @@ from torchvision.transforms.v2 import functional as transforms
 from training_throughput import save_prepared
 
 from raysweep.config import AugmentationConfig, DataConfig, Objective, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.augment import apply_augmentation, draw_augmentation
 from raysweep.data.images import PreparedData
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
+from raysweep.trial_config import TrialConfig
 
 AUGMENTATION = AugmentationConfig(strength=1.0)
 

@@ -11,8 +11,6 @@ from optuna.distributions import BaseDistribution
 from raysweep import config_fields
 from raysweep.atomic_files import Json
 from raysweep.config import COSTS, Budget, DataConfig, Objective, TrainingConfig, check_config, require
-from raysweep.task_config import TaskConfig
-from raysweep.trial_config import TrialConfig, check_mixing
 from raysweep.distributions import (
     Distributions,
     When,
@@ -23,6 +21,8 @@ from raysweep.distributions import (
     space_to_json,
 )
 from raysweep.errors import UsageError, shorten
+from raysweep.task_config import TaskConfig
+from raysweep.trial_config import TrialConfig, check_mixing
 from raysweep.trial_result import Params
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raysweep import atomic_files, config_fields, file_guard
-from raysweep.file_guard import FROM_BACKUP
 from raysweep.config import require
-from raysweep.trial_config import TrialConfig
 from raysweep.data.images import DataInfo
 from raysweep.errors import CorruptFileError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import TrialFolder
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import Params
 
 WHAT = "the configuration of a trial"

@@ -22,7 +22,6 @@ from PIL import Image
 
 from raysweep import config_fields
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, build_batch, iterate_ingredients
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.distributions import When
@@ -33,6 +32,7 @@ from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.checkpoint import save_weights
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import save_config
 
 Labelled = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]

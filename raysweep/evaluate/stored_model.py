@@ -9,18 +9,18 @@ from torch import nn
 
 from raysweep import file_guard, own_code
 from raysweep.atomic_files import Json
-from raysweep.file_guard import FROM_BACKUP
 from raysweep.config import require
-from raysweep.task_config import load_task_config
-from raysweep.trial_config import TrialConfig
 from raysweep.data.images import DataInfo
 from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.kept_model import REMEDY, check_model
 from raysweep.run_folder import RunFolder
+from raysweep.task_config import load_task_config
 from raysweep.tasks import TASKS
 from raysweep.train import checkpoint
 from raysweep.train.task import Task, build_task
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import WHAT, load_config
 
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from raysweep import atomic_files, file_guard
-from raysweep.file_guard import FROM_BACKUP
 from raysweep.data.images import ImageSet
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import RunFolder
 
 

@@ -20,7 +20,6 @@ from raysweep.cluster.capacity import (
 )
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
 from raysweep.config import Budget
-from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.data.records import Source
 from raysweep.errors import UsageError
@@ -40,6 +39,7 @@ from raysweep.study import Study
 from raysweep.train.history import load_history
 from raysweep.train.task import build_task
 from raysweep.train.usage import Usage
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import TrialResult
 
 NUM_POINTS = 6

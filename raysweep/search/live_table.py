@@ -9,10 +9,10 @@ from rich.live import Live
 from rich.table import Table
 
 from raysweep.config import format_value
-from raysweep.task_config import Metric
 from raysweep.search.observer import Observer
 from raysweep.search.progress import SearchProgress
 from raysweep.stages import is_drawn, is_quiet
+from raysweep.task_config import Metric
 from raysweep.trial_result import TrialResult
 
 NOTEBOOK_PERIOD_S = 0.5

@@ -7,12 +7,12 @@ from typing import Any
 
 from raysweep import atomic_files, config_fields, file_guard
 from raysweep.atomic_files import Json
-from raysweep.file_guard import FROM_BACKUP
 from raysweep.cluster.capacity import Node
 from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
 from raysweep.evaluate.test_figures import COMMON, TestFigures
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import RunFolder
 from raysweep.trial_result import Params, TrialResult
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from raysweep.config import COSTS, Objective
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task
+from raysweep.trial_config import TrialConfig
 
 NUM_WARMUPS, NUM_REPEATS = 5, 30
 

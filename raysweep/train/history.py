@@ -7,9 +7,9 @@ from typing import Any
 
 from raysweep import file_guard
 from raysweep.atomic_files import Json
-from raysweep.file_guard import FROM_BACKUP
 from raysweep.config import require
 from raysweep.errors import CorruptFileError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import TrialFolder
 
 History = list[dict[str, float]]

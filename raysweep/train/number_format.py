@@ -20,7 +20,6 @@ import torch
 import torch.distributed
 
 from raysweep import atomic_files, config_fields, file_guard
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import SearchFolder, TrialFolder
@@ -29,6 +28,7 @@ from raysweep.train.device import is_out_of_memory, release_memory
 from raysweep.train.precision import resolve_precision
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task, build_task
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import NumberFormat, load_trial, save_config
 
 MARGIN = 1.05

@@ -23,7 +23,6 @@ from ray import tune
 
 from raysweep.cluster.capacity import Request, count_per_gpu
 from raysweep.config import Objective
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
 from raysweep.data.node_copies import read_nearby
@@ -37,6 +36,7 @@ from raysweep.train.precision import prepare_process
 from raysweep.train.report import EpochReport, Message, StopTrial, TrialFailure, obey, pack_report, read_order
 from raysweep.train.trial_failure import record_failure
 from raysweep.train.usage import UsageRecorder
+from raysweep.trial_config import TrialConfig
 
 NUM_FREEZES = 2
 """Trials of a process that begin with setting aside what lives for good, which each collection would visit: half a
@@ -115,7 +115,9 @@ def _train_within_memory(spec: TrialSpec) -> TrialFailure | None:
             return None
         except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
             num_parts = choose_num_parts(spec.config, spec.num_parts, spec.request.num_workers)
-            failure = None if num_parts and is_out_of_memory(error) else record_failure(spec.folder, spec.data.folder, error)
+            failure = (
+                None if num_parts and is_out_of_memory(error) else record_failure(spec.folder, spec.data.folder, error)
+            )
             forget_frames(error)
         if failure is not None:
             return failure

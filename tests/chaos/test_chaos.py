@@ -11,15 +11,20 @@ from pathlib import Path
 import pytest
 
 from raysweep.atomic_files import CHECKSUM, write_json_lines
-from raysweep.file_guard import read_json_lines
 from raysweep.chaos.check import compare_runs
 from raysweep.chaos.nodes import open_own_cluster
+from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("trial", "checkpoint", "disk")  # the second kills the driver, too
 slow = pytest.mark.skipif(not os.environ.get("RAYSWEEP_TEST_KILLS"), reason="minutes: RAYSWEEP_TEST_KILLS=1 runs it")
+IMPATIENT = """
+from raysweep import storage_faults
+storage_faults.PATIENCE_S = 3.0
+"""
+"""Has every process of a search wait seconds, and no half a minute, for a disk that stays full to the end."""
 OTHERS = ("driver", "term", "interrupt", "worker", "ddp-trial", "random", "raylet", "gcs", "node", "journal", "history")
 
 
@@ -42,7 +47,10 @@ def run_doctor(
 
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
-    return run_doctor(tmp_path_factory.mktemp("results"), *QUICK)
+    site = tmp_path_factory.mktemp("site")
+    (site / "sitecustomize.py").write_text(IMPATIENT)
+    path = os.pathsep.join(filter(None, (str(site), str(ROOT), os.environ.get("PYTHONPATH"))))
+    return run_doctor(tmp_path_factory.mktemp("results"), *QUICK, environment={"PYTHONPATH": path})
 
 
 def test_the_quick_faults_are_survived(chaos: tuple[subprocess.CompletedProcess[str], Path]) -> None:

@@ -185,7 +185,9 @@ def test_skipped_files_leave_the_others_in_place(damaged: Path, tmp_path: Path) 
     assert max(green, blue) < 60
     assert (by_name[str(damaged / "train/class1/0000.png")] == 128).all()
     steps = iterate_ingredients(data.train, CONFIG, batch_size=8, seed=0, epoch=0, worker=Worker())
-    assert sum(len(build_batch(step, data.train, CONFIG).labels) for step in steps) == 40  # 41, and a last batch of one is left out
+    assert (
+        sum(len(build_batch(step, data.train, CONFIG).labels) for step in steps) == 40
+    )  # 41, and a last batch of one is left out
 
 
 def test_a_split_without_any_good_image_is_refused(tmp_path: Path, make_image_folder: Make) -> None:

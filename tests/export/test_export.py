@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from raysweep.config import DataConfig, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.decode import decode_image
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, ExportError, UsageError
@@ -32,6 +31,7 @@ from raysweep.tasks.classification.rejection.features import extract_from_set
 from raysweep.tasks.classification.rejection.fitting import FitData
 from raysweep.tasks.classification.rejection.scores import SCORES
 from raysweep.tasks.gan.config import GanConfig
+from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = ("Kleid ä", "bag", "coat", "shoe")

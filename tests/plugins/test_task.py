@@ -14,11 +14,11 @@ import pytest
 
 from raysweep.catalogue import load_study
 from raysweep.config import DataConfig, Objective, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.registry import load_object
 from raysweep.run_folder import TrialFolder
 from raysweep.train.loop import fit
+from raysweep.trial_config import TrialConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = Path(__file__).with_name("brightness.py")

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from raysweep.config import Objective
-from raysweep.task_config import Metric
 from raysweep.search.live_table import LiveTable
 from raysweep.search.progress import SearchProgress
+from raysweep.task_config import Metric
 from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from raysweep.config import AugmentationConfig, DataConfig, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.trial_config import TrialConfig
 
 
 def draw_bands(num_images: int, size: int, num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

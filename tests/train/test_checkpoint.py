@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from raysweep import atomic_files
 from raysweep.config import Objective
-from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.run_folder import TrialFolder
@@ -20,6 +19,7 @@ from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState, from_tensors, to_tensors
+from raysweep.trial_config import TrialConfig
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
 

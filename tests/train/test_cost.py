@@ -8,11 +8,10 @@ import pytest
 
 from raysweep import file_guard
 from raysweep.config import DataConfig, Objective, TrainingConfig
-from raysweep.task_config import TaskConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import TrialFolder
+from raysweep.task_config import TaskConfig
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.gan.config import GanConfig
@@ -20,6 +19,7 @@ from raysweep.train.cost import measure_cost
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 INFO = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=("a", "b"), num_train=8, num_val=4, num_test=4)
 ACCURACY = Objective(metric="val/accuracy")

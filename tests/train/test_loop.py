@@ -9,7 +9,6 @@ import torch
 
 from raysweep import file_guard
 from raysweep.config import Objective
-from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
@@ -17,6 +16,7 @@ from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState
+from raysweep.trial_config import TrialConfig
 
 ACCURACY = Objective(metric="val/accuracy")
 LOSS = Objective(metric="val/loss", direction="minimize")

@@ -8,9 +8,9 @@ from typing import Any
 
 from raysweep import atomic_files, config_fields, file_guard
 from raysweep.atomic_files import Json
-from raysweep.file_guard import FROM_BACKUP
 from raysweep.config import DataConfig, TrainingConfig, require
 from raysweep.errors import DataError, UsageError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
 from raysweep.search.session.storage import has_password, hide_password

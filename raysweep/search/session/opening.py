@@ -9,8 +9,8 @@ import uuid
 from pathlib import Path
 
 from raysweep import config_fields, file_guard
-from raysweep.file_guard import FROM_BACKUP
 from raysweep.errors import CorruptFileError, UsageError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.kept_model import check_complete
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions

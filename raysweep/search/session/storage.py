@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from raysweep import atomic_files, file_guard
-from raysweep.file_guard import FROM_BACKUP
 from raysweep.errors import StorageError, UsageError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import SearchFolder
 from raysweep.storage_faults import guard_writing, patiently
 

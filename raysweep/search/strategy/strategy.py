@@ -13,10 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from raysweep.config import Objective
-from raysweep.trial_config import TrialConfig
 from raysweep.search.strategy.pruners import build_pruner
 from raysweep.search.strategy.samplers import build_sampler
 from raysweep.study import Study
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import BASELINE, Params, TrialResult
 
 NUM_EPOCHS = "num_epochs"

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from raysweep import own_code
 from raysweep.config import OptimizerName, ScheduleName, require
-from raysweep.task_config import Metric, TaskConfig
 from raysweep.errors import UsageError
 from raysweep.paths import resolve_path
+from raysweep.task_config import Metric, TaskConfig
 
 if TYPE_CHECKING:
     from raysweep.data.images import PreparedData

@@ -14,7 +14,6 @@ from sklearn.decomposition import PCA
 
 from raysweep import atomic_files, file_guard
 from raysweep.config import DataConfig, Objective, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import bootstrap_mean_difference
@@ -28,6 +27,7 @@ from raysweep.tasks.autoencoder.latent_sizes import LatentSizes, PcaYardstick, S
 from raysweep.tasks.autoencoder.networks import Autoencoder
 from raysweep.tasks.autoencoder.reconstruction import reconstruct
 from raysweep.train.loop import fit
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import save_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")

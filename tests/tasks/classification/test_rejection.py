@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from raysweep.config import DataConfig, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, build_batch, iterate_ingredients, normalise_images
 from raysweep.data.idx import DIGITS
 from raysweep.data.images import ImageSet, PreparedData
@@ -45,6 +44,7 @@ from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES, J
 from raysweep.tasks.classification.rejection.texture import measure_texture
 from raysweep.tasks.classification.task import ClassificationTask
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

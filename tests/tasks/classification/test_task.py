@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from raysweep.config import DataConfig, TrainingConfig
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo
 from raysweep.data.mixing import Mixing
@@ -24,6 +23,7 @@ from raysweep.tasks.classification.task import ClassificationTask, weigh_classes
 from raysweep.train.optim import build_optimizer
 from raysweep.train.state import TrainState
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,7 +15,6 @@ import torch.distributed
 from torch import nn
 
 from raysweep.config import Objective
-from raysweep.trial_config import TrialConfig
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import TrialFolder
@@ -23,6 +22,7 @@ from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.optim import average_gradients
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 OBJECTIVE = Objective(metric="val/frechet_distance", direction="minimize")
 CASES: dict[str, dict[str, Any]] = {
