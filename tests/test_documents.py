@@ -4,6 +4,7 @@ The site is built, with what is generated for it, and all links have to lead som
 """
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -207,6 +208,7 @@ def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]
     done = subprocess.run(
         [sys.executable, "-c", ONE_PROCESS, *commands],
         cwd=tmp_path,
+        env={**os.environ, "RAY_ADDRESS": "local"},
         capture_output=True,
         text=True,
         timeout=900,
