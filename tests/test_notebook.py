@@ -62,7 +62,7 @@ def test_the_example_runs_and_shows_the_live_table(folder: Path) -> None:
     """On fewer pictures of the sample than the 1,820 that it draws where there are none."""
     sample = cache_folder(folder / "results") / "sample-cars"
     sample.parent.mkdir(parents=True)
-    draw_sample(sample, images_per_class=10)
+    draw_sample(sample, images_per_class=15)
     notebook = nbformat.read(ROOT / "examples" / "first_search.ipynb", as_version=4)
     client = NotebookClient(
         notebook, timeout=TIMEOUT_S, startup_timeout=TIMEOUT_S, resources={"metadata": {"path": str(folder)}}
