@@ -9,8 +9,9 @@ import numpy as np
 from _report import give_up
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from raysweep.config import Budget, DataConfig, Metric, Objective, TaskConfig, TrainingConfig
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.study import Study
+from raysweep.task_config import Metric, TaskConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

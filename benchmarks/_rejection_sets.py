@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
-from raysweep.data.batches import Worker, iterate_training
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.data.batches import Worker, build_batch, iterate_ingredients
 from raysweep.data.decode import decode_image
 from raysweep.data.idx import load_idx
 from raysweep.data.images import DataInfo, ImageSet, PreparedData
@@ -23,6 +23,7 @@ from raysweep.data.sources import load_source
 from raysweep.evaluate.stored_model import StoredModel
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 Pixels = npt.NDArray[np.uint8]
 BATCH_SIZE, SEED = 32, 0
@@ -133,10 +134,10 @@ def train(prepared: Prepared, stops: tuple[int, ...]) -> Iterator[tuple[int, Sto
     for epoch in range(max(stops)):
         for module in state.modules.values():
             module.train()
-        for batch in iterate_training(
+        for ingredients in iterate_ingredients(
             data.train, config.data, batch_size=BATCH_SIZE, seed=SEED, epoch=epoch, worker=Worker()
         ):
-            task.train_step(state, batch)
+            task.train_step(state, build_batch(ingredients, data.train, config.data))
         if epoch + 1 in stops:
             modules: dict[str, Any] = {name: module.eval() for name, module in state.modules.items()}
             yield (

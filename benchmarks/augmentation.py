@@ -31,12 +31,13 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transforms
 from training_throughput import save_prepared
 
-from raysweep.config import AugmentationConfig, DataConfig, Objective, TrainingConfig, TrialConfig
-from raysweep.data.augment import augment
+from raysweep.config import AugmentationConfig, DataConfig, Objective, TrainingConfig
+from raysweep.data.augment import apply_augmentation, draw_augmentation
 from raysweep.data.images import PreparedData
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process
+from raysweep.trial_config import TrialConfig
 
 AUGMENTATION = AugmentationConfig(strength=1.0)
 
@@ -48,7 +49,9 @@ def draw_images(num_images: int, side: int, channels: int) -> np.ndarray:
 
 def augment_batch(pixels: np.ndarray, generator: torch.Generator) -> torch.Tensor:
     """What a trial does, from decoded pixels on."""
-    return augment(torch.from_numpy(pixels).permute(0, 3, 1, 2), AUGMENTATION, pixels.shape[1], generator)
+    size = pixels.shape[1]
+    drawn = draw_augmentation(len(pixels), size, AUGMENTATION, size, generator)
+    return apply_augmentation(torch.from_numpy(pixels).permute(0, 3, 1, 2), drawn, AUGMENTATION, size)
 
 
 def augment_one_by_one(pixels: np.ndarray, generator: torch.Generator) -> torch.Tensor:

@@ -31,12 +31,12 @@ from _report import Interval, alternate, bootstrap_median, finish, give_up, warn
 from training_throughput import write_subset
 
 from raysweep.catalogue import load_study
-from raysweep.config import TrialConfig
 from raysweep.data.idx import find_idx_file
 from raysweep.data.images import PreparedData
 from raysweep.study import Study
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process, resolve_precision
+from raysweep.trial_config import TrialConfig
 
 MAX_WIDTH = 0.05
 PEERS: dict[str, Callable[[torch.Tensor], float]] = {

@@ -22,13 +22,14 @@ from typing import Literal
 import torch
 from _report import alternate, bootstrap_median, finish, warn_if_busy
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
 from raysweep.data.batches import CPU, Batch, Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.number_format import measure_format
 from raysweep.train.precision import prepare_process, resolve_precision
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 NETWORKS, SIDE, BATCH, GOAL = ("resnet18", "efficientnet_lite0"), 128, 32, 0.95
 Precision = Literal["fp32", "bf16"]

@@ -35,13 +35,14 @@ import torch
 from _report import Interval, alternate, bootstrap_median, finish, give_up, warn_if_busy
 
 from raysweep import atomic_files, config_fields
-from raysweep.config import AugmentationConfig, DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import AugmentationConfig, DataConfig, Objective, TrainingConfig
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.data.sources.fashion_mnist import DEBIAN_FOLDER
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.loop import fit
 from raysweep.train.precision import prepare_process, resolve_precision
+from raysweep.trial_config import TrialConfig
 
 BATCH, MAX_WIDTH, NUM_VAL = _bare_cnn.BATCH, 0.05, 128
 SETUP = "import sys; from pathlib import Path; import torch; torch.set_flush_denormal(True); folder = Path(sys.argv[1])"

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from raysweep.config import AugmentationConfig as AugmentationConfig
     from raysweep.config import Budget as Budget
     from raysweep.config import DataConfig as DataConfig
-    from raysweep.config import Metric as Metric
     from raysweep.config import Objective as Objective
-    from raysweep.config import TaskConfig as TaskConfig
     from raysweep.config import TrainingConfig as TrainingConfig
     from raysweep.data.batches import Batch as Batch
     from raysweep.data.batches import Worker as Worker
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from raysweep.data.records import WHOLE_FILE as WHOLE_FILE
     from raysweep.data.records import Records as Records
     from raysweep.data.records import Source as Source
+    from raysweep.distributions import When as When
     from raysweep.errors import DataError as DataError
     from raysweep.errors import RaysweepError as RaysweepError
     from raysweep.errors import StorageError as StorageError
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
     from raysweep.run_folder import SearchFolder as SearchFolder
     from raysweep.search.observer import Observer as Observer
     from raysweep.study import Study as Study
-    from raysweep.study import When as When
+    from raysweep.task_config import Metric as Metric
+    from raysweep.task_config import TaskConfig as TaskConfig
     from raysweep.tasks.autoencoder.config import AutoencoderConfig as AutoencoderConfig
     from raysweep.tasks.classification.config import ClassificationConfig as ClassificationConfig
     from raysweep.tasks.gan.config import GanConfig as GanConfig
@@ -51,21 +51,15 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "raysweep.api": ("Run", "load_run", "plan", "tune"),
-    "raysweep.config": (
-        "AugmentationConfig",
-        "Budget",
-        "DataConfig",
-        "Metric",
-        "Objective",
-        "TaskConfig",
-        "TrainingConfig",
-    ),
+    "raysweep.config": ("AugmentationConfig", "Budget", "DataConfig", "Objective", "TrainingConfig"),
     "raysweep.data.batches": ("Batch", "Worker", "iterate_evaluation"),
     "raysweep.data.records": ("WHOLE_FILE", "Records", "Source"),
+    "raysweep.distributions": ("When",),
     "raysweep.errors": ("DataError", "RaysweepError", "StorageError", "StudyFailedError", "TrialError", "UsageError"),
     "raysweep.evaluate.final_run": ("FinalRun",),
     "raysweep.search.observer": ("Observer",),
-    "raysweep.study": ("Study", "When"),
+    "raysweep.study": ("Study",),
+    "raysweep.task_config": ("Metric", "TaskConfig"),
     "raysweep.tasks.autoencoder.config": ("AutoencoderConfig",),
     "raysweep.tasks.classification.config": ("ClassificationConfig",),
     "raysweep.tasks.gan.config": ("GanConfig",),

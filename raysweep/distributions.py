@@ -1,15 +1,54 @@
-"""What a search space is made of: which values a distribution has, and its ends."""
+"""What a search space is made of: distributions, which values one has, its ends, and choices that open others."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 
 from raysweep.config import require
 from raysweep.errors import shorten
 
+Distributions = Mapping[str, BaseDistribution]
 
-def clip_epochs(space: Mapping[str, BaseDistribution], most: int) -> Mapping[str, BaseDistribution]:
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Further choices that exist only where the categorical choice `key` took one of `values`."""
+
+    key: str
+    """A categorical key of the space."""
+    values: str | tuple[str, ...]
+    """One of its choices, or several."""
+    space: Distributions
+    """Further keys and their distributions."""
+
+    def holds(self, params: Mapping[str, Any]) -> bool:
+        """Tells whether these choices exist at the point `params`."""
+        values = (self.values,) if isinstance(self.values, str) else self.values
+        return params.get(self.key) in values
+
+
+def check_condition(condition: When, space: Distributions) -> None:
+    """Raises ValueError where no choice of the space can open what the condition has."""
+    opening = space.get(condition.key)
+    if not isinstance(opening, CategoricalDistribution):
+        raise ValueError(f"a condition needs a categorical key of the space, got {condition.key!r}")
+    if not any(condition.holds({condition.key: choice}) for choice in opening.choices):
+        raise ValueError(
+            f"a condition must hold for one of the choices of {condition.key}, {opening.choices}, got "
+            f"{condition.values!r}"
+        )
+
+
+def clip_epochs(space: Distributions, most: int) -> Distributions:
     """Clips the range of epochs in a space, where there is one, to `most`."""
     clipped: BaseDistribution
     match space.get("training.epochs"):
@@ -46,3 +85,8 @@ def extremes(key: str, distribution: BaseDistribution) -> tuple[Any, ...]:
             f"optuna.distributions, got {shorten(repr(distribution))}"
         )
     return distribution.low, distribution.high
+
+
+def space_to_json(space: Distributions) -> dict[str, Any]:
+    """Returns a space as plain JSON values, each distribution as Optuna writes it."""
+    return {key: json.loads(distribution_to_json(distribution)) for key, distribution in space.items()}

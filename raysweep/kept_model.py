@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysweep import atomic_files
+from raysweep import atomic_files, file_guard
 from raysweep.errors import CorruptFileError
 from raysweep.run_folder import ModelFolder
 
@@ -34,12 +34,12 @@ def check_model(folder: ModelFolder, *, with_detector: bool = True) -> None:
     """
     if not folder.digest.exists():
         return
-    stored: Mapping[str, Any] = atomic_files.read_json(folder.digest, "the digest of a model", REMEDY, dict)
+    stored: Mapping[str, Any] = file_guard.read_json(folder.digest, "the digest of a model", REMEDY, dict)
     for path in _list_files(folder):
         if path.name not in stored or (path == folder.detector and not with_detector):
             continue
         remedy = "`raysweep evaluate RUN` fits it again" if path == folder.detector else REMEDY
-        with atomic_files.guard(path, f"a file that {folder.digest.name} names", remedy):
+        with file_guard.guard(path, f"a file that {folder.digest.name} names", remedy):
             digest = _compute_digest(path)
         if digest != stored[path.name]:
             raise CorruptFileError(

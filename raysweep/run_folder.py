@@ -151,28 +151,23 @@ class SearchFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalistsFolder(SearchFolder):
-    """Names the files of the best configurations trained again, and of the baseline beside them."""
+class RetrainingFolder(SearchFolder):
+    """Names the files of trials of the search that were trained again."""
 
     @property
     def number_formats(self) -> Path:
         """Locates that of the search: its networks are trained again as they were."""
         return self.path.parent / "number_formats"
+
+
+@dataclass(frozen=True, slots=True)
+class FinalistsFolder(RetrainingFolder):
+    """Names the files of the best configurations trained again, and of the baseline beside them."""
 
     @property
     def baseline(self) -> ModelFolder:
         """Returns the model of the baseline's best seed."""
         return ModelFolder(self.path / "baseline")
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaysFolder(SearchFolder):
-    """Names the files of trials of the search that were trained again as they were."""
-
-    @property
-    def number_formats(self) -> Path:
-        """Locates that of the search: its networks are trained again as they were."""
-        return self.path.parent / "number_formats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +226,9 @@ class RunFolder(SearchFolder):
         return FinalistsFolder(self.path / "finalists")
 
     @property
-    def replays(self) -> ReplaysFolder:
+    def replays(self) -> RetrainingFolder:
         """Returns the folder of trials that were trained again as they were."""
-        return ReplaysFolder(self.path / "replays")
+        return RetrainingFolder(self.path / "replays")
 
     def find_training(self, number: int, finalist: int | None) -> TrialFolder:
         """Returns the folder of the training that a model is from: the trial's, or that of a `finalist`."""

@@ -2,53 +2,28 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution
 
 from raysweep import config_fields
 from raysweep.atomic_files import Json
-from raysweep.config import (
-    COSTS,
-    Budget,
-    DataConfig,
-    Objective,
-    TaskConfig,
-    TrainingConfig,
-    TrialConfig,
-    check_config,
-    check_mixing,
-    require,
+from raysweep.config import COSTS, Budget, DataConfig, Objective, TrainingConfig, check_config, require
+from raysweep.distributions import (
+    Distributions,
+    When,
+    check_condition,
+    clip_epochs,
+    contains,
+    extremes,
+    space_to_json,
 )
-from raysweep.distributions import clip_epochs, contains, extremes
 from raysweep.errors import UsageError, shorten
+from raysweep.task_config import TaskConfig
+from raysweep.trial_config import TrialConfig, check_mixing
 from raysweep.trial_result import Params
-
-Distributions = Mapping[str, BaseDistribution]
-
-
-@dataclass(frozen=True, slots=True)
-class When:
-    """Further choices that exist only where the categorical choice `key` took one of `values`."""
-
-    key: str
-    """A categorical key of the space."""
-    values: str | tuple[str, ...]
-    """One of its choices, or several."""
-    space: Distributions
-    """Further keys and their distributions."""
-
-    def holds(self, params: Mapping[str, Any]) -> bool:
-        """Tells whether these choices exist at the point `params`."""
-        values = (self.values,) if isinstance(self.values, str) else self.values
-        return params.get(self.key) in values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,14 +66,7 @@ class Study:
                 where = f"search space of {key}, value {shorten(repr(value))}"
                 self._check_objectives(check_config(lambda k=key, v=value: self._with({k: v}), where)["task"], where)
         for condition in self.conditions:
-            opening = self.space.get(condition.key)
-            if not isinstance(opening, CategoricalDistribution):
-                raise ValueError(f"a condition needs a categorical key of the space, got {condition.key!r}")
-            if not any(condition.holds({condition.key: choice}) for choice in opening.choices):
-                raise ValueError(
-                    f"a condition must hold for one of the choices of {condition.key}, {opening.choices}, got "
-                    f"{condition.values!r}"
-                )
+            check_condition(condition, self.space)
         self._check_points()
 
     def _check_kinds(self) -> None:
@@ -275,14 +243,9 @@ class Study:
         return {
             "name": self.name,
             **{part: parts[part] for part in ("task", "data", "training")},
-            "space": {key: _distribution_json(d) for key, d in self.space.items()},
+            "space": space_to_json(self.space),
             "conditions": [
-                {
-                    "key": c.key,
-                    "values": c.values,
-                    "space": {k: _distribution_json(d) for k, d in c.space.items()},
-                }
-                for c in self.conditions
+                {"key": c.key, "values": c.values, "space": space_to_json(c.space)} for c in self.conditions
             ],
             "objective": config_fields.to_json(self.objective),
             "second_objective": config_fields.to_json(self.second_objective),
@@ -322,7 +285,3 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 def _describe_kind(kinds: tuple[type, ...]) -> str:
     return " or ".join("none" if kind is type(None) else f"a {kind.__name__}" for kind in kinds)
-
-
-def _distribution_json(distribution: BaseDistribution) -> Any:
-    return json.loads(distribution_to_json(distribution))

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from raysweep import atomic_files, config_fields
-from raysweep.atomic_files import FROM_BACKUP
-from raysweep.config import TrialConfig, require
+from raysweep import atomic_files, config_fields, file_guard
+from raysweep.config import require
 from raysweep.data.images import DataInfo
 from raysweep.errors import CorruptFileError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import TrialFolder
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import Params
 
 WHAT = "the configuration of a trial"
@@ -79,7 +80,7 @@ def load_config(path: Path, remedy: str = FROM_BACKUP) -> TrialRecord:
         CorruptFileError: the file is damaged.
         RefusedFileError: it names code that may not be run.
     """
-    return atomic_files.read_json(path, WHAT, remedy, _from_json)
+    return file_guard.read_json(path, WHAT, remedy, _from_json)
 
 
 def load_trial(folder: TrialFolder, remedy: str = FROM_BACKUP) -> TrialRecord:

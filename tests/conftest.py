@@ -21,16 +21,18 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from PIL import Image
 
 from raysweep import config_fields
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
-from raysweep.data.batches import Worker, iterate_training
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.data.batches import Worker, build_batch, iterate_ingredients
 from raysweep.data.images import DataInfo, PreparedData
+from raysweep.distributions import When
 from raysweep.evaluate.stored_model import load_best
 from raysweep.kept_model import seal_model
 from raysweep.run_folder import RunFolder
-from raysweep.study import Study, When
+from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.checkpoint import save_weights
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import save_config
 
 Labelled = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
@@ -280,8 +282,10 @@ def _keep_model(folder: Path, config: TrialConfig, data: PreparedData, num_epoch
     state = task.init_state(Worker(), lambda module: module)
     size = config.training.batch_size
     for epoch in range(num_epochs):
-        for batch in iterate_training(data.train, config.data, batch_size=size, seed=0, epoch=epoch, worker=Worker()):
-            task.train_step(state, batch)
+        for ingredients in iterate_ingredients(
+            data.train, config.data, batch_size=size, seed=0, epoch=epoch, worker=Worker()
+        ):
+            task.train_step(state, build_batch(ingredients, data.train, config.data))
             state.end_step()
     save_weights(run.best.weights, state.modules, {"epoch": num_epochs, "value": 1.0})
     save_config(run.best.config, 0, config, data.info, {})

@@ -9,6 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 import raysweep
+from raysweep.planning import probe
 from raysweep.planning.forecast import Forecast
 from raysweep.run_folder import RunFolder
 from raysweep.search.summary import describe_results
@@ -30,7 +31,12 @@ def study(make_image_folder: Callable[..., Path], tmp_path: Path) -> raysweep.St
 
 
 @pytest.mark.ray
-def test_a_search_a_forecast_and_a_run(ray_local: None, study: raysweep.Study, tmp_path: Path) -> None:
+def test_a_search_a_forecast_and_a_run(
+    ray_local: None, study: raysweep.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        probe, "SLOW_STEP_S", 0.0
+    )  # of a slow study the baseline alone is probed, which is quicker here
     forecast = raysweep.plan(study, trials=2, storage=tmp_path, wandb="disabled")
     assert isinstance(forecast, Forecast)
     assert forecast.trials == 2

@@ -20,7 +20,8 @@ STUDIES = sorted(f"search_spaces.{path.stem}" for path in (ROOT / "search_spaces
 CONFIGS = [reference.partition(":")[0] for reference in TASKS.built_in.values()]
 TRAIN = """
 from pathlib import Path
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.loop import fit

@@ -24,6 +24,7 @@ ALLOWED = {
         "serve/deployment.py",
         "cluster/waiting.py",
         "train/trial.py",
+        "train/trial_failure.py",
     },
     "wandb": {"tracking/wandb_log.py", "tracking/wandb_runs.py", "tracking/wandb_study.py"},
     "tensorboardX": {"tracking/tensorboard_events.py"},

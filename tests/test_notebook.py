@@ -12,7 +12,9 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.data.drawing.pictures import draw_sample
+from raysweep.file_guard import read_json_lines
+from raysweep.run_folder import cache_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 900
@@ -57,6 +59,10 @@ def join_outputs(cell: Any) -> str:
 
 
 def test_the_example_runs_and_shows_the_live_table(folder: Path) -> None:
+    """On fewer pictures of the sample than the 1,820 that it draws where there are none."""
+    sample = cache_folder(folder / "results") / "sample-cars"
+    sample.parent.mkdir(parents=True)
+    draw_sample(sample, images_per_class=15)
     notebook = nbformat.read(ROOT / "examples" / "first_search.ipynb", as_version=4)
     client = NotebookClient(
         notebook, timeout=TIMEOUT_S, startup_timeout=TIMEOUT_S, resources={"metadata": {"path": str(folder)}}

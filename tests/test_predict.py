@@ -14,7 +14,7 @@ from PIL import Image
 
 from raysweep import predict as prediction
 from raysweep.commands.predict import predict
-from raysweep.config import DataConfig, TrialConfig
+from raysweep.config import DataConfig
 from raysweep.data.batches import normalise_images
 from raysweep.data.decode import decode_image
 from raysweep.errors import CorruptFileError, UsageError
@@ -24,6 +24,7 @@ from raysweep.prediction_files import check_sort_folder, name_folder, sort_image
 from raysweep.run_folder import RunFolder
 from raysweep.tasks.classification.labelling import load_labeller
 from raysweep.tasks.classification.rejection.detector import Detector
+from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = ("T-shirt/top", "Bag", "Coat", "Dress")

@@ -8,11 +8,13 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysweep.catalogue import list_studies, load_study
-from raysweep.config import Budget, DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.distributions import When
 from raysweep.errors import UsageError
-from raysweep.study import Study, When
+from raysweep.study import Study
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.trial_config import TrialConfig
 
 
 def make_study(**changes: Any) -> Study:

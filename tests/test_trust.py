@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
 from raysweep.data.images import DataInfo
 from raysweep.errors import CorruptFileError, UsageError
 from raysweep.evaluate.stored_model import import_code, load_model
 from raysweep.run_folder import RunFolder
 from raysweep.search.start import resolve_search
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import save_config
 
 INFO = DataInfo(source="s", synthetic=False, digest="d", classes=("a", "b"), num_train=4, num_val=2, num_test=2)

@@ -20,7 +20,7 @@ import click
 import raysweep
 from raysweep.catalogue import list_studies, load_study
 from raysweep.commands import COMMANDS
-from raysweep.config import Budget, DataConfig, Objective, TaskConfig, TrainingConfig
+from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.sources import SOURCES
 from raysweep.registry import Registry
 from raysweep.run_folder import RunFolder
@@ -28,6 +28,7 @@ from raysweep.search.flags import read_docstrings
 from raysweep.search.strategy.pruners import PRUNERS
 from raysweep.search.strategy.samplers import SAMPLERS
 from raysweep.study import Study
+from raysweep.task_config import TaskConfig
 from raysweep.tasks import TASKS
 
 RUN = Path("STORAGE/NAME")

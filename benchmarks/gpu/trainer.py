@@ -14,7 +14,6 @@ import torch
 
 from raysweep import atomic_files, config_fields
 from raysweep.catalogue import load_study
-from raysweep.config import TrialConfig
 from raysweep.data.batches import Ingredients, Worker, derive_seed, iterate_ingredients
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.data.placement import place
@@ -23,6 +22,7 @@ from raysweep.tasks.gan.config import GanConfig
 from raysweep.tasks.gan.judge.store import FILE, SHIPPED
 from raysweep.train.step import build_runner
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 NUM_CLASSES = 10
 HOST_ONLY = 10**9

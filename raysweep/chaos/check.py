@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import load_results
 from raysweep.search.session.identity import load_record

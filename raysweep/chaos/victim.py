@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raysweep.atomic_files import read_json_lines
 from raysweep.chaos.nodes import Nodes
 from raysweep.chaos.processes import ClusterProcesses, LocalProcesses
 from raysweep.chaos.small_disk import SmallDisk
 from raysweep.errors import RaysweepError
+from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import RunFolder, TrialFolder
 
 LOCAL = "local"

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from raysweep import atomic_files, signals
+from raysweep import file_guard, signals
 from raysweep.announcement import announce
 from raysweep.cluster import leftovers
 from raysweep.cluster.autoscaling import nodes_to_come
@@ -179,7 +179,7 @@ def list_potential_nodes() -> list[Node]:
     heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]  # type: ignore[no-untyped-call]
     if here not in heads or not BOOTSTRAP_CONFIG.is_file():
         return nodes
-    coming: list[Node] = atomic_files.read_json(
+    coming: list[Node] = file_guard.read_json(
         BOOTSTRAP_CONFIG,
         "the configuration of this head's cluster",
         "`ray up` writes it again",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.commands.options import CONTEXT, PathType, trust_code_option
 from raysweep.run_folder import RunFolder
 
@@ -23,5 +23,5 @@ def evaluate(run: Path, trust_code: bool) -> None:
 
         import_code(run_folder)
     test = reevaluate(run_folder, find_data_root())
-    click.echo(atomic_files.read_text(run_folder.test / test.report, "the report of a run"), nl=False)
+    click.echo(file_guard.read_text(run_folder.test / test.report, "the report of a run"), nl=False)
     click.echo(f"The test split of this run has been opened {test.openings} times.")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.config import require
 
 WHAT = "decoded images"
@@ -22,7 +22,7 @@ def load_array(
     Raises:
         CorruptFileError: the file is damaged.
     """
-    with atomic_files.guard(path, WHAT, REMEDY):
+    with file_guard.guard(path, WHAT, REMEDY):
         array: npt.NDArray[Any] = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
         is_right = np.issubdtype(array.dtype, dtype) and array.ndim == num_axes
         require(is_right, f"the type must be {dtype.__name__}", array.dtype)

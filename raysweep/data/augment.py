@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from raysweep.config import AugmentationConfig
-from raysweep.data.sampling import find_inside, move, move_to, sample, scale_contrast_, scale_map, spread_maps
+from raysweep.data.sampling import find_inside, move, sample, scale_contrast_, scale_map, spread_maps
 from raysweep.data.trivial_augment import draw_operations, operate_
 
 Step = Callable[[torch.Tensor, torch.Tensor], None]
@@ -20,16 +20,6 @@ ERASED_AREAS = (0.02, 0.33)
 """Smallest and largest share of an image that is erased."""
 ERASED_ASPECT = 3.3
 """Largest ratio of an erased window's sides."""
-
-
-def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Changes square images (B, C, H, H), uint8 or float32 in [0, 1], at random, as configured.
-
-    Every image of the batch gets its own parameters, drawn on the CPU from `generator`; the pixels are
-    changed on their device. Returns (B, C, size, size) float32 in [0, 1].
-    """
-    drawn = draw_augmentation(len(images), images.shape[-1], config, size, generator)
-    return apply_augmentation(images, [move_to(values, images.device) for values in drawn], config, size)
 
 
 def draw_augmentation(
@@ -47,7 +37,10 @@ def draw_augmentation(
 def apply_augmentation(
     images: torch.Tensor, drawn: Sequence[torch.Tensor], config: AugmentationConfig, size: int
 ) -> torch.Tensor:
-    """Changes images (B, C, H, H), uint8 or float32 in [0, 1], as `draw_augmentation` says, moved to their device."""
+    """Changes images (B, C, H, H), uint8 or float32 in [0, 1], as `draw_augmentation` says, moved to their device.
+
+    Returns (B, C, size, size) float32 in [0, 1].
+    """
     steps: list[Step] = []
     if config.trivial_augment:
         steps.append(operate_)

@@ -80,20 +80,13 @@ def count_steps(num_images: int, batch_size: int, num_workers: int) -> int:
     return full + (rest >= 2 * num_workers or (full == 0 and rest > 0))
 
 
-def iterate_training(
-    images: Images, config: DataConfig, *, batch_size: int, seed: int, epoch: int, worker: Worker
-) -> Iterator[Batch]:
-    """Yields an epoch's batches, permuted by (seed, epoch); each step's batch is dealt out to the workers."""
-    for ingredients in iterate_ingredients(
-        images, config, batch_size=batch_size, seed=seed, epoch=epoch, worker=worker
-    ):
-        yield build_batch(ingredients, images, config)
-
-
 def iterate_ingredients(
     images: Images, config: DataConfig, *, batch_size: int, seed: int, epoch: int, worker: Worker
 ) -> Iterator[Ingredients]:
-    """Yields what the batches of an epoch are built from: all that is decided, drawn or read on the CPU."""
+    """Yields what the batches of an epoch are built from: all that is decided, drawn or read on the CPU.
+
+    The images are permuted by (seed, epoch); each step's batch is dealt out to the workers.
+    """
     order = np.random.default_rng([seed, epoch]).permutation(len(images))
     starts = range(0, count_steps(len(images), batch_size, worker.num_workers) * batch_size, batch_size)
     batches = [order[start : start + batch_size] for start in starts]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from raysweep import atomic_files, config_fields
+from raysweep import atomic_files, config_fields, file_guard
 from raysweep.cores import count_cores
 from raysweep.data.arrays import REMEDY, WHAT, load_array
 from raysweep.data.decode import UndecodableImage, decode_image, read_image_file
@@ -64,7 +64,7 @@ class ImageFiles:
     @cached_property
     def decoding(self) -> Decoding:
         """Returns how they are decoded."""
-        return atomic_files.read_json(
+        return file_guard.read_json(
             self.folder / "decoding.json", WHAT, REMEDY, lambda values: config_fields.from_json(Decoding, values)
         )
 

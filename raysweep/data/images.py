@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysweep import atomic_files, config_fields
+from raysweep import atomic_files, config_fields, file_guard
 from raysweep.config import require
 from raysweep.data.arrays import REMEDY, WHAT, compute_digest, load_array
 from raysweep.data.files import ImageFiles
@@ -63,7 +63,7 @@ class ImageSet:
     @cached_property
     def names(self) -> list[str]:
         """Returns each image's origin: a path, with `#index` for a member of an idx file; length N."""
-        return atomic_files.read_names(self.folder / "names.json", WHAT, REMEDY)
+        return file_guard.read_names(self.folder / "names.json", WHAT, REMEDY)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,13 +92,13 @@ class ImageSet:
         """
         stored: dict[str, Any] = {}
         if self._digests.exists():  # of decoded images from before there was one only the form is checked
-            stored = atomic_files.read_json(self._digests, "digests of decoded images", REMEDY, dict)
+            stored = file_guard.read_json(self._digests, "digests of decoded images", REMEDY, dict)
         for path in self._small:
-            with atomic_files.guard(path, WHAT, REMEDY):
+            with file_guard.guard(path, WHAT, REMEDY):
                 if stored.get(path.name) not in (None, compute_digest(path)):
                     raise ValueError("other bytes than were written")
         num_images = len(self.labels)
-        with atomic_files.guard(self.folder, WHAT, REMEDY):
+        with file_guard.guard(self.folder, WHAT, REMEDY):
             require(len(self.rows) == len(self.names) == num_images, "rows, labels, names must agree", num_images)
             _require_below(self.rows, len(self._images), "rows")
             _require_below(self.labels, num_classes, "labels")
@@ -204,7 +204,7 @@ class PreparedData:
             CorruptFileError: info.json is damaged.
         """
         decode = partial(config_fields.from_json, DataInfo)
-        return PreparedData(folder=folder, info=atomic_files.read_json(folder / "info.json", WHAT, REMEDY, decode))
+        return PreparedData(folder=folder, info=file_guard.read_json(folder / "info.json", WHAT, REMEDY, decode))
 
 
 def space_evenly(num_images: int, most: int | None) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from raysweep.config import AugmentationConfig
-from raysweep.data.sampling import find_inside, move_to
+from raysweep.data.sampling import find_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,34 +20,13 @@ class Mixing:
     shares: torch.Tensor
 
 
-def mix(
-    images: torch.Tensor, labels: torch.Tensor, config: AugmentationConfig, generator: torch.Generator
-) -> tuple[torch.Tensor, Mixing]:
-    """Blends each image (B, C, H, H) with another of the batch, or pastes a window of that in; returns also how.
-
-    The configured strength is the probability of either; where both are asked for, an image has each as often.
-    """
-    drawn = draw_mixing(len(images), images.shape[-1], config, generator)
-    return apply_mixing(images, labels, move_to(drawn, images.device), config)
-
-
-def apply_mixing(
-    images: torch.Tensor, labels: torch.Tensor, drawn: torch.Tensor, config: AugmentationConfig
-) -> tuple[torch.Tensor, Mixing]:
-    """Mixes images (B, C, H, H) as `draw_mixing` says, moved to their device; returns also how."""
-    others = images.roll(1, dims=0)
-    if config.mixup:
-        images = torch.lerp(others, images, drawn[:, 1, None, None, None])
-    if config.cutmix:
-        images = torch.where(find_inside(drawn[:, 2:], images.shape[-1]), others, images)
-    return images, Mixing(labels.roll(1), drawn[:, 0])
-
-
 def draw_mixing(num_images: int, size: int, config: AugmentationConfig, generator: torch.Generator) -> torch.Tensor:
     """Draws how each image of size x size pixels is mixed: (B, 6) float32 on the CPU.
 
     Columns: the share of its label; of its pixels' values, in all of the image; first row and column, height and width
     of the window that is pasted in.
+
+    The configured strength is the probability of either; where both are asked for, an image has each as often.
     """
     random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
     mixed = random.random(num_images) < config.strength
@@ -63,3 +42,18 @@ def draw_mixing(num_images: int, size: int, config: AugmentationConfig, generato
     blended = np.where(pasted, 1.0, share)
     whole = np.where(pasted, 1 - extent.prod(axis=0) / size**2, share)
     return torch.from_numpy(np.stack([whole, blended, *first, *extent], axis=1)).float()
+
+
+def apply_mixing(
+    images: torch.Tensor, labels: torch.Tensor, drawn: torch.Tensor, config: AugmentationConfig
+) -> tuple[torch.Tensor, Mixing]:
+    """Blends each image (B, C, H, H) with another of the batch, or pastes a window of that in; returns also how.
+
+    drawn: of `draw_mixing`, moved to the images' device.
+    """
+    others = images.roll(1, dims=0)
+    if config.mixup:
+        images = torch.lerp(others, images, drawn[:, 1, None, None, None])
+    if config.cutmix:
+        images = torch.where(find_inside(drawn[:, 2:], images.shape[-1]), others, images)
+    return images, Mixing(labels.roll(1), drawn[:, 0])

@@ -13,7 +13,7 @@ from typing import IO
 
 import psutil  # type: ignore[import-untyped]  # comes with Ray
 
-from raysweep import atomic_files
+from raysweep import atomic_files, file_guard
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.storage_faults import format_bytes
@@ -111,7 +111,7 @@ def _make_folder() -> Path:
 def _is_whole(copy: Path) -> bool:
     """Tells whether a copy is there, and is the file that was written."""
     try:
-        stat, manifest = copy.stat(), atomic_files.read_json(_manifest(copy), "a copy's manifest", "remove it", dict)
+        stat, manifest = copy.stat(), file_guard.read_json(_manifest(copy), "a copy's manifest", "remove it", dict)
     except (OSError, CorruptFileError):
         return False
     return [manifest.get("size"), manifest.get("mtime_ns")] == [stat.st_size, stat.st_mtime_ns]

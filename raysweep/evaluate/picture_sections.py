@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.errors import CorruptFileError
 from raysweep.report.section import Section, render_picture
 
@@ -39,8 +39,8 @@ def build_picture_sections(test_folder: Path, pictures: Sequence[Picture]) -> li
 def show_picture(path: Path, description: str) -> Markup:
     """Renders a PNG, shrunk where it is large; one that is damaged is named in its place."""
     try:
-        content = atomic_files.read_bytes(path, WHAT, REMEDY)
-        with atomic_files.guard(path, WHAT, REMEDY):
+        content = file_guard.read_bytes(path, WHAT, REMEDY)
+        with file_guard.guard(path, WHAT, REMEDY):
             image = Image.open(io.BytesIO(content), formats=["PNG"])
             if len(content) > MAX_BYTES:
                 image.thumbnail((MAX_SIDE, MAX_SIDE))

@@ -7,17 +7,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from raysweep import atomic_files, own_code
-from raysweep.atomic_files import FROM_BACKUP, Json
-from raysweep.config import TrialConfig, load_task_config, require
+from raysweep import file_guard, own_code
+from raysweep.atomic_files import Json
+from raysweep.config import require
 from raysweep.data.images import DataInfo
 from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.kept_model import REMEDY, check_model
 from raysweep.run_folder import RunFolder
+from raysweep.task_config import load_task_config
 from raysweep.tasks import TASKS
 from raysweep.train import checkpoint
 from raysweep.train.task import Task, build_task
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import WHAT, load_config
 
 
@@ -56,14 +59,14 @@ def import_code(run_folder: RunFolder) -> None:
     if not run_folder.best.config.is_file():
         return
     check_model(run_folder.best, with_detector=False)
-    kind, task, source = atomic_files.read_json(run_folder.best.config, WHAT, REMEDY, _find_code)
+    kind, task, source = file_guard.read_json(run_folder.best.config, WHAT, REMEDY, _find_code)
     TASKS.load(kind)
     check_source_name(source)
     config = load_task_config(kind, task, trusted=True)
     for place, digest in getattr(config, "code", {}).items():
         path = run_folder.best.code(Path(place).name, digest)
         if place.endswith(".py"):
-            with atomic_files.guard(path, "code that the model is made by", REMEDY):
+            with file_guard.guard(path, "code that the model is made by", REMEDY):
                 own_code.unpack_files({place: path.read_bytes()})
 
 
@@ -99,7 +102,7 @@ def load_model(weights: Path, config: Path, device: torch.device, remedy: str = 
         if not os.path.lexists(path):
             raise UsageError(f"no {path}; a finished run has it: end the run, or make it again, with --resume")
     record = load_config(config, remedy)
-    with atomic_files.guard(weights, "weights of the model beside it", remedy):
+    with file_guard.guard(weights, "weights of the model beside it", remedy):
         task = build_task(record.settled_config, record.info)
         modules = task.load_modules()
         facts = checkpoint.load_weights(weights, modules)

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from raysweep import atomic_files, config_fields
+from raysweep import config_fields, file_guard
 from raysweep.cluster.capacity import (
     Request,
     choose_per_gpu,
@@ -19,7 +19,7 @@ from raysweep.cluster.capacity import (
     share_gpu,
 )
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes, list_potential_nodes
-from raysweep.config import Budget, TrialConfig
+from raysweep.config import Budget
 from raysweep.data.images import PreparedData
 from raysweep.data.records import Source
 from raysweep.errors import UsageError
@@ -39,6 +39,7 @@ from raysweep.study import Study
 from raysweep.train.history import load_history
 from raysweep.train.task import build_task
 from raysweep.train.usage import Usage
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import TrialResult
 
 NUM_POINTS = 6
@@ -127,7 +128,7 @@ def _read(part: SearchContext, whole: PreparedData, result: TrialResult) -> Prob
     """Reads what a trial left, scaled to the whole of the images."""
     folder = part.folder.trial(result.number)
     config = part.study.trial_config(result.params, result.number)
-    usage = atomic_files.read_json(
+    usage = file_guard.read_json(
         folder.usage, "what a trial of the probe took", AGAIN, partial(config_fields.from_json, Usage)
     )
     history = load_history(folder)

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from raysweep import atomic_files
-from raysweep.config import TaskConfig
 from raysweep.errors import RaysweepError, UsageError, first_line
 from raysweep.evaluate.stored_model import load_best
 from raysweep.kept_model import check_complete, seal_model
 from raysweep.publish.card import name_data, write_card
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import load_results
+from raysweep.task_config import TaskConfig
 from raysweep.trial_record import load_config, save_config
 
 HUB = "hf:"

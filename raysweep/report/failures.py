@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.errors import RaysweepError
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Section, render, render_table
@@ -68,7 +68,7 @@ def _read_traceback(view: RunView, trial: TrialResult) -> str:
     """Reads what the trial's process wrote as it failed; empty where it could not."""
     path = view.folder.trial(trial.number).error
     try:
-        return atomic_files.read_text(path, "the traceback of a trial")[-MAX_TRACEBACK:] if path.is_file() else ""
+        return file_guard.read_text(path, "the traceback of a trial")[-MAX_TRACEBACK:] if path.is_file() else ""
     except RaysweepError as error:
         return str(error)
 
@@ -80,7 +80,7 @@ def _list_notices(view: RunView) -> list[tuple[int, str]]:
         if not trial.notices.is_file():
             continue
         try:
-            text = atomic_files.read_text(trial.notices, "the notices of a trial")
+            text = file_guard.read_text(trial.notices, "the notices of a trial")
         except RaysweepError as error:
             text = str(error)
         for line in text.splitlines():

@@ -3,12 +3,14 @@
 from optuna.trial import TrialState
 
 from raysweep import config_fields
-from raysweep.atomic_files import decoding
-from raysweep.config import DataConfig, TrainingConfig, load_task_config
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.distributions import When
 from raysweep.errors import RaysweepError
+from raysweep.file_guard import decoding
 from raysweep.report.run_view import RunView, parse_distribution
 from raysweep.search.strategy.curve_model import CurveModel, Forecast, build_final_points
-from raysweep.study import Study, When
+from raysweep.study import Study
+from raysweep.task_config import load_task_config
 
 
 def forecast_running(view: RunView) -> dict[int, Forecast]:

@@ -2,7 +2,7 @@
 
 import shlex
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.errors import RaysweepError
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Section, render, render_table
@@ -81,7 +81,7 @@ def _list_facts(view: RunView) -> list[tuple[str, str]]:
 def _list_openings(view: RunView) -> list[tuple[str, str]]:
     """Lists when the test images were opened, and why."""
     try:
-        rows = atomic_files.read_json_lines(view.folder.openings, "the openings of the test split")
+        rows = file_guard.read_json_lines(view.folder.openings, "the openings of the test split")
     except RaysweepError as error:
         return [("openings of the test images", str(error))]
     if not rows:

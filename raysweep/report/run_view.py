@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep import atomic_files, config_fields
+from raysweep import config_fields, file_guard
 from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
 from raysweep.errors import RaysweepError, UsageError
@@ -157,7 +157,7 @@ def _check(folder: RunFolder, record: StudyRecord) -> None:
         CorruptFileError: it is not there, or of another kind.
     """
     study = record.study
-    with atomic_files.guard(folder.study, STUDY, STUDY_REMEDY), atomic_files.decoding():
+    with file_guard.guard(folder.study, STUDY, STUDY_REMEDY), file_guard.decoding():
         for key in ("name", "seed"):
             study[key]
         for key in ("task", "data", "training", "space", "baseline", "objective", "budget"):
@@ -212,7 +212,7 @@ def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | 
                 stack.callback(storage.engine.dispose)
                 stack.callback(storage.remove_session)
         elif folder.journal.is_file():
-            atomic_files.read_json_lines(folder.journal, WHAT, REMEDY, is_growing=True)  # Optuna overlooks some damage
+            file_guard.read_json_lines(folder.journal, WHAT, REMEDY, is_growing=True)  # Optuna overlooks some damage
             storage = JournalStorage(JournalFileBackend(str(folder.journal)))
         else:
             return None

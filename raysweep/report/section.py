@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from raysweep import atomic_files
+from raysweep import file_guard
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -101,7 +101,7 @@ def render_picture(picture: Path | bytes, description: str, *, width_px: int | N
 
     description: what it shows, for who cannot see it. width_px: the most that it takes of the page; none: all of it.
     """
-    content = picture if isinstance(picture, bytes) else atomic_files.read_bytes(picture, "a picture of the report")
+    content = picture if isinstance(picture, bytes) else file_guard.read_bytes(picture, "a picture of the report")
     kind = {b"\x89PNG": "png", b"RIFF": "webp"}.get(content[:4], "jpeg")
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     return render("picture.html", source=source, description=description, width_px=width_px)

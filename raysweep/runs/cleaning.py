@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from raysweep import config_fields
-from raysweep.atomic_files import Json, guard, remove
+from raysweep.atomic_files import Json, remove
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, RaysweepError, RefusedFileError, UsageError, first_line
+from raysweep.file_guard import guard
 from raysweep.report.run_view import RunView, load_view
 from raysweep.run_folder import RunFolder, SearchFolder, cache_folder
 from raysweep.runs.listing import find_outcome, find_runs, measure_size

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from raysweep import atomic_files, config_fields
+from raysweep import config_fields, file_guard
 from raysweep.atomic_files import Json
 from raysweep.config import format_value
 from raysweep.errors import RaysweepError, UsageError, first_line
@@ -76,7 +76,7 @@ def find_runs(storage: Path) -> list[RunFolder]:
     """
     if not storage.is_dir():
         raise UsageError(f"STORAGE must be the folder that runs are in, as `tune --storage` names it, got {storage}")
-    with atomic_files.guard(storage, "runs"):
+    with file_guard.guard(storage, "runs"):
         folders = [RunFolder(path) for path in sorted(storage.iterdir()) if path.is_dir()]
     return [folder for folder in folders if _is_run(folder)]
 

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.config import Budget, TrialConfig, format_value
+from raysweep.config import Budget, format_value
 from raysweep.errors import UsageError
 from raysweep.report.run_view import RunView
 from raysweep.run_folder import RunFolder, TrialFolder
@@ -30,6 +30,7 @@ from raysweep.search.strategy.strategy import Strategy
 from raysweep.storage_faults import guard_writing, say
 from raysweep.study import Study
 from raysweep.train.history import History, load_history
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import TrialRecord, load_trial
 from raysweep.trial_result import Params, TrialResult
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep import atomic_files, config_fields
+from raysweep import config_fields, file_guard
 from raysweep.atomic_files import Json
 from raysweep.config import format_value
 from raysweep.errors import UsageError
@@ -150,7 +150,7 @@ def _measure_cost(view: RunView, trial: FrozenTrial, total_s: float) -> Cost:
 def _read_notices(folder: TrialFolder) -> tuple[str, ...]:
     if not folder.notices.is_file():
         return ()
-    return tuple(atomic_files.read_text(folder.notices, "notices of a trial").splitlines())
+    return tuple(file_guard.read_text(folder.notices, "notices of a trial").splitlines())
 
 
 def _in_utc(time: datetime | None) -> datetime | None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from raysweep import atomic_files, own_code
-from raysweep.atomic_files import FROM_BACKUP
 from raysweep.config import Objective, format_value
 from raysweep.errors import CorruptFileError, StudyFailedError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.kept_model import seal_model
 from raysweep.run_folder import ModelFolder, RunFolder, TrialFolder
 from raysweep.search.finalists.statistics import Finalist, find_best_training, find_winner

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from raysweep import atomic_files, config_fields
+from raysweep import atomic_files, config_fields, file_guard
 from raysweep.errors import RaysweepError, StorageError, UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search.status import look_at_run
@@ -63,7 +63,7 @@ def send_command(folder: RunFolder, command: Command, patience_s: float = PATIEN
                 f"{AGAIN}"
             )
         time.sleep(PAUSE_S)
-    answer = atomic_files.read_json(
+    answer = file_guard.read_json(
         folder.answer(name), "the answer to a command", AGAIN, lambda values: config_fields.from_json(Answer, values)
     )
     atomic_files.remove(folder.answer(name))
@@ -101,7 +101,7 @@ class CommandBox:
         for name in self.folder.list_commands():
             try:
                 path = self.folder.command(name)
-                command = atomic_files.read_json(path, WHAT, AGAIN, lambda row: config_fields.from_json(Command, row))
+                command = file_guard.read_json(path, WHAT, AGAIN, lambda row: config_fields.from_json(Command, row))
                 atomic_files.remove(path)
             except StorageError:
                 continue

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raysweep.config import Metric, format_value
+from raysweep.config import format_value
 from raysweep.search.observer import Observer
 from raysweep.search.progress import SearchProgress
 from raysweep.stages import is_drawn, is_quiet
+from raysweep.task_config import Metric
 from raysweep.trial_result import TrialResult
 
 NOTEBOOK_PERIOD_S = 0.5

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from raysweep import config_fields, own_code
-from raysweep.config import TaskConfig, check_config
+from raysweep.config import check_config
 from raysweep.data.sources import is_folder, load_source
 from raysweep.errors import DataError, UsageError
 from raysweep.registry import describe_reference, load_object
@@ -18,6 +18,7 @@ from raysweep.search.observer import load_observers
 from raysweep.search.options import RunOptions
 from raysweep.search.session.storage import open_storage
 from raysweep.study import Study
+from raysweep.task_config import TaskConfig
 from raysweep.tasks import TASKS
 from raysweep.tracking.opening import check_trackers
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysweep import atomic_files, config_fields
-from raysweep.atomic_files import FROM_BACKUP, Json
+from raysweep import atomic_files, config_fields, file_guard
+from raysweep.atomic_files import Json
 from raysweep.cluster.capacity import Node
 from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
 from raysweep.evaluate.test_figures import COMMON, TestFigures
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import RunFolder
 from raysweep.trial_result import Params, TrialResult
 
@@ -166,7 +167,7 @@ class Results:
             RefusedFileError: a later version wrote it.
             UsageError: it is not valid.
         """
-        atomic_files.check_version(WHAT, values, SCHEMA_VERSION)
+        file_guard.check_version(WHAT, values, SCHEMA_VERSION)
         finalists = values.get("finalists")
         return config_fields.from_json(
             Results,
@@ -191,7 +192,7 @@ def load_results(folder: RunFolder) -> Results:
     if not folder.results.is_file():
         raise UsageError(f"{folder.path} is not the folder of a finished run: it has no {folder.results.name}")
     remedy = f"{FROM_BACKUP}, or go on with --resume, which writes it again once it is removed"
-    return atomic_files.read_json(folder.results, WHAT, remedy, Results.from_json)
+    return file_guard.read_json(folder.results, WHAT, remedy, Results.from_json)
 
 
 def save_results(folder: RunFolder, results: Results) -> None:

@@ -18,7 +18,6 @@ from raysweep import __version__
 from raysweep.announcement import announce
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes
 from raysweep.cluster.lost_ray import run_on_ray
-from raysweep.config import TrialConfig
 from raysweep.cores import count_cores
 from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError
@@ -58,6 +57,7 @@ from raysweep.tracking.backend import TrackedRun
 from raysweep.tracking.dashboard_notes import leave_notes
 from raysweep.tracking.opening import open_trackers
 from raysweep.tracking.tracker import Tracker, close_trackers
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import BASELINE, TrialResult
 
 

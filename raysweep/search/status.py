@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal
 
-from raysweep import atomic_files, config_fields
+from raysweep import atomic_files, config_fields, file_guard
 from raysweep.config import format_value
 from raysweep.errors import StorageError, UsageError, first_line
 from raysweep.run_folder import RunFolder
@@ -140,7 +140,7 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
         UsageError: it is not the folder of a run.
         CorruptFileError: the status is damaged, or this user may not read the folder.
     """
-    with atomic_files.guard(folder.path, "the files of a run"):
+    with file_guard.guard(folder.path, "the files of a run"):
         is_run = folder.study.is_file() or folder.lock.is_file()
     if not is_run:
         raise UsageError(
@@ -150,7 +150,7 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
     holder = find_holder(folder)
     written = None
     if os.path.lexists(folder.status):
-        written = atomic_files.read_json(folder.status, WHAT, REMEDY, _from_json)
+        written = file_guard.read_json(folder.status, WHAT, REMEDY, _from_json)
     is_whole = written is None or written.stage in AFTER_RESULTS
     end: End = "finished" if is_whole and folder.results.is_file() else "interrupted"
     if written is not None and written.end is not None and written.stage not in AFTER_RESULTS:
@@ -159,7 +159,7 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
 
 
 def _from_json(values: Mapping[str, Any]) -> RunStatus:
-    atomic_files.check_version(WHAT, values, SCHEMA_VERSION)
+    file_guard.check_version(WHAT, values, SCHEMA_VERSION)
     return config_fields.from_json(RunStatus, values)
 
 

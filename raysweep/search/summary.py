@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.config import format_value
 from raysweep.run_folder import RunFolder
 from raysweep.search.finalists.statistics import describe_finalists
@@ -23,7 +23,7 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
     assert best.value is not None  # it completed
     counts = Counter(trial.state for trial in trials)
     lines = [
-        atomic_files.read_text(folder.test / test.report, "the report of a run", WRITE_AGAIN).rstrip(),
+        file_guard.read_text(folder.test / test.report, "the report of a run", WRITE_AGAIN).rstrip(),
         "",
         f"{results.study}: {len(trials)} trial{'s' * (len(trials) != 1)}, {counts['COMPLETE']} complete, "
         f"{counts['PRUNED']} stopped early, {counts['FAIL']} failed, in {results.duration_s:.0f} s",

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from raysweep.config import TrialConfig
 from raysweep.data.batches import Batch
 from raysweep.data.mixing import Mixing
 from raysweep.registry import load_object
 from raysweep.train.state import TrainState
+from raysweep.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from raysweep.train.task import Task

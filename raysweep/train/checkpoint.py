@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from raysweep import atomic_files
+from raysweep import atomic_files, file_guard
 from raysweep.atomic_files import Json
 from raysweep.errors import CorruptFileError
 from raysweep.train.state import TrainState, from_tensors, to_tensors
@@ -97,7 +97,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
         CorruptFileError: the file is damaged or does not match its digest.
     """
     with (
-        atomic_files.guard(path, "tensors", "remove it, or take a copy of it from a backup"),
+        file_guard.guard(path, "tensors", "remove it, or take a copy of it from a backup"),
         safe_open(path, framework="pt") as file,
     ):
         metadata = file.metadata() or {}

@@ -5,10 +5,11 @@ import time
 import numpy as np
 import torch
 
-from raysweep.config import COSTS, Objective, TrialConfig
+from raysweep.config import COSTS, Objective
 from raysweep.data.batches import Worker
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task
+from raysweep.trial_config import TrialConfig
 
 NUM_WARMUPS, NUM_REPEATS = 5, 30
 

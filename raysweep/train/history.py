@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysweep import atomic_files
-from raysweep.atomic_files import FROM_BACKUP, Json
+from raysweep import file_guard
+from raysweep.atomic_files import Json
 from raysweep.config import require
 from raysweep.errors import CorruptFileError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import TrialFolder
 
 History = list[dict[str, float]]
@@ -21,7 +22,7 @@ def load_history(folder: TrialFolder) -> History:
     Raises:
         CorruptFileError: the file is damaged.
     """
-    return atomic_files.read_json_lines(folder.metrics, "the metrics of a trial", check=_check_metrics)
+    return file_guard.read_json_lines(folder.metrics, "the metrics of a trial", check=_check_metrics)
 
 
 def check_weights(history: History, path: Path, facts: Mapping[str, Any]) -> None:

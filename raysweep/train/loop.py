@@ -13,7 +13,7 @@ import torch
 import torch.distributed
 
 from raysweep import atomic_files
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.batches import Worker, derive_seed, iterate_evaluation, iterate_ingredients
 from raysweep.data.images import PreparedData, space_evenly
 from raysweep.data.placement import Images, place
@@ -29,6 +29,7 @@ from raysweep.train.state import Prepare, TrainState
 from raysweep.train.step import StepRunner, build_runner
 from raysweep.train.task import Task, build_task
 from raysweep.train.trial_files import TrialFiles
+from raysweep.trial_config import TrialConfig
 
 Report = Callable[[EpochReport], None]
 

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 import torch.distributed
 
-from raysweep import atomic_files, config_fields
-from raysweep.config import TrialConfig
+from raysweep import atomic_files, config_fields, file_guard
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import SearchFolder, TrialFolder
@@ -29,6 +28,7 @@ from raysweep.train.device import is_out_of_memory, release_memory
 from raysweep.train.precision import resolve_precision
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task, build_task
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import NumberFormat, load_trial, save_config
 
 MARGIN = 1.05
@@ -91,7 +91,7 @@ def _find_format(config: TrialConfig, data: PreparedData, worker: Worker, format
         release_memory()
     remedy = "remove it, and it is measured again"
     decode = partial(config_fields.from_json, NumberFormat)
-    kept: NumberFormat = atomic_files.read_json(path, "the number format of a network", remedy, decode)
+    kept: NumberFormat = file_guard.read_json(path, "the number format of a network", remedy, decode)
     return kept, is_new
 
 

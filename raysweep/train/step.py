@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import torch
 import torch.distributed
 
-from raysweep.config import TrialConfig
 from raysweep.data.batches import Ingredients, Worker, build_batch
 from raysweep.data.placement import Images
 from raysweep.errors import TrialError, first_line
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task
+from raysweep.trial_config import TrialConfig
 
 NUM_EAGER = 3
 """Steps of a form before it is recorded: they create what lasts, and let libraries choose their algorithms."""

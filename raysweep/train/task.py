@@ -11,15 +11,17 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.config import ScheduleName, TaskConfig, TrialConfig
+from raysweep.config import ScheduleName
 from raysweep.data.batches import Batch, Worker, count_steps
 from raysweep.data.images import DataInfo
 from raysweep.registry import load_object
+from raysweep.task_config import TaskConfig
 from raysweep.train.accumulation import accumulate
 from raysweep.train.metrics import Sums, add_up, gather_sums, get_mean, read_values
 from raysweep.train.optim import Schedule, average_gradients, clip_gradients
 from raysweep.train.precision import arrange, autocast
 from raysweep.train.state import MovingAverage, Prepare, TrainState
+from raysweep.trial_config import TrialConfig
 
 
 class Task(ABC):

@@ -7,7 +7,6 @@ import gc
 import itertools
 import os
 import pickle
-import traceback
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,29 +20,24 @@ import ray.train.torch
 import torch
 import torch.distributed
 from ray import tune
-from ray.exceptions import RayActorError
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from raysweep import atomic_files
 from raysweep.cluster.capacity import Request, count_per_gpu
-from raysweep.cluster.ray_internals import health_check_errors
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
 from raysweep.data.node_copies import read_nearby
 from raysweep.data.stream import RayStream
-from raysweep.errors import StorageError, TrialError
 from raysweep.run_folder import TrialFolder
-from raysweep.storage_faults import find_fault
 from raysweep.train.accumulation import choose_num_parts
-from raysweep.train.device import choose_device, forget_frames, is_out_of_memory, is_poisoned, release_memory
+from raysweep.train.device import choose_device, forget_frames, is_out_of_memory, release_memory
 from raysweep.train.loop import fit
 from raysweep.train.number_format import settle_format
 from raysweep.train.precision import prepare_process
 from raysweep.train.report import EpochReport, Message, StopTrial, TrialFailure, obey, pack_report, read_order
+from raysweep.train.trial_failure import record_failure
 from raysweep.train.usage import UsageRecorder
+from raysweep.trial_config import TrialConfig
 
-HEALTH_CHECK_ERRORS = health_check_errors()
 NUM_FREEZES = 2
 """Trials of a process that begin with setting aside what lives for good, which each collection would visit: half a
 million objects of the first imports, then what the first trial has imported. No trial's own are among them by then."""
@@ -121,7 +115,9 @@ def _train_within_memory(spec: TrialSpec) -> TrialFailure | None:
             return None
         except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
             num_parts = choose_num_parts(spec.config, spec.num_parts, spec.request.num_workers)
-            failure = None if num_parts and is_out_of_memory(error) else record_failure(spec, error)
+            failure = (
+                None if num_parts and is_out_of_memory(error) else record_failure(spec.folder, spec.data.folder, error)
+            )
             forget_frames(error)
         if failure is not None:
             return failure
@@ -138,50 +134,6 @@ def _report_to_tune(folder: TrialFolder, report: EpochReport) -> None:
     """
     tune.report(pack_report(report))
     obey(read_order(folder))
-
-
-def record_failure(spec: TrialSpec, error: Exception) -> TrialFailure:
-    """Writes the traceback; where that or the error shows that the storage is at fault, the trial has not failed."""
-    folders = spec.folder.path, spec.data.folder
-    causes = error.worker_failures.values() if isinstance(error, WorkerGroupError) else [error]
-    fault = next((fault for cause in causes if (fault := find_fault(cause, *folders)) is not None), None)
-    if fault is None:
-        try:
-            atomic_files.write_text(spec.folder.error, traceback.format_exc())
-        except StorageError as unwritten:
-            fault = unwritten
-    if fault is not None:
-        return TrialFailure(error=str(fault), died=False, of_storage=True)
-    return TrialFailure(error=describe_error(error), died=is_death(error))
-
-
-def is_death(error: BaseException) -> bool:
-    """Tells whether a process died or has to, rather than raised an exception.
-
-    When one dies, the others fail too, as their connections to it break; gloo's errors are plain RuntimeErrors.
-    An error that has poisoned the CUDA context is one: the process cannot go on.
-    """
-    if is_poisoned(error):
-        return True
-    if not isinstance(error, WorkerGroupError):
-        return isinstance(error, TrainingFailedError | RayActorError)  # of Ray Train's controller
-    return any(
-        isinstance(failure, HEALTH_CHECK_ERRORS)
-        or (isinstance(failure, RuntimeError) and "gloo" in str(failure))
-        or isinstance(failure, torch.distributed.DistBackendError)
-        for failure in error.worker_failures.values()
-    )
-
-
-def describe_error(error: BaseException) -> str:
-    """Returns one line: the type and the first line of the message; a failed worker's own error for Ray Train's."""
-    if isinstance(error, WorkerGroupError) and error.worker_failures:
-        error = next(iter(error.worker_failures.values()))
-    error = getattr(error, "health_check_failure", error)  # of a WorkerHealthCheckFailedError
-    lines = str(error).strip().splitlines() or [""]
-    if isinstance(error, TrialError):
-        return lines[0]
-    return f"{type(error).__name__}: {lines[0]}"[:500]
 
 
 def _train(spec: TrialSpec, worker: Worker, report: Callable[[EpochReport], None], **options: Any) -> None:

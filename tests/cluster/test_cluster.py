@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pytest
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "from raysweep.cli import main; main()"

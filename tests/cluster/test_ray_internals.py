@@ -17,7 +17,7 @@ from ray.tune.execution.tune_controller import TuneController
 from raysweep.cluster import ray_internals
 from raysweep.cluster.connection import ENVIRONMENT
 from raysweep.errors import UsageError
-from raysweep.train.trial import describe_error
+from raysweep.train.trial_failure import describe_error
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = [

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD, WORKER = "11", "12"

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from raysweep.config import AugmentationConfig
-from raysweep.data.augment import CPU_BLOCK, ERASED_AREAS, augment, draw_windows
+from raysweep.data.augment import CPU_BLOCK, ERASED_AREAS, apply_augmentation, draw_augmentation, draw_windows
 from raysweep.data.sampling import find_inside
 
 NONE: dict[str, Any] = {
@@ -25,6 +25,11 @@ NONE: dict[str, Any] = {
     "contrast": 0.0,
 }
 SHARE = st.floats(0, 1, width=32)
+
+
+def augment(images: torch.Tensor, config: AugmentationConfig, size: int, generator: torch.Generator) -> torch.Tensor:
+    drawn = draw_augmentation(len(images), images.shape[-1], config, size, generator)
+    return apply_augmentation(images, [values.to(images.device) for values in drawn], config, size)
 
 
 def run(images: torch.Tensor, size: int | None = None, seed: int = 0, **options: float) -> torch.Tensor:

@@ -18,10 +18,11 @@ from raysweep.data.batches import (
     STATISTICS,
     Batch,
     Worker,
+    build_batch,
     count_steps,
     derive_seed,
     iterate_evaluation,
-    iterate_training,
+    iterate_ingredients,
     normalise_images,
 )
 from raysweep.data.images import ImageSet
@@ -61,7 +62,8 @@ def train(
     images: ImageSet, config: DataConfig = GREY, rank: int = 0, num_workers: int = 1, **options: Any
 ) -> list[Batch]:
     options = {"batch_size": 16, "seed": 0, "epoch": 0} | options
-    return list(iterate_training(images, config, worker=Worker(rank=rank, num_workers=num_workers), **options))
+    worker = Worker(rank=rank, num_workers=num_workers)
+    return [build_batch(step, images, config) for step in iterate_ingredients(images, config, worker=worker, **options)]
 
 
 def deal(images: ImageSet, num_workers: int, **options: Any) -> list[tuple[Batch, ...]]:

@@ -15,7 +15,7 @@ from raysweep.catalogue import load_study
 from raysweep.config import AugmentationConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo
-from raysweep.data.mixing import draw_mixing, mix
+from raysweep.data.mixing import Mixing, apply_mixing, draw_mixing
 from raysweep.errors import UsageError
 from raysweep.study import Study
 from raysweep.train.task import build_task
@@ -34,6 +34,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def config(**options: float) -> AugmentationConfig:
     return AugmentationConfig(**{"strength": 1.0, **options})
+
+
+def mix(
+    images: torch.Tensor, labels: torch.Tensor, config: AugmentationConfig, generator: torch.Generator
+) -> tuple[torch.Tensor, Mixing]:
+    drawn = draw_mixing(len(images), images.shape[-1], config, generator)
+    return apply_mixing(images, labels, drawn.to(images.device), config)
 
 
 @settings(deadline=None, max_examples=60)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from raysweep.config import DataConfig
 from raysweep.data import pipeline
-from raysweep.data.batches import Worker, iterate_evaluation, iterate_training
+from raysweep.data.batches import Worker, build_batch, iterate_evaluation, iterate_ingredients
 from raysweep.data.decode import decode_image
 from raysweep.data.idx import load_idx
 from raysweep.data.images import ImageSet, PreparedData, SkippedFile
@@ -184,10 +184,10 @@ def test_skipped_files_leave_the_others_in_place(damaged: Path, tmp_path: Path) 
     assert red > 200
     assert max(green, blue) < 60
     assert (by_name[str(damaged / "train/class1/0000.png")] == 128).all()
-    seen = [
-        batch.labels for batch in iterate_training(data.train, CONFIG, batch_size=8, seed=0, epoch=0, worker=Worker())
-    ]
-    assert sum(map(len, seen)) == 40  # 41, and a last batch of one is left out
+    steps = iterate_ingredients(data.train, CONFIG, batch_size=8, seed=0, epoch=0, worker=Worker())
+    assert (
+        sum(len(build_batch(step, data.train, CONFIG).labels) for step in steps) == 40
+    )  # 41, and a last batch of one is left out
 
 
 def test_a_split_without_any_good_image_is_refused(tmp_path: Path, make_image_folder: Make) -> None:
@@ -415,7 +415,8 @@ def test_training_needs_no_test_folder(cars: Path, tmp_path: Path) -> None:
     shutil.rmtree(test_folder)
     data = pickle.loads(pickle.dumps(data))
     options: dict[str, Any] = {"batch_size": 8, "worker": Worker()}
-    assert sum(len(b.images) for b in iterate_training(data.train, CONFIG, seed=0, epoch=0, **options)) == 36
+    steps = iterate_ingredients(data.train, CONFIG, seed=0, epoch=0, **options)
+    assert sum(len(build_batch(step, data.train, CONFIG).images) for step in steps) == 36
     assert sum(len(b.images) for b in iterate_evaluation(data.val, CONFIG, **options)) == 12
 
 
@@ -437,14 +438,15 @@ def test_a_set_larger_than_the_object_store_streams(tmp_path: Path, make_idx_fol
         "from pathlib import Path\n"
         "from raysweep.config import DataConfig\n"
         "from raysweep.data import pipeline\n"
-        "from raysweep.data.batches import Worker, iterate_training\n"
+        "from raysweep.data.batches import Worker, build_batch, iterate_ingredients\n"
         "from raysweep.data.sources.idx_files import load_idx_source\n"
         "ray.init('local', num_cpus=1, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)\n"
         "store = ray.cluster_resources()['object_store_memory']\n"
         "config = DataConfig(image_size=160)\n"
         "source = load_idx_source(Path(sys.argv[1]), name='bars', split_seed=0)\n"
         "data, test = pipeline.prepare(source, config, Path(sys.argv[2]))\n"
-        "batches = iterate_training(data.train, config, batch_size=95, seed=0, epoch=0, worker=Worker())\n"
+        "steps = iterate_ingredients(data.train, config, batch_size=95, seed=0, epoch=0, worker=Worker())\n"
+        "batches = (build_batch(step, data.train, config) for step in steps)\n"
         "shapes = [tuple(batch.images.shape) for batch in batches if batch.images.isfinite().all()]\n"
         "size = sum(path.stat().st_size for path in Path(sys.argv[2]).rglob('images.npy'))\n"
         "spilled = ray._private.internal_api.memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)\n"

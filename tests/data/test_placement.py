@@ -9,7 +9,7 @@ import torch
 
 from raysweep.config import AugmentationConfig, DataConfig
 from raysweep.data import placement
-from raysweep.data.batches import Batch, Worker, iterate_evaluation, iterate_training
+from raysweep.data.batches import Batch, Worker, build_batch, iterate_evaluation, iterate_ingredients
 from raysweep.data.images import PreparedData
 from raysweep.data.placement import DeviceImages, Images, fits, place
 
@@ -47,6 +47,11 @@ def test_on_a_cpu_they_stay_on_the_disk(data: PreparedData) -> None:
     assert place(splits, CPU, 1) is splits
 
 
+def train(images: Images, config: DataConfig, worker: Worker) -> list[Batch]:
+    steps = iterate_ingredients(images, config, batch_size=8, seed=3, epoch=2, worker=worker)
+    return [build_batch(step, images, config) for step in steps]
+
+
 def same(left: Batch, right: Batch) -> bool:
     tensors = [(left.images, right.images), (left.labels, right.labels)]
     if left.mixing is not None and right.mixing is not None:
@@ -66,9 +71,8 @@ def test_batches_are_those_from_the_disk(
         image_size=28, channels=1, normalization="symmetric", augmentation=AugmentationConfig(**options)
     )
 
-    def train(images: Images, rank: int) -> list[Batch]:
-        worker = Worker(rank=rank, num_workers=num_workers)
-        return list(iterate_training(images, config, batch_size=8, seed=3, epoch=2, worker=worker))
+    def train_as(images: Images, rank: int) -> list[Batch]:
+        return train(images, config, Worker(rank=rank, num_workers=num_workers))
 
     def evaluate(images: Images) -> list[Batch]:
         return list(iterate_evaluation(images, config, batch_size=4, worker=Worker()))
@@ -76,7 +80,7 @@ def test_batches_are_those_from_the_disk(
     on_device = DeviceImages(data.train, CPU)
     assert len(on_device) == 37
     for rank in range(num_workers):
-        pairs = list(zip(train(data.train, rank), train(on_device, rank), strict=True))
+        pairs = list(zip(train_as(data.train, rank), train_as(on_device, rank), strict=True))
         assert len(pairs) == 5 - (num_workers == 3)
         assert all(same(*pair) for pair in pairs)
     assert all(same(*pair) for pair in zip(evaluate(data.train), evaluate(on_device), strict=True))
@@ -87,8 +91,8 @@ def test_batches_on_a_gpu_are_those_on_the_cpu(data: PreparedData) -> None:
     gpu, config = torch.device("cuda"), DataConfig(image_size=28, channels=1, normalization="unit")
     for images in (data.train, DeviceImages(data.train, gpu)):
         pairs = zip(
-            iterate_training(data.train, config, batch_size=8, seed=3, epoch=2, worker=Worker()),
-            iterate_training(images, config, batch_size=8, seed=3, epoch=2, worker=Worker(device=gpu)),
+            train(data.train, config, Worker()),
+            train(images, config, Worker(device=gpu)),
             strict=True,
         )
         assert all(torch.equal(one.images, other.images.cpu()) for one, other in pairs)

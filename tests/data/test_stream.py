@@ -14,7 +14,7 @@ import pytest
 
 from raysweep.config import DataConfig
 from raysweep.data import disk_space, pipeline
-from raysweep.data.batches import Worker, iterate_evaluation, iterate_training
+from raysweep.data.batches import Worker, build_batch, iterate_evaluation, iterate_ingredients
 from raysweep.data.blocks import decode_block
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.data.records import Source
@@ -57,9 +57,9 @@ def give_room(monkeypatch: pytest.MonkeyPatch, num_images: int) -> None:
 
 
 def list_batches(images: ImageSet, rank: int, num_workers: int, epoch: int = 0) -> list[tuple[list[int], bytes]]:
-    batches = iterate_training(
-        images, STREAM, batch_size=8, seed=5, epoch=epoch, worker=Worker(rank=rank, num_workers=num_workers)
-    )
+    worker = Worker(rank=rank, num_workers=num_workers)
+    steps = iterate_ingredients(images, STREAM, batch_size=8, seed=5, epoch=epoch, worker=worker)
+    batches = (build_batch(ingredients, images, STREAM) for ingredients in steps)
     return [(batch.indices.tolist(), batch.images.numpy().tobytes()) for batch in batches]
 
 
@@ -174,7 +174,7 @@ def test_ray_streams_beside_trials_that_hold_all_cpus_in_bounded_memory(tmp_path
         "import ray\n"
         "from raysweep.config import DataConfig\n"
         "from raysweep.data import pipeline\n"
-        "from raysweep.data.batches import Worker, iterate_training\n"
+        "from raysweep.data.batches import Worker, build_batch, iterate_ingredients\n"
         "from raysweep.data.images import PreparedData\n"
         "from raysweep.data.sources.idx_files import load_idx_source\n"
         "from raysweep.data.stream import RayStream\n"
@@ -185,7 +185,8 @@ def test_ray_streams_beside_trials_that_hold_all_cpus_in_bounded_memory(tmp_path
         "def read(rank, stream):\n"
         "    images = PreparedData(folder=data.folder, info=data.info, stream=stream).train\n"
         "    worker = Worker(rank=rank, num_workers=2)\n"
-        "    for batch in iterate_training(images, config, batch_size=100, seed=0, epoch=3, worker=worker):\n"
+        "    for each in iterate_ingredients(images, config, batch_size=100, seed=0, epoch=3, worker=worker):\n"
+        "        batch = build_batch(each, images, config)\n"
         "        yield batch.indices.tolist(), float(batch.images.double().sum())\n"
         "@ray.remote(num_cpus=1)\n"
         "def train():\n"

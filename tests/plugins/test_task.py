@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from raysweep.catalogue import load_study
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.images import PreparedData
 from raysweep.registry import load_object
 from raysweep.run_folder import TrialFolder
 from raysweep.train.loop import fit
+from raysweep.trial_config import TrialConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = Path(__file__).with_name("brightness.py")
@@ -49,7 +50,8 @@ print(type(config.task).__name__, config.task.learning_rate, config.to_json()["t
 TRAIN_BY_NAME = """
 import json, sys
 from pathlib import Path
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
+from raysweep.trial_config import TrialConfig
 from raysweep.data.images import PreparedData
 from raysweep.train.loop import fit
 config = TrialConfig.from_json(json.loads(sys.argv[1]))

@@ -20,7 +20,7 @@ import yaml  # type: ignore[import-untyped]
 
 from raysweep import own_code
 from raysweep.cluster.capacity import Node
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError, RefusedFileError, UsageError
 from raysweep.evaluate.stored_model import import_code, load_best
@@ -31,6 +31,7 @@ from raysweep.publish.run import _without_folder, _without_paths, publish_run
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Machine, Results, save_results
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import TrialResult
 
 pytestmark = pytest.mark.usefixtures("one_thread")

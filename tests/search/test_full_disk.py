@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import RunFolder
 from raysweep.search.session.storage import open_storage
 

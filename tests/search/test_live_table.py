@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raysweep.config import Metric, Objective
+from raysweep.config import Objective
 from raysweep.search.live_table import LiveTable
 from raysweep.search.progress import SearchProgress
+from raysweep.task_config import Metric
 from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.atomic_files import read_json_lines
 from raysweep.cluster.capacity import Request
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data.images import PreparedData
+from raysweep.file_guard import read_json_lines
 from raysweep.registry import load_object
 from raysweep.run_folder import SearchFolder
 from raysweep.search.launch import SearchContext, launch_trials

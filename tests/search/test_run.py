@@ -10,18 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 
-from raysweep.atomic_files import read_json_lines
+from raysweep.commands.export import export
+from raysweep.commands.predict import predict
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
+from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
@@ -54,10 +58,8 @@ def make_study(source: Path, **changes: Any) -> Study:
     return Study(**{**values, **changes})
 
 
-def run_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
+def run_command(command: click.Command, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(command, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +163,14 @@ def test_evaluating_again_in_a_new_process_gives_identical_predictions_and_is_re
 ) -> None:
     _, run = finished
     before = pd.read_csv(run / "test" / "predictions.csv")
-    process = run_command("platform.evaluate", run)
+    process = subprocess.run(
+        [sys.executable, "-m", "platform.evaluate", run],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert process.returncode == 0, process.stderr
     pd.testing.assert_frame_equal(before, pd.read_csv(run / "test" / "predictions.csv"))
     openings = read_json_lines(run / "test" / "openings.jsonl")
@@ -175,12 +184,12 @@ def test_predict_gives_label_and_confidence_and_says_what_it_cannot_read(
 ) -> None:
     _, run = finished
     good, bad = sorted((images / "class3").glob("*.jpg"))[0], images / "class0" / "empty.jpg"
-    process = run_command("platform.predict", run, good)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith(f"{good}: class")
-    process = run_command("platform.predict", run, good, bad, "--json")
-    rows = json.loads(process.stdout)
-    assert process.returncode == 1
+    done = run_command(predict, run, good)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"{good}: class")
+    done = run_command(predict, run, good, bad, "--json")
+    rows = json.loads(done.stdout)
+    assert done.exit_code == 1
     assert set(rows[0]) == {"image", "label", "confidence", "rejected", "score", "threshold", "trusted"}
     assert rows[0]["rejected"] == (rows[0]["score"] < rows[0]["threshold"])
     assert 0.25 <= rows[0]["confidence"] <= 1
@@ -191,10 +200,10 @@ def test_predict_rejects_noise(finished: tuple[Outcome, Path], tmp_path: Path) -
     _, run = finished
     path = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
-    process = run_command("platform.predict", run, path)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith(f"{path}: rejected")
-    (row,) = json.loads(run_command("platform.predict", run, path, "--json").stdout)
+    done = run_command(predict, run, path)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"{path}: rejected")
+    (row,) = json.loads(run_command(predict, run, path, "--json").stdout)
     assert row["rejected"]
     assert row["score"] < row["threshold"]
 
@@ -203,17 +212,17 @@ def test_an_export_is_checked_on_the_test_images_which_is_recorded(finished: tup
     _, run = finished
     copy = run.with_name("exported")
     shutil.copytree(run, copy)
-    process = run_command("platform.export", copy, "--format", "standalone")
-    assert process.returncode == 0, process.stderr
+    done = run_command(export, copy, "--format", "standalone")
+    assert done.exit_code == 0, done.output
     num_images = min(100, json.loads((run / "results.json").read_text())["test"]["num_images"])
-    assert process.stdout.startswith(f"{copy / 'export' / 'standalone'}: largest differences on {num_images}: index 0,")
+    assert done.stdout.startswith(f"{copy / 'export' / 'standalone'}: largest differences on {num_images}: index 0,")
     assert read_json_lines(copy / "test" / "openings.jsonl")[-1]["reason"] == "parity of an export"
 
 
 def test_predictions_do_not_depend_on_the_batch(finished: tuple[Outcome, Path]) -> None:
     _, run = finished
     table = pd.read_csv(run / "test" / "predictions.csv")
-    rows = json.loads(run_command("platform.predict", run, *table["image"][:5], "--json").stdout)
+    rows = json.loads(run_command(predict, run, *table["image"][:5], "--json").stdout)
     assert [row["label"] for row in rows] == list(table["predicted"][:5])
     assert [row["confidence"] for row in rows] == pytest.approx(list(table["confidence"][:5]), abs=1e-4)
 
@@ -313,23 +322,6 @@ def test_two_objectives_end_in_a_pareto_front(
         )
     assert (run / "test/pareto_front.png").is_file()
     assert f"Pareto front of {len(front)} trials" in describe_results(results, options.run_folder)
-
-
-def test_sixteen_bit_and_cmyk_images_are_used(
-    ray_local: None, make_image_folder: Callable[..., Path], tmp_path: Path
-) -> None:
-    folder = make_image_folder(tmp_path / "images", 2, 20)
-    for index, path in enumerate(sorted(folder.rglob("*.jpg"))[::4]):
-        image = Image.open(path)
-        path.unlink()
-        if index % 2:
-            image.convert("CMYK").save(path)
-        else:
-            image.convert("I;16").save(path.with_suffix(".png"))
-    study = make_study(folder, budget=Budget(trials=1))
-    data = run_study(study, RunOptions(storage=tmp_path / "results", name="modes", wandb="disabled")).results.data
-    assert data.skipped == ()
-    assert data.num_train + data.num_val + data.num_test == 40
 
 
 def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouched(

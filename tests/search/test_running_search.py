@@ -11,8 +11,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 import raysweep
-from raysweep.atomic_files import read_json_lines
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import RunFolder
 from raysweep.search.control_files import Command, send_command
 from raysweep.search.progress import Snapshot

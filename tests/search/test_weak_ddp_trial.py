@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from optuna.distributions import FloatDistribution
 
-from raysweep.atomic_files import read_json_lines
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
+from raysweep.file_guard import read_json_lines
 from raysweep.search.options import RunOptions
 from raysweep.search.run import run_study
 from raysweep.search.strategy.strategy import Strategy

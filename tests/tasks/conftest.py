@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.images import PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.test_figures import TestFigures
@@ -21,6 +21,7 @@ from raysweep.tasks.gan.judge.network import save_judge
 from raysweep.tasks.gan.judge.store import FILE
 from raysweep.tasks.gan.judge.training import train_judge
 from raysweep.tasks.gan.noise import NoiseSchedule
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import TrialResult
 
 SIDE, NUM_CLASSES = 28, 4

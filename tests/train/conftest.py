@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysweep.config import AugmentationConfig, DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import AugmentationConfig, DataConfig, TrainingConfig
 from raysweep.data.images import PreparedData
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.trial_config import TrialConfig
 
 
 def draw_bands(num_images: int, size: int, num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import PreparedData
 from raysweep.data.mixing import Mixing
@@ -14,6 +14,7 @@ from raysweep.train.accumulation import MIN_AT_ONCE, choose_num_parts, split_bat
 from raysweep.train.loop import fit
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task, build_task
+from raysweep.trial_config import TrialConfig
 
 OBJECTIVE = Objective(metric="val/accuracy")
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysweep import atomic_files
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.run_folder import TrialFolder
@@ -19,6 +19,7 @@ from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState, from_tensors, to_tensors
+from raysweep.trial_config import TrialConfig
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
 

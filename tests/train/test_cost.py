@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from raysweep import atomic_files
-from raysweep.config import DataConfig, Objective, TaskConfig, TrainingConfig, TrialConfig
+from raysweep import file_guard
+from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import TrialFolder
+from raysweep.task_config import TaskConfig
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.gan.config import GanConfig
@@ -18,6 +19,7 @@ from raysweep.train.cost import measure_cost
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 INFO = DataInfo(source="drawn", synthetic=True, digest="0" * 64, classes=("a", "b"), num_train=8, num_val=4, num_test=4)
 ACCURACY = Objective(metric="val/accuracy")
@@ -73,7 +75,7 @@ def test_a_cost_is_among_the_metrics_of_each_epoch_and_survives_a_restart(
     }
     fit(make_config(epochs=2), make_data(), ACCURACY, **given)
     fit(make_config(epochs=4), make_data(), ACCURACY, num_reported=1, **given)
-    rows = atomic_files.read_json_lines(tmp_path / "metrics.jsonl")
+    rows = file_guard.read_json_lines(tmp_path / "metrics.jsonl")
     assert [report.metrics["epoch"] for report in reports] == [1, 2, 2, 3, 4]
     assert len({row["model/latency_ms"] for row in rows}) == 1
     assert {report.second_value for report in reports} == {rows[0]["model/latency_ms"]}

@@ -15,7 +15,7 @@ from ray import tune
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from raysweep.cluster.capacity import Request
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
@@ -25,6 +25,7 @@ from raysweep.train.device import choose_device, is_out_of_memory, is_poisoned, 
 from raysweep.train.report import EpochReport, TrialFailure, TrialReport, unpack_report
 from raysweep.train.state import TrainState
 from raysweep.train.usage import UsageRecorder
+from raysweep.trial_config import TrialConfig
 
 ASSERT = "CUDA error: device-side assert triggered"
 NO_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."

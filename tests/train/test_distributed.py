@@ -15,7 +15,7 @@ import torch
 import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import TrialFolder
@@ -24,6 +24,7 @@ from raysweep.train.loop import fit
 from raysweep.train.metrics import Sums, gather_sums, get_batches, get_sum
 from raysweep.train.report import EpochReport
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
 NUM_TRAIN, NUM_VAL, BATCH_SIZE = 21, 25, 8

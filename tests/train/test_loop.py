@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from raysweep import atomic_files
-from raysweep.config import Objective, TrialConfig
+from raysweep import file_guard
+from raysweep.config import Objective
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
@@ -16,6 +16,7 @@ from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState
+from raysweep.trial_config import TrialConfig
 
 ACCURACY = Objective(metric="val/accuracy")
 LOSS = Objective(metric="val/loss", direction="minimize")
@@ -93,7 +94,7 @@ def test_reports_and_history(
     recorder = Recorder()
     state = run(make_config(), make_data(), LOSS, report=recorder, folder=TrialFolder(tmp_path / "trial"))
     assert [report.metrics for report in recorder.reports] == state.history
-    assert atomic_files.read_json_lines(tmp_path / "trial" / "metrics.jsonl") == state.history
+    assert file_guard.read_json_lines(tmp_path / "trial" / "metrics.jsonl") == state.history
     assert all(set(row) == KEYS for row in state.history)
     assert [row["epoch"] for row in state.history] == [1, 2, 3, 4]
     assert [report.finished for report in recorder.reports] == [False, False, False, True]
@@ -117,7 +118,7 @@ def test_everything_is_on_disk_before_the_report(
         assert counters["best_epoch"] == epoch.best_epoch
         _, best = checkpoint.load_tensors(folder.weights)
         assert best == {"epoch": epoch.best_epoch, "value": epoch.best_value}
-        assert atomic_files.read_json_lines(folder.metrics)[-1] == epoch.metrics
+        assert file_guard.read_json_lines(folder.metrics)[-1] == epoch.metrics
         seen.append(epoch.metrics["epoch"])
 
     run(make_config(), make_data(), report=report, folder=folder)
@@ -205,7 +206,7 @@ def test_divergence_keeps_the_last_good_epoch(
         run(config, make_data(), report=report, folder=folder, prepare=prepare)
     tensors, _ = checkpoint.load_tensors(folder.checkpoint)
     assert all(value.isfinite().all() for value in tensors.values())
-    assert len(atomic_files.read_json_lines(folder.metrics)) == 1
+    assert len(file_guard.read_json_lines(folder.metrics)) == 1
 
 
 def test_resuming_a_finished_trial_reports_nothing(
@@ -218,7 +219,7 @@ def test_resuming_a_finished_trial_reports_nothing(
     second = run(make_config(), make_data(), folder=folder, report=recorder, resume=True)
     assert not recorder.reports
     assert second.history == first.history
-    assert atomic_files.read_json_lines(folder.metrics) == first.history
+    assert file_guard.read_json_lines(folder.metrics) == first.history
 
 
 @pytest.mark.parametrize(("num_reported", "epochs"), [(0, [1, 2, 3, 4]), (2, [3, 4]), (3, [4]), (4, [4]), (9, [4])])

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from raysweep.config import Metric, Objective, TaskConfig, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
+from raysweep.task_config import Metric, TaskConfig
 from raysweep.tasks.classification.config import METRICS, ClassificationConfig
 from raysweep.train.loop import fit
 from raysweep.train.metrics import Sums, add_up, compare_with_declared, count_confusions, get_mean, score_confusions
+from raysweep.trial_config import TrialConfig
 
 LOSS = Objective(metric="val/loss", direction="minimize")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysweep.config import TrialConfig
 from raysweep.data.batches import CPU, Worker
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
@@ -16,6 +15,7 @@ from raysweep.run_folder import RunFolder, TrialFolder
 from raysweep.train import checkpoint, number_format
 from raysweep.train.number_format import find_formats, measure_format, name_network, settle_format
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import NumberFormat, load_trial, save_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raysweep.atomic_files import read_json_lines
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.images import PreparedData
+from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
+from raysweep.trial_config import TrialConfig
 
 OBJECTIVE = Objective(metric="val/loss", direction="minimize")
 LAST, PREVIOUS, BEST = "last/checkpoint.safetensors", "last/previous.safetensors", "best/model.safetensors"

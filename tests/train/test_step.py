@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from raysweep.catalogue import load_study
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.batches import Worker, derive_seed, iterate_ingredients
 from raysweep.data.images import PreparedData
 from raysweep.data.placement import DeviceImages
@@ -26,6 +26,7 @@ from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState
 from raysweep.train.step import NUM_EAGER, Run, StepRunner, seed_generators
 from raysweep.train.task import Task, build_task
+from raysweep.trial_config import TrialConfig
 
 CPU = torch.device("cpu")
 WAITS = {"_local_scalar_dense", "nonzero", "bincount", "masked_select", "_unique2", "equal", "is_nonzero"}

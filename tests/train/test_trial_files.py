@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from raysweep.atomic_files import read_json_lines
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
+from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport, Order, StopTrial, leave_order, obey, read_order
+from raysweep.trial_config import TrialConfig
 
 NEVER, EACH_EPOCH = 3600.0, 0.0
 """Periods of checkpoints."""

@@ -13,13 +13,14 @@ import pytest
 from ray import tune
 
 from raysweep.cluster.capacity import Request
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import SearchFolder
 from raysweep.train import loop
 from raysweep.train.report import EpochReport, unpack_report
 from raysweep.train.task import build_task
 from raysweep.train.trial import TrialSpec, run_trial
+from raysweep.trial_config import TrialConfig
 
 NUM_EPOCHS = 2
 

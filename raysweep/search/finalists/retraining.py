@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from raysweep.config import Budget, TrialConfig
+from raysweep.config import Budget
 from raysweep.run_folder import RunFolder
 from raysweep.search.finalists.statistics import Finalist
 from raysweep.search.ranking import point_key
@@ -19,6 +19,7 @@ from raysweep.search.session.identity import Identity
 from raysweep.search.session.storage import has_study, open_storage
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import Params, TrialResult
 
 STUDY_SUFFIX = "-finalists"

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysweep import atomic_files, config_fields
-from raysweep.atomic_files import FROM_BACKUP, Json
+from raysweep import atomic_files, config_fields, file_guard
+from raysweep.atomic_files import Json
 from raysweep.config import DataConfig, TrainingConfig, require
 from raysweep.errors import DataError, UsageError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
 from raysweep.search.session.storage import has_password, hide_password
@@ -110,7 +111,7 @@ class StudyRecord:
             RefusedFileError: a later version wrote it.
             UsageError: it is not valid.
         """
-        atomic_files.check_version(WHAT, values, SCHEMA_VERSION)
+        file_guard.check_version(WHAT, values, SCHEMA_VERSION)
         fields = {"data_digest": values["data_digest"], "versions": values.get("versions", {})}
         record = config_fields.from_json(StudyRecord, {"study": {}, "identity": Identity.from_json(values), **fields})
         study = {name: value for name, value in values.items() if name not in record.to_json()}
@@ -128,14 +129,14 @@ def load_record(run_folder: RunFolder) -> StudyRecord | None:
         CorruptFileError: study.json is damaged.
     """
     path = run_folder.path
-    with atomic_files.guard(run_folder.study, WHAT, REMEDY):  # of a folder that this user may not read
+    with file_guard.guard(run_folder.study, WHAT, REMEDY):  # of a folder that this user may not read
         if not run_folder.study.is_file():
             if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
                 raise UsageError(
                     f"{path} is not the folder of a run: it has no {run_folder.study.name}; give another --name"
                 )
             return None
-    return atomic_files.read_json(run_folder.study, WHAT, REMEDY, StudyRecord.from_json)
+    return file_guard.read_json(run_folder.study, WHAT, REMEDY, StudyRecord.from_json)
 
 
 def save_record(run_folder: RunFolder, record: StudyRecord) -> None:

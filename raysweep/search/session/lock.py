@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO
 
-from raysweep import atomic_files, config_fields
+from raysweep import config_fields, file_guard
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 
@@ -55,7 +55,7 @@ def hold_lock(run_folder: RunFolder) -> Iterator[None]:
     """
     path = run_folder.path
     with contextlib.ExitStack() as stack:
-        with atomic_files.guard(run_folder.lock, "what keeps a second driver out"):
+        with file_guard.guard(run_folder.lock, "what keeps a second driver out"):
             file = stack.enter_context(run_folder.lock.open("a+", encoding="utf-8", errors="replace"))
         try:
             _take(file)

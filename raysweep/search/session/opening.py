@@ -8,9 +8,9 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from raysweep import atomic_files, config_fields
-from raysweep.atomic_files import FROM_BACKUP
+from raysweep import config_fields, file_guard
 from raysweep.errors import CorruptFileError, UsageError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.kept_model import check_complete
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
@@ -157,7 +157,7 @@ def open_strategy(study: Study, folder: RunFolder, identity: Identity) -> Strate
 
 def _check_trials(strategy: Strategy, folder: RunFolder) -> None:
     """Raises ValueError on trials that cannot be, and on an Optuna study that lacks one whose folder is there."""
-    with atomic_files.decoding():
+    with file_guard.decoding():
         for result in strategy.results():
             config_fields.from_json(TrialResult, dataclasses.asdict(result))
     begun, known = [trial.number for trial in folder.list_trials()], strategy.count_trials()

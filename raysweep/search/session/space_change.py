@@ -13,10 +13,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from raysweep import config_fields
-from raysweep.config import TrialConfig
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.study import Study
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import load_trial
 from raysweep.trial_result import BASELINE, Params
 

@@ -16,9 +16,9 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-from raysweep import atomic_files
-from raysweep.atomic_files import FROM_BACKUP
+from raysweep import atomic_files, file_guard
 from raysweep.errors import StorageError, UsageError
+from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import SearchFolder
 from raysweep.storage_faults import guard_writing, patiently
 
@@ -47,7 +47,7 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
     if url is None:
         with guard_study(folder, url), guard_writing(folder.journal):
             repair_journal(folder.journal)
-            atomic_files.read_json_lines(folder.journal, WHAT, REMEDY)  # Optuna overlooks damage in the last line
+            file_guard.read_json_lines(folder.journal, WHAT, REMEDY)  # Optuna overlooks damage in the last line
             return JournalStudies(Journal(folder.journal))
     parsed = _parse(url)
     if parsed is None:
@@ -74,7 +74,7 @@ def guard_study(folder: SearchFolder, url: str | None) -> Iterator[None]:
     Raises:
         CorruptFileError: it is damaged.
     """
-    with atomic_files.guard(folder.journal if url is None else hide_password(url), WHAT, REMEDY):
+    with file_guard.guard(folder.journal if url is None else hide_password(url), WHAT, REMEDY):
         yield
 
 

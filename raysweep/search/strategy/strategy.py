@@ -12,10 +12,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.search.strategy.pruners import build_pruner
 from raysweep.search.strategy.samplers import build_sampler
 from raysweep.study import Study
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import BASELINE, Params, TrialResult
 
 NUM_EPOCHS = "num_epochs"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysweep.study import When
+from raysweep.distributions import When
 from raysweep.trial_result import Params
 
 Array = NDArray[np.float64]

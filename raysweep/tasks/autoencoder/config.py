@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from raysweep.config import Metric, OptimizerName, ScheduleName, TaskConfig, require
+from raysweep.config import OptimizerName, ScheduleName, require
+from raysweep.task_config import Metric, TaskConfig
 
 Bottleneck = Literal["spatial", "dense"]
 RECONSTRUCTION_METRICS = (

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.config import TrialConfig, require
+from raysweep.config import require
 from raysweep.data.batches import Batch, to_pixels
 from raysweep.data.images import DataInfo
 from raysweep.data.sampling import move_to
@@ -20,6 +20,7 @@ from raysweep.train.optim import Schedule, build_optimizer
 from raysweep.train.precision import arrange, autocast
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task, draw_fixed_noise
+from raysweep.trial_config import TrialConfig
 
 NUM_SAMPLES = 64
 ACTIVE_VARIANCE = 0.01

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from raysweep import atomic_files
+from raysweep import atomic_files, file_guard
 from raysweep.evaluate.test_scores import TestScores
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
@@ -29,8 +29,8 @@ def load_test_scores(folder: RunFolder, results: Results) -> TestScores:
     if not path.is_file():
         note = f"{folder.path.name} has no errors of each image, as an earlier version evaluated it: {WRITE_AGAIN}"
         return TestScores(metric="mse", direction="minimize", value=value, note=note)
-    errors = atomic_files.read_json(path, "the errors of test images", WRITE_AGAIN, lambda values: values["mse"])
-    with atomic_files.guard(path, "the errors of test images", WRITE_AGAIN):
+    errors = file_guard.read_json(path, "the errors of test images", WRITE_AGAIN, lambda values: values["mse"])
+    with file_guard.guard(path, "the errors of test images", WRITE_AGAIN):
         by_image = np.array(errors, dtype=np.float64)
         if by_image.shape != (results.test.num_images,):
             raise ValueError(f"{by_image.shape} errors where results.json has {results.test.num_images} images")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from raysweep import own_code
-from raysweep.config import Metric, OptimizerName, ScheduleName, TaskConfig, require
+from raysweep.config import OptimizerName, ScheduleName, require
 from raysweep.errors import UsageError
 from raysweep.paths import resolve_path
+from raysweep.task_config import Metric, TaskConfig
 
 if TYPE_CHECKING:
     from raysweep.data.images import PreparedData

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.atomic_files import Json
 from raysweep.config import require
 from raysweep.evaluate.test_figures import TestFigures
@@ -66,7 +66,7 @@ def load_evaluated(folder: RunFolder, results: Results) -> Evaluated:
         CorruptFileError: a file is damaged, or there are no predictions.
     """
     path, classes = folder.test / "predictions.csv", results.data.classes
-    with atomic_files.guard(path, "the predictions on the test images", REMEDY):
+    with file_guard.guard(path, "the predictions on the test images", REMEDY):
         table = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS, "str"), keep_default_na=False)
         require({"image", "true", "predicted", "confidence"} <= set(table), "columns are missing", list(table))
         named = set(table["true"]) | set(table["predicted"]) | set(table.get("baseline_predicted", ()))
@@ -85,7 +85,7 @@ def load_evaluated(folder: RunFolder, results: Results) -> Evaluated:
 
     examples: Json = {}
     if (folder.test / FILE).is_file():
-        examples = atomic_files.read_json(folder.test / FILE, "the test images of the report", REMEDY, check)
+        examples = file_guard.read_json(folder.test / FILE, "the test images of the report", REMEDY, check)
     return Evaluated(folder=folder.test, figures=results.test, classes=classes, table=table, examples=examples)
 
 

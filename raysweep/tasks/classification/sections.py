@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.atomic_files import Json
 from raysweep.evaluate.calibration import NUM_BINS, measure_calibration
 from raysweep.evaluate.figures.canvas import shorten
@@ -155,7 +155,7 @@ def build_rejection(found: Evaluated) -> Section | None:
     path = found.folder / "rejection_report.json"
     if not path.is_file():
         return None
-    return atomic_files.read_json(path, "the rejection of images", REMEDY, lambda values: _show(found, values))
+    return file_guard.read_json(path, "the rejection of images", REMEDY, lambda values: _show(found, values))
 
 
 def _show(found: Evaluated, values: Json) -> Section:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.config import TrialConfig
 from raysweep.data.batches import Batch
 from raysweep.data.images import DataInfo, ImageSet
 from raysweep.errors import UsageError
@@ -28,6 +27,7 @@ from raysweep.train.metrics import Sums, count_confusions, get_sum, score_confus
 from raysweep.train.optim import Schedule, build_groups, build_optimizer
 from raysweep.train.state import TrainState
 from raysweep.train.task import Task
+from raysweep.trial_config import TrialConfig
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Maps logits (B, num_classes) and labels (B,) to a value of each image, (B,)."""

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.evaluate.test_scores import TestScores
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
@@ -20,8 +20,8 @@ def load_test_scores(folder: RunFolder, results: Results) -> TestScores:
         CorruptFileError: predictions.csv is damaged.
     """
     path = folder.test / "predictions.csv"
-    text = atomic_files.read_text(path, "the predictions of test images", WRITE_AGAIN)
-    with atomic_files.guard(path, "the predictions of test images", WRITE_AGAIN):
+    text = file_guard.read_text(path, "the predictions of test images", WRITE_AGAIN)
+    with file_guard.guard(path, "the predictions of test images", WRITE_AGAIN):
         rows = csv.DictReader(io.StringIO(text))
         right = np.array([row["true"] == row["predicted"] for row in rows], dtype=np.float64)
         if len(right) != results.test.num_images:

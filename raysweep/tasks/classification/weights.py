@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from raysweep import atomic_files
+from raysweep import atomic_files, file_guard
 from raysweep.errors import UsageError, first_line
 from raysweep.storage_faults import guard_writing
 from raysweep.tasks.classification.config import HUB, HUB_FILES, WEIGHTS_FOLDER, ClassificationConfig
@@ -41,7 +41,7 @@ def fetch_weights(config: ClassificationConfig, cache: Path) -> str:
     index = folder / f"{hashlib.sha256(repr(named).encode()).hexdigest()[:16]}.json"
     is_remote = config.pretrained is True or str(config.pretrained).startswith(HUB)
     if is_remote and index.is_file():
-        known: str = atomic_files.read_json(index, "the digest of pretrained weights", "remove it", _get_digest)
+        known: str = file_guard.read_json(index, "the digest of pretrained weights", "remove it", _get_digest)
         if locate_weights(folder, known).is_file():
             return known
     tensors = read_origin(config)

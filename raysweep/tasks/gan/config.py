@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from raysweep.config import Metric, TaskConfig, require
+from raysweep.config import require
+from raysweep.task_config import Metric, TaskConfig
 from raysweep.tasks.gan.noise import NoiseSchedule
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.figures import images as figures
 from raysweep.evaluate.figures.classification import save_confusion_matrix
@@ -63,7 +63,7 @@ def load_progress(folder: Path) -> dict[int, npt.NDArray[np.uint8]]:
     grids = {}
     for epoch in choose_epochs(sorted(paths)):
         try:
-            with atomic_files.guard(paths[epoch], "samples of an epoch"), Image.open(paths[epoch]) as image:
+            with file_guard.guard(paths[epoch], "samples of an epoch"), Image.open(paths[epoch]) as image:
                 pixels = np.asarray(image)
         except CorruptFileError as error:
             print(f"progress.png lacks epoch {epoch}: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from raysweep.config import TrialConfig, require
+from raysweep.config import require
 from raysweep.data.batches import Batch, Worker, to_pixels
 from raysweep.data.images import DataInfo
 from raysweep.data.sampling import move_to
@@ -33,6 +33,7 @@ from raysweep.train.optim import build_optimizer
 from raysweep.train.precision import arrange, autocast
 from raysweep.train.state import Prepare, TrainState
 from raysweep.train.task import Task, draw_fixed_noise
+from raysweep.trial_config import TrialConfig
 
 NUM_SAMPLES = 16
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from raysweep.distributions import When
 from raysweep.search.strategy.unit_cube import UnitCube
-from raysweep.study import When
 from raysweep.trial_result import Params
 
 SPACE = {

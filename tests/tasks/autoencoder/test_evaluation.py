@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from raysweep import atomic_files
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep import atomic_files, file_guard
+from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.statistics import bootstrap_mean_difference
@@ -27,6 +27,7 @@ from raysweep.tasks.autoencoder.latent_sizes import LatentSizes, PcaYardstick, S
 from raysweep.tasks.autoencoder.networks import Autoencoder
 from raysweep.tasks.autoencoder.reconstruction import reconstruct
 from raysweep.train.loop import fit
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import save_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -84,7 +85,7 @@ def run_of(
             folder=tmp_path_factory.mktemp("test"),
             data_root=None,
             histories={
-                f"trial {number}": atomic_files.read_json_lines(folder.metrics) for number, folder in folders.items()
+                f"trial {number}": file_guard.read_json_lines(folder.metrics) for number, folder in folders.items()
             },
             note=NOTE,
         )
@@ -194,7 +195,7 @@ def test_a_baseline_that_failed_is_said_and_nothing_stands_in_for_it(run_of: Cal
 def test_the_best_of_a_size_is_the_lowest_validation_error_of_any_trial(run_of: Callable[[int, int], FinalRun]) -> None:
     run = run_of(1, 0)
     found = find_best_of_sizes(run.run_folder, run.data.info, [])
-    rows = {number: atomic_files.read_json_lines(run.run_folder.trial(number).metrics) for number in TASKS}
+    rows = {number: file_guard.read_json_lines(run.run_folder.trial(number).metrics) for number in TASKS}
     lowest = {number: min(row["val/mse"] for row in rows[number]) for number in TASKS}
     assert found[32][:2] == (lowest[0], 0)
     better = min((1, 2), key=lambda number: lowest[number])

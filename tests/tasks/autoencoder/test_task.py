@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.idx import find_idx_file, load_idx
 from raysweep.data.images import DataInfo, PreparedData
@@ -23,6 +23,7 @@ from raysweep.train.loop import fit
 from raysweep.train.metrics import add_up
 from raysweep.train.state import TrainState
 from raysweep.train.task import build_task, draw_fixed_noise
+from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 INFO = DataInfo(

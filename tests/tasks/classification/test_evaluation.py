@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from raysweep.config import DataConfig, Objective, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.final_run import FinalRun
@@ -30,6 +30,7 @@ from raysweep.tasks.classification.example_sections import MAX_MATRIX
 from raysweep.tasks.classification.examples import Predictions
 from raysweep.tasks.classification.sections import build_sections
 from raysweep.train.loop import fit
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import save_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from raysweep import own_code
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
 from raysweep.config_fields import replace_fields
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo
@@ -25,6 +25,7 @@ from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.networks import Classifier
 from raysweep.train.checkpoint import save_weights
 from raysweep.train.task import Task, build_task
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import save_config
 from raysweep.trial_result import TrialResult
 

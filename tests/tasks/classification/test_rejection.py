@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
-from raysweep.data.batches import Worker, iterate_training, normalise_images
+from raysweep.config import DataConfig, TrainingConfig
+from raysweep.data.batches import Worker, build_batch, iterate_ingredients, normalise_images
 from raysweep.data.idx import DIGITS
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
@@ -44,6 +44,7 @@ from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES, J
 from raysweep.tasks.classification.rejection.texture import measure_texture
 from raysweep.tasks.classification.task import ClassificationTask
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -79,8 +80,10 @@ def train_classifier(data: PreparedData, *, model: str, num_epochs: int) -> Stor
     task = build_task(config, data.info)
     state = task.init_state(Worker(), lambda module: module)
     for epoch in range(num_epochs):
-        for batch in iterate_training(data.train, config.data, batch_size=24, seed=0, epoch=epoch, worker=Worker()):
-            task.train_step(state, batch)
+        for ingredients in iterate_ingredients(
+            data.train, config.data, batch_size=24, seed=0, epoch=epoch, worker=Worker()
+        ):
+            task.train_step(state, build_batch(ingredients, data.train, config.data))
             state.end_step()
     modules = {name: module.eval() for name, module in state.modules.items()}
     return StoredModel(

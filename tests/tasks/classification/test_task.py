@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
 from raysweep.data.batches import Batch, Worker
 from raysweep.data.images import DataInfo
 from raysweep.data.mixing import Mixing
@@ -23,6 +23,7 @@ from raysweep.tasks.classification.task import ClassificationTask, weigh_classes
 from raysweep.train.optim import build_optimizer
 from raysweep.train.state import TrainState
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
 from raysweep.config_fields import replace_fields
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
@@ -23,6 +23,7 @@ from raysweep.tasks.classification.networks import Classifier
 from raysweep.tasks.classification.weights import read_file
 from raysweep.train.checkpoint import save_weights
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 INFO = DataInfo(source="s", synthetic=False, digest="d", classes=("a", "b"), num_train=8, num_val=2, num_test=2)
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed
 from torch import nn
 
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import TrialFolder
@@ -22,6 +22,7 @@ from raysweep.train import checkpoint
 from raysweep.train.loop import fit
 from raysweep.train.optim import average_gradients
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 OBJECTIVE = Objective(metric="val/frechet_distance", direction="minimize")
 CASES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from raysweep import atomic_files
-from raysweep.config import DataConfig, TrainingConfig, TrialConfig
+from raysweep.config import DataConfig, TrainingConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel
@@ -27,6 +27,7 @@ from raysweep.tasks.gan.judge.network import load_judge
 from raysweep.tasks.gan.judge.store import ensure_judge
 from raysweep.tasks.gan.neighbours import find_neighbours
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -35,14 +35,14 @@ def test_frechet_distance_of_shifted_sets_is_the_shift() -> None:
 
 
 def test_kernel_distance_is_near_0_for_the_same_distribution_by_its_error() -> None:
-    mean, error = kernel_distance(features(4000, 0), features(4000, 1))
+    mean, error = kernel_distance(features(1000, 0), features(1000, 1))
     assert abs(mean) < 4 * error
     assert 0 < error < 0.05
 
 
 def test_kernel_distance_is_the_unbiased_estimate_of_the_cubic_kernel() -> None:
     """Against all pairs of both sets at once, which the subsets estimate."""
-    real, fake = features(2000, 0).double(), features(2000, 1, shift=0.4).double()
+    real, fake = features(1000, 0).double(), features(1000, 1, shift=0.4).double()
 
     def kernel(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return (first @ second.T / SIZE + 1) ** 3

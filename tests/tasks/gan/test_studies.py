@@ -8,9 +8,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FixedTrial
 
 from raysweep.catalogue import list_studies, load_study
-from raysweep.config import TrialConfig
 from raysweep.search.strategy.strategy import suggest
 from raysweep.tasks.gan.config import GanConfig
+from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import Params
 
 STUDIES = ("mnist_dcgan", "mnist_gan")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raysweep.config import Objective, TrialConfig
+from raysweep.config import Objective
 from raysweep.config_fields import list_fields
 from raysweep.data.batches import Batch, Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
@@ -25,6 +25,7 @@ from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState
 from raysweep.train.task import build_task
+from raysweep.trial_config import TrialConfig
 
 OBJECTIVE = Objective(metric="val/frechet_distance", direction="minimize")
 LOSSES = ("bce", "wasserstein", "wasserstein_gp", "hinge", "least_squares")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import roc_auc_score
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.atomic_files import Json
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
@@ -110,7 +110,7 @@ class Detector:
             CorruptFileError: the file is damaged, or was fitted to other weights.
         """
         tensors, facts = checkpoint.load_tensors(path)
-        with atomic_files.guard(path, "what rejects images", REMEDY):
+        with file_guard.guard(path, "what rejects images", REMEDY):
             if facts["weights"] != _digest_weights(model):
                 raise ValueError(f"one that was fitted to other weights than those of trial {model.number} beside it")
             name, threshold = facts.pop("score"), facts.pop("threshold")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raysweep import atomic_files
+from raysweep import file_guard
 from raysweep.atomic_files import Json
 from raysweep.train import checkpoint
 from raysweep.train.precision import ieee_fp32
@@ -93,7 +93,7 @@ def load_judge(path: Path) -> tuple[Judge, Json]:
         CorruptFileError: the file is damaged.
     """
     tensors, facts = checkpoint.load_tensors(path)
-    with atomic_files.guard(path, "a judge of images", "remove it, and it is made again"):
+    with file_guard.guard(path, "a judge of images", "remove it, and it is made again"):
         judge = Judge(**facts["settings"])
         judge.load_state_dict({key.removeprefix("judge/"): value for key, value in tensors.items()})
     return judge.eval(), facts
