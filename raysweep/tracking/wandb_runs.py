@@ -1,6 +1,7 @@
 """Logs to Weights & Biases, from the driver only: a run for each trial, and one for the study."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -136,7 +137,9 @@ class WandbRuns(Backend):
     def sync_command(self) -> str | None:
         """Returns the command that uploads the runs of an offline study; none: there are none, as W&B failed."""
         place, runs = RunFolder(self._root).wandb, f"offline-run-*-{self.run.run_id}-*"
-        return f"wandb sync {place}/{runs}" if self.mode == "offline" and any(place.glob(runs)) else None
+        if self.mode != "offline" or not any(place.glob(runs)):
+            return None
+        return f"wandb sync {shlex.quote(str(place))}/{runs}"
 
     @property
     def _root(self) -> Path:
