@@ -11,11 +11,11 @@ from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import Json
 from raysweep.config import format_value
 from raysweep.errors import RaysweepError, UsageError, first_line
-from raysweep.planning.forecast import format_time
 from raysweep.report.run_view import RunView, load_view
 from raysweep.run_folder import RunFolder
 from raysweep.runs.table import draw_table
 from raysweep.search.ranking import rank_results
+from raysweep.stages import format_duration
 from raysweep.storage_faults import format_bytes
 
 State = Literal["running", "finished", "interrupted", "failed", "damaged"]
@@ -198,4 +198,4 @@ def format_signed(value: float) -> str:
 
 def format_age(seconds: float) -> str:
     """Formats an age: as a duration up to two days, then in days."""
-    return f"{seconds / 86400:.0f} d" if seconds >= 2 * 86400 else format_time(max(seconds, 0.0))
+    return f"{seconds / 86400:.0f} d" if seconds >= 2 * 86400 else format_duration(max(seconds, 0.0))

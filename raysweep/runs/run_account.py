@@ -3,12 +3,12 @@
 from datetime import datetime
 
 from raysweep.atomic_files import Json
-from raysweep.planning.forecast import format_time
 from raysweep.report.run_view import RunView
 from raysweep.runs.listing import NOT_YET, describe_run, describe_runs, format_or_dash
 from raysweep.runs.origin import find_origin
 from raysweep.runs.table import draw_table
 from raysweep.search.finalists.statistics import describe_finalists
+from raysweep.stages import format_duration
 from raysweep.trial_result import TrialResult
 
 
@@ -45,7 +45,7 @@ def describe_account(view: RunView, now: datetime) -> str:
             _describe_value(ended.get(trial.number)),
             str(trial.user_attrs.get("best_epoch", NOT_YET)),
             str(trial.last_step or NOT_YET),
-            format_time(trial.user_attrs["duration_s"]) if "duration_s" in trial.user_attrs else NOT_YET,
+            format_duration(trial.user_attrs["duration_s"]) if "duration_s" in trial.user_attrs else NOT_YET,
             trial.user_attrs.get("error", ""),
         ]
         for trial in view.trials

@@ -12,7 +12,6 @@ from raysweep import atomic_files, config_fields
 from raysweep.atomic_files import Json
 from raysweep.config import format_value
 from raysweep.errors import UsageError
-from raysweep.planning.forecast import format_time
 from raysweep.report.run_view import RunView
 from raysweep.run_folder import TrialFolder
 from raysweep.runs.listing import measure_size
@@ -20,6 +19,7 @@ from raysweep.runs.origin import Origin, find_origin
 from raysweep.runs.standing import Standing, describe_standing, find_standing
 from raysweep.runs.table import draw_table
 from raysweep.search.ranking import rank_results
+from raysweep.stages import format_duration
 from raysweep.storage_faults import format_bytes
 from raysweep.trial_result import BASELINE, Params
 
@@ -194,7 +194,7 @@ def _describe_outcome(account: TrialAccount) -> str:
 
 def _describe_cost(cost: Cost) -> str:
     parts = [
-        f"{format_time(cost.duration_s)}" if cost.duration_s is not None else "it has not ended",
+        format_duration(cost.duration_s) if cost.duration_s is not None else "it has not ended",
         *([f"{cost.share:.0%} of the time of all trials"] if cost.share else []),
         f"{cost.num_epochs} epochs",
         *([f"{cost.images_per_s:,.0f} images/s"] if cost.images_per_s else []),
