@@ -53,6 +53,7 @@ class WandbRuns(Backend):
         super().__init__(run)
         os.environ.setdefault("WANDB_SILENT", "true")
         self.mode: Mode = mode
+        self._num_trials = run.study.budget.trials
         self._study: Any = None
         self._trials: dict[str, Any] = {}
 
@@ -103,9 +104,14 @@ class WandbRuns(Backend):
         )
         run.finish(exit_code=1 if result.state == "FAIL" else 0)
 
+    def set_num_trials(self, num_trials: int) -> None:
+        """Logs on the study's run how many trials are planned now."""
+        self._num_trials = num_trials
+        self._study.log({"trials/planned": num_trials})
+
     def log_progress(self, trials: Sequence[TrialResult]) -> None:
         """Logs on the study's run how many trials ended, the best so far, and now and then all of them."""
-        log_progress(self._study, self.run, trials)
+        log_progress(self._study, self.run, trials, self._num_trials)
 
     def log_results(self, results: Results) -> None:
         """Logs on the study's run the tables, test figures, pictures, the report and the models; closes all runs."""

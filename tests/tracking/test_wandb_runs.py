@@ -65,6 +65,18 @@ def test_the_study_s_run_lives_from_the_start_and_ends_with_what_was_found(resum
     assert json.loads(artifacts["model"].metadata)["best"]["number"] == 0
 
 
+def test_another_number_of_trials_is_logged_when_the_search_is_told(
+    tmp_path: Path, tracked_run: Build, train: Train
+) -> None:
+    tracker = Tracker(WandbRuns(tracked_run(tmp_path), "offline"))
+    tracker.set_num_trials(40)
+    train(tracker, 0)
+    tracker.close()
+    assert tracker.backend.problem is None
+    ((records),) = read_parts(tmp_path, "study")
+    assert [values["trials/planned"] for _, values in read_history(records)] == [40, 40]
+
+
 def test_runs_have_group_job_type_tags_and_the_best_value_by_direction(resumed: Path) -> None:
     (trial,), (study, _) = read_parts(resumed, "0000"), read_parts(resumed, "study")
     runs = [find(records, "run")[0] for records in (trial, study)]
