@@ -19,6 +19,7 @@ from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
 from raysweep.errors import RaysweepError, UsageError
 from raysweep.run_folder import RunFolder
+from raysweep.search.progress import STATES
 from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results, load_results
 from raysweep.search.session.identity import REMEDY as STUDY_REMEDY
@@ -106,6 +107,10 @@ class RunView:
         conditions = self.study.get("conditions", ())
         spaces = [self.study["space"], *(condition["space"] for condition in conditions)]
         return {key: parse_distribution(stored) for space in spaces for key, stored in space.items()}
+
+    def name_state(self, state: str) -> str:
+        """Names one of Optuna's states for a reader: a trial that has not ended runs only where a command does."""
+        return STATES.get(state) or ("running" if self.is_running else "interrupted")
 
     def name_trial(self, number: int) -> str:
         """Names a trial for a reader."""

@@ -41,7 +41,7 @@ def describe_account(view: RunView, now: datetime) -> str:
         [
             str(trial.number),
             find_origin(view, trial).by,
-            trial.state.name,
+            view.name_state(trial.state.name),
             _describe_value(ended.get(trial.number)),
             str(trial.user_attrs.get("best_epoch", NOT_YET)),
             str(trial.last_step or NOT_YET),

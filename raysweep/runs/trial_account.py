@@ -50,6 +50,8 @@ class TrialAccount:
     number: int
     state: str
     """Optuna's: COMPLETE, PRUNED, FAIL or RUNNING."""
+    state_in_words: str
+    """complete, stopped early, failed, running or interrupted: it has not ended, and no command works on the run."""
     objective: str
     value: float | None
     """The best objective of its epochs."""
@@ -112,6 +114,7 @@ def give_account(view: RunView, number: int) -> TrialAccount:
     return TrialAccount(
         number=number,
         state=trial.state.name,
+        state_in_words=view.name_state(trial.state.name),
         objective=view.objectives[0].metric,
         value=result.value if result else best,
         best_epoch=result.best_epoch if result else None,
@@ -177,11 +180,10 @@ _CAUSES = {"FAIL": "failed"}
 
 
 def _describe_end(account: TrialAccount) -> str:
-    how = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}.get(account.state, "running")
     value = "no epoch finished" if account.value is None else f"{account.objective} {format_value(account.value)}"
     at = f" at epoch {account.best_epoch}" if account.best_epoch is not None else ""
     rank = f", place {account.rank} of {account.num_complete} complete trials" if account.rank else ""
-    return f"{how}, {value}{at}; {account.cost.num_epochs} of {account.max_epochs} epochs{rank}"
+    return f"{account.state_in_words}, {value}{at}; {account.cost.num_epochs} of {account.max_epochs} epochs{rank}"
 
 
 def _describe_outcome(account: TrialAccount) -> str:
