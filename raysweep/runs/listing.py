@@ -34,8 +34,8 @@ class RunEntry:
     study: str | None = None
     task: str | None = None
     objective: str | None = None
-    num_ended: int = 0
-    """Trials that have ended."""
+    num_ended: int | None = 0
+    """Trials that have ended; none: the database that knows is out of reach."""
     num_asked: int | None = None
     """Trials that were asked for."""
     best: float | None = None
@@ -49,7 +49,7 @@ class RunEntry:
     """When its first trial began."""
     size_bytes: int = 0
     problem: str | None = None
-    """What is damaged."""
+    """What is damaged, or out of reach."""
 
     def to_json(self) -> Json:
         """Returns plain JSON values."""
@@ -108,7 +108,7 @@ def _describe(view: RunView, size_bytes: int) -> RunEntry:
         study=view.study["name"],
         task=view.study["task"]["kind"],
         objective=view.objectives[0].metric,
-        num_ended=len(ended),
+        num_ended=None if view.out_of_reach and view.results is None else len(ended),
         num_asked=view.study["budget"]["trials"],
         best=best.value if best else None,
         best_trial=best.number if best else None,
@@ -117,7 +117,7 @@ def _describe(view: RunView, size_bytes: int) -> RunEntry:
         data_digest=view.record.data_digest,
         began=find_begin(view),
         size_bytes=size_bytes,
-        problem=next(iter(view.faults), None),
+        problem=next(iter(view.problems), None),
     )
 
 
@@ -159,7 +159,7 @@ def describe_runs(entries: Iterable[RunEntry], now: datetime) -> str:
             entry.name,
             entry.study or NOT_YET,
             entry.state,
-            f"{entry.num_ended}/{entry.num_asked or NOT_YET}",
+            f"{NOT_YET if entry.num_ended is None else entry.num_ended}/{entry.num_asked or NOT_YET}",
             entry.objective or NOT_YET,
             format_or_dash(entry.best),
             format_or_dash(entry.baseline),

@@ -90,8 +90,8 @@ def find_trial(view: RunView, number: int) -> FrozenTrial:
         UsageError: there is none of that number, or the Optuna study cannot be read.
     """
     if view.optuna_study is None:
-        reason = "; ".join(view.faults) or "no trial has begun"
-        raise UsageError(f"a trial is told of from the Optuna study of {view.folder.path}, which has none: {reason}")
+        reason = "; ".join(view.problems) or "no trial has begun"
+        raise UsageError(f"a trial is told of from the run's Optuna study, got none of {view.folder.path}: {reason}")
     for trial in view.trials:
         if trial.number == number:
             return trial
