@@ -91,15 +91,15 @@ def _is_run(folder: RunFolder) -> bool:
 
 def describe_run(folder: RunFolder) -> RunEntry:
     """Describes a run; one that is damaged has only what can be read."""
-    size_bytes = measure_size(folder.path)
     try:
-        view = load_view(folder, with_histories=False)
-        return _describe(view, size_bytes)
+        return describe_view(load_view(folder, with_histories=False))
     except RaysweepError as error:
+        size_bytes = measure_size(folder.path)
         return RunEntry(name=folder.path.name, state="damaged", size_bytes=size_bytes, problem=first_line(error))
 
 
-def _describe(view: RunView, size_bytes: int) -> RunEntry:
+def describe_view(view: RunView) -> RunEntry:
+    """Describes a run by what has been read of it."""
     ended = view.ended
     best = next(iter(rank_results(ended, view.objectives)), None)
     return RunEntry(
@@ -116,7 +116,7 @@ def _describe(view: RunView, size_bytes: int) -> RunEntry:
         lift=view.results and dict(view.results.test.lift),
         data_digest=view.record.data_digest,
         began=find_begin(view),
-        size_bytes=size_bytes,
+        size_bytes=measure_size(view.folder.path),
         problem=next(iter(view.problems), None),
     )
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from raysweep.atomic_files import Json
 from raysweep.report.run_view import RunView
-from raysweep.runs.listing import NOT_YET, describe_run, describe_runs, format_or_dash
+from raysweep.runs.listing import NOT_YET, describe_runs, describe_view, format_or_dash
 from raysweep.runs.origin import find_origin
 from raysweep.runs.table import draw_table
 from raysweep.search.finalists.statistics import describe_finalists
@@ -16,7 +16,7 @@ def run_to_json(view: RunView) -> Json:
     """Returns a run and its trials as plain JSON values."""
     ended = {result.number: result for result in view.ended}
     return {
-        **describe_run(view.folder).to_json(),
+        **describe_view(view).to_json(),
         "trials": [
             {
                 "number": trial.number,
@@ -53,7 +53,7 @@ def describe_account(view: RunView, now: datetime) -> str:
     header = ["trial", "proposed by", "state", view.objectives[0].metric, "best epoch", "epochs", "time", "cause"]
     finalists = describe_finalists(view.results.finalists if view.results else None, view.objectives[0])
     test = [view.results.test.headline, f"lift: {view.results.test.lift['text']}"] if view.results else []
-    parts = [describe_runs([describe_run(view.folder)], now).splitlines(), draw_table(header, rows), finalists, test]
+    parts = [describe_runs([describe_view(view)], now).splitlines(), draw_table(header, rows), finalists, test]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 

@@ -84,6 +84,7 @@ def test_the_url_opens_what_is_in_the_database(secret: tuple[RunFolder, str]) ->
     run, url = secret
     shown = CliRunner().invoke(show, [str(run.path), "--optuna-storage", url], catch_exceptions=False).stdout
     assert shown.count(" complete ") == 3
+    assert "not stored" not in shown
     assert "s3cr3t" not in shown
     with pytest.raises(UsageError, match=NEEDED):
         CliRunner().invoke(show, [str(run.path), "1"], catch_exceptions=False)
