@@ -58,7 +58,10 @@ def test_on_a_terminal_a_bar_is_drawn_and_one_line_is_left(monkeypatch: pytest.M
     assert drawn.rstrip().splitlines()[-1].endswith("images/s")
 
 
-@pytest.mark.parametrize(("duration_s", "text"), [(1e-5, "0 s"), (0.204, "0.2 s"), (9.96, "10 s"), (89, "89 s"), (100, "1.7 min"), (720, "12 min"), (7200, "2.0 h")])
+@pytest.mark.parametrize(
+    ("duration_s", "text"),
+    [(1e-5, "0 s"), (0.204, "0.2 s"), (9.96, "10 s"), (89, "89 s"), (100, "1.7 min"), (720, "12 min"), (7200, "2.0 h")],
+)
 def test_durations_are_said_as_a_person_would(duration_s: float, text: str) -> None:
     assert format_duration(duration_s) == text
 

@@ -27,9 +27,7 @@ from raysweep.search.options import RunOptions
 @json_option
 @optuna_storage_option
 @trust_code_option
-def replay(
-    run: Path, trial: int, as_json: bool, storage_url: str | None, trust_code: bool, **size: Any
-) -> None:
+def replay(run: Path, trial: int, as_json: bool, storage_url: str | None, trust_code: bool, **size: Any) -> None:
     """Train a TRIAL of a RUN again - same configuration, seed, images and epochs - and compare each epoch's metrics.
 
     Its files go to RUN/replays, its best weights among them; the run stays as it is. Exit code 0: it came out the same,

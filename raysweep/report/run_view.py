@@ -49,7 +49,7 @@ class RunView:
     folder: RunFolder
     record: StudyRecord
     optuna_study: optuna.Study | None
-    """A copy in memory, of all trials that have begun; none: none has, or the study cannot be read or is out of reach."""
+    """A copy in memory, of all trials that have begun; none: none has, or it cannot be read."""
     results: Results | None
     """Of a finished run, or of one that goes on as it was before; none: it has not been finished yet."""
     is_running: bool
@@ -251,7 +251,8 @@ def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | 
             return None
         if name not in optuna.get_all_study_names(storage):
             if url is not None and folder.trials.exists():
-                raise CorruptFileError(f"the Optuna study {name!r} is not in the database {hide_password(url)}; {REMEDY}")
+                where = f"the database {hide_password(url)}"
+                raise CorruptFileError(f"{where} must have the Optuna study {name!r}, which is not there; {REMEDY}")
             return None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         stored = optuna.load_study(study_name=name, storage=storage)

@@ -177,9 +177,7 @@ def _describe_study(context: SearchContext, identity: Identity) -> StudyRecord:
     return StudyRecord(study=context.study.to_json(), identity=identity, data_digest=digest, versions=versions)
 
 
-def _save_num_trials(
-    context: SearchContext, identity: Identity, trackers: Sequence[Tracker], num_trials: int
-) -> None:
+def _save_num_trials(context: SearchContext, identity: Identity, trackers: Sequence[Tracker], num_trials: int) -> None:
     """Keeps how many trials somebody has told the running search to have, for a session to come and the trackers."""
     budget = dataclasses.replace(context.study.budget, trials=num_trials)
     changed = dataclasses.replace(context, study=dataclasses.replace(context.study, budget=budget))

@@ -146,8 +146,8 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
         raise UsageError(f"{folder.path} is not the folder of a run: it has no {folder.study.name}")
     if not is_run:
         raise UsageError(
-            f"there is no {folder.path}: a run that has just begun is still being prepared, and has its folder once its "
-            "images are decoded; look again then, or give the folder of another run"
+            f"there is no {folder.path}: a run that has just begun is still being prepared, and has its folder once "
+            "its images are decoded; look again then, or give the folder of another run"
         )
     holder = find_holder(folder)
     written = None

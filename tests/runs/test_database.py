@@ -1,4 +1,4 @@
-"""Runs whose Optuna study is in a database: with a password, out of reach, or gone. To look at one makes no database."""
+"""Runs whose Optuna study is in a database: with a password, out of reach, or gone; to look makes none."""
 
 import dataclasses
 from collections.abc import Callable
@@ -154,4 +154,4 @@ def test_to_look_at_a_run_whose_database_is_gone_makes_none(gone: tuple[RunFolde
 def test_a_database_that_lost_the_study_is_said(gone: tuple[RunFolder, Path]) -> None:
     run, database = gone
     RDBStorage(f"sqlite:///{database}")
-    assert "the Optuna study 'small' is not in the database" in (describe_run(run).problem or "")
+    assert "must have the Optuna study 'small', which is not there" in (describe_run(run).problem or "")
