@@ -30,7 +30,7 @@ from raysweep.search.status import look_at_run
 from raysweep.study import Study
 
 MakeRun = Callable[..., RunFolder]
-NEEDED = "in the database sqlite:///file:.*, whose password is not stored; .* with --optuna-storage"
+NEEDED = "in the database sqlite:///file.*, whose password is not stored; .* with --optuna-storage"
 
 
 def move_study(run: RunFolder, url: str) -> None:
