@@ -53,7 +53,12 @@ def describe_account(view: RunView, now: datetime) -> str:
     header = ["trial", "proposed by", "state", view.objectives[0].metric, "best epoch", "epochs", "time", "cause"]
     finalists = describe_finalists(view.results.finalists if view.results else None, view.objectives[0])
     test = [view.results.test.headline, f"lift: {view.results.test.lift['text']}"] if view.results else []
-    parts = [describe_runs([describe_view(view)], now).splitlines(), draw_table(header, rows) * bool(rows), finalists, test]
+    parts = [
+        describe_runs([describe_view(view)], now).splitlines(),
+        draw_table(header, rows) * bool(rows),
+        finalists,
+        test,
+    ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
