@@ -127,7 +127,11 @@ def follow(shown: Stage, *, drawn: bool) -> Iterator[None]:
 
 
 def format_duration(duration_s: float) -> str:
-    """Formats seconds as a person would say them: 12 s, 12 min, 3.4 h."""
+    """Formats seconds as a person would say them, below 10 of a unit with two digits: 0.34 s, 12 s, 3.4 min."""
     if duration_s < 90:
-        return f"{duration_s:.0f} s"
-    return f"{duration_s / 60:.0f} min" if duration_s < 90 * 60 else f"{duration_s / 3600:.1f} h"
+        return f"{_round(duration_s)} s"
+    return f"{_round(duration_s / 60)} min" if duration_s < 90 * 60 else f"{duration_s / 3600:,.1f} h"
+
+
+def _round(number: float) -> str:
+    return f"{round(number, 2):.2g}" if number < 9.95 else f"{number:.0f}"

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
+from optuna.storages import RDBStorage
 
 from raysweep import atomic_files
 from raysweep.api import load_run
@@ -399,6 +400,7 @@ def test_a_damaged_database_is_refused(folder: RunFolder, study: Study, tmp_path
     database = tmp_path / "optuna.db"
     identity = Identity(run_id="r", study_name="new", storage_url=f"sqlite:///{database}")
     shutil.rmtree(folder.trials)
+    RDBStorage(f"sqlite:///{database}")
     assert open_strategy(study, folder, identity).propose() is not None
     whole = database.read_bytes()
     database.write_bytes(whole[:4096] + bytes(len(whole) - 4096))

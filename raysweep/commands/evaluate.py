@@ -5,14 +5,15 @@ from pathlib import Path
 import click
 
 from raysweep import file_guard
-from raysweep.commands.options import CONTEXT, PathType, trust_code_option
+from raysweep.commands.options import CONTEXT, PathType, optuna_storage_option, trust_code_option
 from raysweep.run_folder import RunFolder
 
 
 @click.command(context_settings=CONTEXT)
 @click.argument("run", type=PathType())
+@optuna_storage_option
 @trust_code_option
-def evaluate(run: Path, trust_code: bool) -> None:
+def evaluate(run: Path, storage_url: str | None, trust_code: bool) -> None:
     """Repeat the test evaluation of a RUN's folder; it is recorded as a further opening of the test split."""
     from raysweep.search.reevaluate import reevaluate
     from raysweep.search.start import find_data_root
@@ -22,6 +23,6 @@ def evaluate(run: Path, trust_code: bool) -> None:
         from raysweep.evaluate.stored_model import import_code  # slow: imports torch
 
         import_code(run_folder)
-    test = reevaluate(run_folder, find_data_root())
+    test = reevaluate(run_folder, find_data_root(), storage_url)
     click.echo(file_guard.read_text(run_folder.test / test.report, "the report of a run"), nl=False)
     click.echo(f"The test split of this run has been opened {test.openings} times.")

@@ -35,6 +35,14 @@ trust_code_option = click.option(
 )
 
 
+optuna_storage_option = click.option(
+    "--optuna-storage",
+    "storage_url",
+    metavar="URL",
+    help="The database of the run's Optuna study, with its password, which is not stored.",
+)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType, json_option, trust_code_option, with_flags
+from raysweep.commands.options import (
+    CONTEXT,
+    PathType,
+    json_option,
+    optuna_storage_option,
+    trust_code_option,
+    with_flags,
+)
 from raysweep.errors import escape_controls
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
@@ -18,8 +25,9 @@ from raysweep.search.options import RunOptions
 @click.argument("trial", type=click.IntRange(min=0))
 @with_flags(RunOptions, "address", "num_workers", "cpus_per_worker", "gpus_per_worker")
 @json_option
+@optuna_storage_option
 @trust_code_option
-def replay(run: Path, trial: int, as_json: bool, trust_code: bool, **size: Any) -> None:
+def replay(run: Path, trial: int, as_json: bool, storage_url: str | None, trust_code: bool, **size: Any) -> None:
     """Train a TRIAL of a RUN again - same configuration, seed, images and epochs - and compare each epoch's metrics.
 
     Its files go to RUN/replays, its best weights among them; the run stays as it is. Exit code 0: it came out the same,
@@ -30,7 +38,7 @@ def replay(run: Path, trial: int, as_json: bool, trust_code: bool, **size: Any) 
     from raysweep.search.start import find_data_root
 
     folder = RunFolder(run.expanduser().resolve())
-    view = load_view(folder)
+    view = load_view(folder, storage_url=storage_url)
     options = RunOptions(storage=folder.storage, name=folder.path.name, data_root=find_data_root(), **size)
     from raysweep.runs.trial_account import find_trial
 

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType, trust_code_option
+from raysweep.commands.options import CONTEXT, PathType, optuna_storage_option, trust_code_option
 from raysweep.run_folder import RunFolder
 
 
 @click.command(context_settings=CONTEXT)
 @click.argument("run", type=PathType())
+@optuna_storage_option
 @trust_code_option
-def report(run: Path, trust_code: bool) -> None:
+def report(run: Path, storage_url: str | None, trust_code: bool) -> None:
     """Write the report.html of a RUN's folder again, also while the run goes on. Nothing is computed on images."""
     folder = RunFolder(run.expanduser().resolve())
     if trust_code:
@@ -20,4 +21,4 @@ def report(run: Path, trust_code: bool) -> None:
         import_code(folder)
     from raysweep.report.page import write_report
 
-    click.echo(write_report(folder))
+    click.echo(write_report(folder, storage_url))

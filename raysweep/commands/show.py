@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from raysweep.commands.options import CONTEXT, PathType, json_option
+from raysweep.commands.options import CONTEXT, PathType, json_option, optuna_storage_option
 from raysweep.errors import escape_controls
 from raysweep.run_folder import RunFolder
 
@@ -15,7 +15,8 @@ from raysweep.run_folder import RunFolder
 @click.argument("run", type=PathType())
 @click.argument("trial", type=click.IntRange(min=0), required=False)
 @json_option
-def show(run: Path, trial: int | None, as_json: bool) -> None:
+@optuna_storage_option
+def show(run: Path, trial: int | None, as_json: bool, storage_url: str | None) -> None:
     """Show a RUN's folder, also while it runs: a line for each trial; or the TRIAL of that number.
 
     Of a trial it says why it was proposed, what the model expected of it, where it stood against the others when it was
@@ -24,7 +25,7 @@ def show(run: Path, trial: int | None, as_json: bool) -> None:
     from raysweep.report.run_view import load_view  # slow: imports Optuna
     from raysweep.runs import run_account, trial_account
 
-    view = load_view(RunFolder(run.expanduser().resolve()))
+    view = load_view(RunFolder(run.expanduser().resolve()), storage_url=storage_url)
     if trial is not None:
         account = trial_account.give_account(view, trial)
         text = trial_account.describe_account(account)

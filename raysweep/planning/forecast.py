@@ -18,6 +18,7 @@ from raysweep.planning.estimate import (
 )
 from raysweep.search.retention import count_kept
 from raysweep.search.strategy.pruners.default import MIN_TRIALS, stops_early
+from raysweep.stages import format_duration
 from raysweep.storage_faults import format_bytes
 from raysweep.study import Study
 
@@ -173,15 +174,15 @@ def describe_forecast(forecast: Forecast) -> str:
         f"{request.cpus_per_worker:g} CPU and {request.gpus_per_worker:g} GPU",
         "probe": f"{_count(len(probe.points), 'point')} of the space, {PROBE_EPOCHS} epochs of "
         f"{probe.num_train:,} images, {probe.side_by_side} side by side, {probe.duration_s:.0f} s",
-        "epoch": f"the baseline's {format_time(epochs_s[0])}, the points' {format_time(min(epochs_s))} to "
-        f"{format_time(max(epochs_s))}",
+        "epoch": f"the baseline's {format_duration(epochs_s[0])}, the points' {format_duration(min(epochs_s))} to "
+        f"{format_duration(max(epochs_s))}",
         "concurrency": f"{_count(forecast.concurrency, 'trial')} side by side on {_count(len(forecast.nodes), 'node')}",
         "memory": _describe_memory(forecast),
         "disk": f"checkpoints {format_bytes(forecast.checkpoint_bytes)} at most ({describe_checkpoints(forecast)}) "
         f"of {format_bytes(forecast.free_bytes)} free; decoded images "
         f"{format_bytes(forecast.cache_bytes)}, there already",
-        "wall time": f"{format_time(forecast.wall.expected_s)} expected, "
-        f"{format_time(forecast.wall.low_s)} to {format_time(forecast.wall.high_s)}",
+        "wall time": f"{format_duration(forecast.wall.expected_s)} expected, "
+        f"{format_duration(forecast.wall.low_s)} to {format_duration(forecast.wall.high_s)}",
     }
     if forecast.prices is not None:
         lines["cost"] = _describe_cost(forecast)
@@ -232,10 +233,3 @@ def _describe_assumptions(forecast: Forecast) -> list[str]:
 
 def _count(number: int, name: str) -> str:
     return f"{number} {name}{'s' * (number != 1)}"
-
-
-def format_time(seconds: float) -> str:
-    """Formats a duration: 12 s, 3.4 min, 5.6 h."""
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

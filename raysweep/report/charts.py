@@ -14,11 +14,11 @@ from raysweep.trial_result import BASELINE, TrialResult
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0b7bc1", "#cb5f0e", "#0a8f6b", "#d03b4a", "#7a8794"
 """Told apart by who sees no red or green, and at least 3 : 1 against white and against the dark page."""
-STATES = {
-    TrialState.COMPLETE: ("complete", BLUE),
-    TrialState.PRUNED: ("stopped early", GREY),
-    TrialState.FAIL: ("failed", RED),
-    TrialState.RUNNING: ("running", GREEN),
+COLOURS = {
+    TrialState.COMPLETE: BLUE,
+    TrialState.PRUNED: GREY,
+    TrialState.FAIL: RED,
+    TrialState.RUNNING: GREEN,
 }
 FEW = 15
 """Whole numbers on an axis up to which each has a tick."""
@@ -32,9 +32,9 @@ def draw_history(view: RunView) -> go.Figure:
     objective, ended = view.objectives[0], [trial for trial in view.ended if trial.value is not None]
     figure = go.Figure()
     for state, symbol in (("PRUNED", "x-thin-open"), ("COMPLETE", "circle")):
-        label, colour = STATES[TrialState[state]]
-        shown = [trial for trial in ended if trial.state == state]
+        colour, shown = COLOURS[TrialState[state]], [trial for trial in ended if trial.state == state]
         if shown:
+            label = view.name_state(state)
             figure.add_trace(_scatter(label, map(_locate, shown), colour, mode="markers", symbol=symbol))
     best: float | None = None
     steps: list[Point] = []
@@ -93,7 +93,8 @@ def draw_timeline(view: RunView) -> go.Figure:
     seconds, unit = (3600, "hours") if longest > 4 * 3600 else (60, "minutes")
     lanes = assign_lanes([(_start(trial), _end(trial, now)) for trial in trials])
     figure = go.Figure()
-    for state, (label, colour) in STATES.items():
+    for state, colour in COLOURS.items():
+        label = view.name_state(state.name)
         shown = [(trial, lane) for trial, lane in zip(trials, lanes, strict=True) if trial.state == state]
         if shown:
             spans = [(_end(trial, now) - _start(trial)).total_seconds() for trial, _ in shown]
@@ -162,15 +163,16 @@ def _find_now(view: RunView, trials: Sequence[FrozenTrial]) -> datetime:
 
 
 def draw_curves(view: RunView, forecasts: Mapping[int, Forecast]) -> go.Figure:
-    """Draws the objective after each epoch of all trials, and where running ones are expected to end."""
+    """Draws the objective after each epoch of all trials, and where those that have not ended are expected to end."""
     curves = {number: list_curve(view, number) for number in (trial.number for trial in view.trials)}
     states = {trial.number: trial.state for trial in view.trials}
     best = view.best.number if view.best is not None else None
     figure = go.Figure()
-    for state, (label, colour) in STATES.items():
+    for state, colour in COLOURS.items():
         others = [number for number, its in states.items() if its == state and number not in (best, BASELINE)]
         points = [point for number in others for point in (*curves[number], GAP)]
         if any(curves[number] for number in others):
+            label = view.name_state(state.name)
             trace = _scatter(label, points, colour, mode="lines+markers", width=1.2)
             trace.opacity = 0.4 if state in (TrialState.PRUNED, TrialState.FAIL) else 0.65
             trace.marker.size = 3 if state != TrialState.RUNNING else 5
@@ -198,7 +200,7 @@ def _extend(view: RunView, curves: Mapping[int, list[Point]]) -> list[Point]:
 
 
 def _draw_forecasts(view: RunView, curves: Mapping[int, list[Point]], forecasts: Mapping[int, Forecast]) -> go.Scatter:
-    """Builds dotted lines from where running trials are to where they are expected to end, with the 95 % interval."""
+    """Builds dotted lines from where open trials are to where they are expected to end, with the 95 % interval."""
     points: list[Point] = []
     above: list[float] = []
     below: list[float] = []
@@ -209,7 +211,8 @@ def _draw_forecasts(view: RunView, curves: Mapping[int, list[Point]], forecasts:
         before = [0.0] * len(curves[number][-1:])
         above += [*before, sides[0], 0.0]
         below += [*before, sides[1], 0.0]
-    trace = _scatter("forecast of running", points, GREEN, dash="dot", mode="lines+markers", symbol="diamond-open")
+    name = f"forecast of {view.name_state(TrialState.RUNNING.name)}"
+    trace = _scatter(name, points, GREEN, dash="dot", mode="lines+markers", symbol="diamond-open")
     trace.marker.size = [9 if value else 0 for value in above]
     trace.error_y = {"array": above, "arrayminus": below, "symmetric": False, "color": GREEN, "thickness": 1}
     return trace

@@ -69,7 +69,7 @@ def build_headline(view: RunView) -> Headline:
         notes.append(f"The test images have been opened {results.test.openings} times.")
     if not view.is_running and (results is None or view.has_gone_on):
         notes.append("No command works on this run now; tune with --resume goes on with it.")
-    notes += [f"Cannot be shown: {fault}" for fault in view.faults]
+    notes += [f"Cannot be shown: {fault}" for fault in view.problems]
     return Headline(sentence=sentence, notes=tuple(notes))
 
 

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from raysweep import __version__, atomic_files
 from raysweep.config import format_value
-from raysweep.errors import RaysweepError
+from raysweep.errors import RaysweepError, UsageError
 from raysweep.registry import load_object
 from raysweep.report.configuration import build_configuration_sections
 from raysweep.report.cost import build_cost_sections
@@ -41,9 +41,13 @@ def write_report(folder: RunFolder, storage_url: str | None = None) -> Path:
     """Writes the report of a run as it stands, atomically, and returns where; storage_url as of `load_view`.
 
     Raises:
-        RaysweepError: it is not the folder of a run, or the page cannot be written.
+        UsageError: it is not the folder of a run, or its Optuna study is out of reach: an earlier page has more.
+        RaysweepError: the page cannot be written.
     """
-    atomic_files.write_text(folder.report, build_page(load_view(folder, storage_url=storage_url)), sync=False)
+    view = load_view(folder, storage_url=storage_url)
+    if view.out_of_reach is not None:
+        raise UsageError(view.out_of_reach)
+    atomic_files.write_text(folder.report, build_page(view), sync=False)
     return folder.report
 
 

@@ -17,15 +17,23 @@ from optuna.trial import FrozenTrial, TrialState
 from raysweep import config_fields, file_guard
 from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
-from raysweep.errors import RaysweepError, UsageError
+from raysweep.errors import CorruptFileError, RaysweepError, UsageError
 from raysweep.run_folder import RunFolder
+from raysweep.search.progress import STATES
 from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results, load_results
 from raysweep.search.session.identity import REMEDY as STUDY_REMEDY
 from raysweep.search.session.identity import WHAT as STUDY
-from raysweep.search.session.identity import StudyRecord, load_record
+from raysweep.search.session.identity import StudyRecord, load_record, restore_identity
 from raysweep.search.session.lock import is_locked
-from raysweep.search.session.storage import REMEDY, WHAT, guard_study, open_storage
+from raysweep.search.session.storage import (
+    REMEDY,
+    WHAT,
+    guard_study,
+    hide_password,
+    lacks_password,
+    open_storage,
+)
 from raysweep.search.strategy.strategy import read_results
 from raysweep.train.history import History, load_history
 from raysweep.trial_record import load_trial
@@ -41,7 +49,7 @@ class RunView:
     folder: RunFolder
     record: StudyRecord
     optuna_study: optuna.Study | None
-    """A copy in memory, of all trials that have begun; none: none has, or the study cannot be read."""
+    """A copy in memory, of all trials that have begun; none: none has, or it cannot be read."""
     results: Results | None
     """Of a finished run, or of one that goes on as it was before; none: it has not been finished yet."""
     is_running: bool
@@ -51,12 +59,19 @@ class RunView:
     info: DataInfo | None
     """Facts of the images; none: no trial has begun."""
     faults: tuple[str, ...] = ()
-    """What cannot be read, a sentence each."""
+    """What is damaged, a sentence each."""
+    out_of_reach: str | None = None
+    """Why the Optuna study's database cannot be opened, such as for want of its password; none: it can, or is none."""
 
     @property
     def study(self) -> Mapping[str, Any]:
         """The study as study.json has it."""
         return self.record.study
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What cannot be read, a sentence each."""
+        return self.faults if self.out_of_reach is None else (self.out_of_reach, *self.faults)
 
     @property
     def objectives(self) -> list[Objective]:
@@ -107,6 +122,10 @@ class RunView:
         spaces = [self.study["space"], *(condition["space"] for condition in conditions)]
         return {key: parse_distribution(stored) for space in spaces for key, stored in space.items()}
 
+    def name_state(self, state: str) -> str:
+        """Names one of Optuna's states for a reader: a trial that has not ended runs only where a command does."""
+        return STATES.get(state) or ("running" if self.is_running else "interrupted")
+
     def name_trial(self, number: int) -> str:
         """Names a trial for a reader."""
         return f"trial {number} (baseline)" if number == BASELINE else f"trial {number}"
@@ -124,7 +143,7 @@ def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: st
     storage with its password, which study.json has not; none: what study.json has.
 
     Raises:
-        UsageError: it is not the folder of a run.
+        UsageError: it is not the folder of a run, or the run's Optuna storage is another.
         CorruptFileError: study.json is damaged.
     """
     record = load_record(folder)
@@ -132,9 +151,16 @@ def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: st
         raise UsageError(f"{folder.path} is not the folder of a run: it has no {folder.study.name}")
     _check(folder, record)
     if storage_url is not None:
-        record = dataclasses.replace(record, identity=dataclasses.replace(record.identity, storage_url=storage_url))
+        identity = restore_identity(record.identity, storage_url, record.identity.overrides)
+        record = dataclasses.replace(record, identity=identity)
     faults: list[str] = []
-    optuna_study = _read(faults, lambda: load_optuna_study(folder, record))
+    out_of_reach = optuna_study = None
+    try:
+        optuna_study = load_optuna_study(folder, record)
+    except UsageError as error:
+        out_of_reach = str(error)
+    except RaysweepError as error:
+        faults.append(str(error))
     results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None
     trials = folder.list_trials() if with_histories else []
     histories = {trial.number: _read(faults, partial(load_history, trial)) for trial in trials}
@@ -147,6 +173,7 @@ def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: st
         histories={number: history for number, history in histories.items() if history},
         info=load_info(folder) if results is None else results.data,
         faults=tuple(faults),
+        out_of_reach=out_of_reach,
     )
 
 
@@ -201,9 +228,15 @@ def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | 
     """Copies the Optuna study of a run into memory, also while a driver writes to it; none before there is one.
 
     Raises:
-        RaysweepError: it cannot be read, or is in a database whose password is not stored.
+        UsageError: it is in a database whose password is not stored, or that does not answer.
+        RaysweepError: it cannot be read, or is gone.
     """
     url, name = record.identity.storage_url, record.identity.study_name
+    if url is not None and lacks_password(url):
+        raise UsageError(
+            f"its Optuna study is in the database {url}, whose password is not stored; `show`, `report`, `replay` and "
+            "`tune --resume` read it with --optuna-storage and the URL with its password"
+        )
     storage: BaseStorage
     with guard_study(folder, url), contextlib.ExitStack() as stack:
         if url is not None:
@@ -217,6 +250,9 @@ def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | 
         else:
             return None
         if name not in optuna.get_all_study_names(storage):
+            if url is not None and folder.trials.exists():
+                where = f"the database {hide_password(url)}"
+                raise CorruptFileError(f"{where} must have the Optuna study {name!r}, which is not there; {REMEDY}")
             return None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         stored = optuna.load_study(study_name=name, storage=storage)

@@ -53,7 +53,8 @@ def _build_curves(view: RunView) -> list[Section]:
         return []
     stopped = "; pale lines end where a trial was stopped, as it would hardly have become the best"
     stopped *= any(trial.state == "PRUNED" for trial in view.ended)
-    running = " Dotted lines lead to where running trials are expected to end, with 95 % intervals." * bool(forecasts)
+    state = view.name_state(TrialState.RUNNING.name)
+    running = f" Dotted lines lead to where {state} trials are expected to end, with 95 % intervals." * bool(forecasts)
     return [
         Section(
             title="Learning curves",
@@ -229,7 +230,7 @@ def _build_table(view: RunView) -> list[Section]:
     rows: list[list[Cell]] = [
         [
             trial.number,
-            {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}[trial.state],
+            view.name_state(trial.state),
             trial.value,
             *([trial.second_value] if len(view.objectives) > 1 else []),
             trial.best_epoch,

@@ -1,6 +1,7 @@
 """Keeps the report of a run up to date while it goes on, and writes it once more when it ends."""
 
 import contextlib
+import shlex
 import threading
 import time
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ def write_quietly(folder: RunFolder, storage_url: str | None = None) -> str | No
     except Exception as error:
         return (
             f"{folder.report} could not be written ({type(error).__name__}: {first_line(error)}); nothing else is "
-            f"lost, and `raysweep report {folder.path}` writes it"
+            f"lost, and `raysweep report {shlex.quote(str(folder.path))}` writes it"
         )
     return None
 

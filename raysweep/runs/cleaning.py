@@ -123,7 +123,10 @@ def _find_in_run(view: RunView) -> list[Removable]:
 
     Raises:
         CorruptFileError: a file of it is damaged: a person is to look first.
+        UsageError: what has become of its trials is in a database that is out of reach.
     """
+    if view.out_of_reach is not None:
+        raise UsageError(view.out_of_reach)
     ended, folder = view.ended, view.folder
     outcome = find_outcome(view)
     if outcome == "damaged":
@@ -222,8 +225,8 @@ def _find_needed(folder: RunFolder) -> str | None:
         RaysweepError: it cannot be read.
     """
     view = load_view(folder, with_histories=False)
-    if view.faults:
-        raise CorruptFileError(view.faults[0])
+    if view.problems:
+        raise CorruptFileError(view.problems[0])
     is_over = not view.is_running and find_outcome(view) in ("finished", "failed")
     return None if is_over else view.record.data_digest
 

@@ -11,11 +11,11 @@ from raysweep import config_fields, file_guard
 from raysweep.atomic_files import Json
 from raysweep.config import format_value
 from raysweep.errors import RaysweepError, UsageError, first_line
-from raysweep.planning.forecast import format_time
 from raysweep.report.run_view import RunView, load_view
 from raysweep.run_folder import RunFolder
 from raysweep.runs.table import draw_table
 from raysweep.search.ranking import rank_results
+from raysweep.stages import format_duration
 from raysweep.storage_faults import format_bytes
 
 State = Literal["running", "finished", "interrupted", "failed", "damaged"]
@@ -34,8 +34,8 @@ class RunEntry:
     study: str | None = None
     task: str | None = None
     objective: str | None = None
-    num_ended: int = 0
-    """Trials that have ended."""
+    num_ended: int | None = 0
+    """Trials that have ended; none: the database that knows is out of reach."""
     num_asked: int | None = None
     """Trials that were asked for."""
     best: float | None = None
@@ -49,7 +49,7 @@ class RunEntry:
     """When its first trial began."""
     size_bytes: int = 0
     problem: str | None = None
-    """What is damaged."""
+    """What is damaged, or out of reach."""
 
     def to_json(self) -> Json:
         """Returns plain JSON values."""
@@ -91,15 +91,15 @@ def _is_run(folder: RunFolder) -> bool:
 
 def describe_run(folder: RunFolder) -> RunEntry:
     """Describes a run; one that is damaged has only what can be read."""
-    size_bytes = measure_size(folder.path)
     try:
-        view = load_view(folder, with_histories=False)
-        return _describe(view, size_bytes)
+        return describe_view(load_view(folder, with_histories=False))
     except RaysweepError as error:
+        size_bytes = measure_size(folder.path)
         return RunEntry(name=folder.path.name, state="damaged", size_bytes=size_bytes, problem=first_line(error))
 
 
-def _describe(view: RunView, size_bytes: int) -> RunEntry:
+def describe_view(view: RunView) -> RunEntry:
+    """Describes a run by what has been read of it."""
     ended = view.ended
     best = next(iter(rank_results(ended, view.objectives)), None)
     return RunEntry(
@@ -108,7 +108,7 @@ def _describe(view: RunView, size_bytes: int) -> RunEntry:
         study=view.study["name"],
         task=view.study["task"]["kind"],
         objective=view.objectives[0].metric,
-        num_ended=len(ended),
+        num_ended=None if view.out_of_reach and view.results is None else len(ended),
         num_asked=view.study["budget"]["trials"],
         best=best.value if best else None,
         best_trial=best.number if best else None,
@@ -116,8 +116,8 @@ def _describe(view: RunView, size_bytes: int) -> RunEntry:
         lift=view.results and dict(view.results.test.lift),
         data_digest=view.record.data_digest,
         began=find_begin(view),
-        size_bytes=size_bytes,
-        problem=next(iter(view.faults), None),
+        size_bytes=measure_size(view.folder.path),
+        problem=next(iter(view.problems), None),
     )
 
 
@@ -159,7 +159,7 @@ def describe_runs(entries: Iterable[RunEntry], now: datetime) -> str:
             entry.name,
             entry.study or NOT_YET,
             entry.state,
-            f"{entry.num_ended}/{entry.num_asked or NOT_YET}",
+            f"{NOT_YET if entry.num_ended is None else entry.num_ended}/{entry.num_asked or NOT_YET}",
             entry.objective or NOT_YET,
             format_or_dash(entry.best),
             format_or_dash(entry.baseline),
@@ -198,4 +198,4 @@ def format_signed(value: float) -> str:
 
 def format_age(seconds: float) -> str:
     """Formats an age: as a duration up to two days, then in days."""
-    return f"{seconds / 86400:.0f} d" if seconds >= 2 * 86400 else format_time(max(seconds, 0.0))
+    return f"{seconds / 86400:.0f} d" if seconds >= 2 * 86400 else format_duration(max(seconds, 0.0))

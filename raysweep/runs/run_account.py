@@ -3,12 +3,12 @@
 from datetime import datetime
 
 from raysweep.atomic_files import Json
-from raysweep.planning.forecast import format_time
 from raysweep.report.run_view import RunView
-from raysweep.runs.listing import NOT_YET, describe_run, describe_runs, format_or_dash
+from raysweep.runs.listing import NOT_YET, describe_runs, describe_view, format_or_dash
 from raysweep.runs.origin import find_origin
 from raysweep.runs.table import draw_table
 from raysweep.search.finalists.statistics import describe_finalists
+from raysweep.stages import format_duration
 from raysweep.trial_result import TrialResult
 
 
@@ -16,7 +16,7 @@ def run_to_json(view: RunView) -> Json:
     """Returns a run and its trials as plain JSON values."""
     ended = {result.number: result for result in view.ended}
     return {
-        **describe_run(view.folder).to_json(),
+        **describe_view(view).to_json(),
         "trials": [
             {
                 "number": trial.number,
@@ -41,11 +41,11 @@ def describe_account(view: RunView, now: datetime) -> str:
         [
             str(trial.number),
             find_origin(view, trial).by,
-            trial.state.name,
+            view.name_state(trial.state.name),
             _describe_value(ended.get(trial.number)),
             str(trial.user_attrs.get("best_epoch", NOT_YET)),
             str(trial.last_step or NOT_YET),
-            format_time(trial.user_attrs["duration_s"]) if "duration_s" in trial.user_attrs else NOT_YET,
+            format_duration(trial.user_attrs["duration_s"]) if "duration_s" in trial.user_attrs else NOT_YET,
             trial.user_attrs.get("error", ""),
         ]
         for trial in view.trials
@@ -53,7 +53,12 @@ def describe_account(view: RunView, now: datetime) -> str:
     header = ["trial", "proposed by", "state", view.objectives[0].metric, "best epoch", "epochs", "time", "cause"]
     finalists = describe_finalists(view.results.finalists if view.results else None, view.objectives[0])
     test = [view.results.test.headline, f"lift: {view.results.test.lift['text']}"] if view.results else []
-    parts = [describe_runs([describe_run(view.folder)], now).splitlines(), draw_table(header, rows), finalists, test]
+    parts = [
+        describe_runs([describe_view(view)], now).splitlines(),
+        draw_table(header, rows) * bool(rows),
+        finalists,
+        test,
+    ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 

@@ -12,7 +12,6 @@ from raysweep import config_fields, file_guard
 from raysweep.atomic_files import Json
 from raysweep.config import format_value
 from raysweep.errors import UsageError
-from raysweep.planning.forecast import format_time
 from raysweep.report.run_view import RunView
 from raysweep.run_folder import TrialFolder
 from raysweep.runs.listing import measure_size
@@ -20,6 +19,7 @@ from raysweep.runs.origin import Origin, find_origin
 from raysweep.runs.standing import Standing, describe_standing, find_standing
 from raysweep.runs.table import draw_table
 from raysweep.search.ranking import rank_results
+from raysweep.stages import format_duration
 from raysweep.storage_faults import format_bytes
 from raysweep.trial_result import BASELINE, Params
 
@@ -50,6 +50,8 @@ class TrialAccount:
     number: int
     state: str
     """Optuna's: COMPLETE, PRUNED, FAIL or RUNNING."""
+    state_in_words: str
+    """complete, stopped early, failed, running or interrupted: it has not ended, and no command works on the run."""
     objective: str
     value: float | None
     """The best objective of its epochs."""
@@ -88,8 +90,8 @@ def find_trial(view: RunView, number: int) -> FrozenTrial:
         UsageError: there is none of that number, or the Optuna study cannot be read.
     """
     if view.optuna_study is None:
-        reason = "; ".join(view.faults) or "no trial has begun"
-        raise UsageError(f"a trial is told of from the Optuna study of {view.folder.path}, which has none: {reason}")
+        reason = "; ".join(view.problems) or "no trial has begun"
+        raise UsageError(f"a trial is told of from the run's Optuna study, got none of {view.folder.path}: {reason}")
     for trial in view.trials:
         if trial.number == number:
             return trial
@@ -112,6 +114,7 @@ def give_account(view: RunView, number: int) -> TrialAccount:
     return TrialAccount(
         number=number,
         state=trial.state.name,
+        state_in_words=view.name_state(trial.state.name),
         objective=view.objectives[0].metric,
         value=result.value if result else best,
         best_epoch=result.best_epoch if result else None,
@@ -177,11 +180,10 @@ _CAUSES = {"FAIL": "failed"}
 
 
 def _describe_end(account: TrialAccount) -> str:
-    how = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}.get(account.state, "running")
     value = "no epoch finished" if account.value is None else f"{account.objective} {format_value(account.value)}"
     at = f" at epoch {account.best_epoch}" if account.best_epoch is not None else ""
     rank = f", place {account.rank} of {account.num_complete} complete trials" if account.rank else ""
-    return f"{how}, {value}{at}; {account.cost.num_epochs} of {account.max_epochs} epochs{rank}"
+    return f"{account.state_in_words}, {value}{at}; {account.cost.num_epochs} of {account.max_epochs} epochs{rank}"
 
 
 def _describe_outcome(account: TrialAccount) -> str:
@@ -194,7 +196,7 @@ def _describe_outcome(account: TrialAccount) -> str:
 
 def _describe_cost(cost: Cost) -> str:
     parts = [
-        f"{format_time(cost.duration_s)}" if cost.duration_s is not None else "it has not ended",
+        format_duration(cost.duration_s) if cost.duration_s is not None else "it has not ended",
         *([f"{cost.share:.0%} of the time of all trials"] if cost.share else []),
         f"{cost.num_epochs} epochs",
         *([f"{cost.images_per_s:,.0f} images/s"] if cost.images_per_s else []),

@@ -92,6 +92,10 @@ class LiveTable(Observer):
         """Updates the cell."""
         self._update_cell()
 
+    def time_passed(self) -> None:
+        """Updates the cell: somebody may have told the search something."""
+        self._update_cell()
+
     def render(self) -> Table:
         """Shows running trials, counts by state, the best so far against the baseline, speed and time left."""
         now = self.progress.take_snapshot()

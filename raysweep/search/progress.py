@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,13 @@ class RunningTrial:
     """Of its last epoch; empty: none has ended yet."""
     first_epoch: int | None = None
     """The first that ended in this session; none: none has."""
+    epochs_before: int = 0
+    """How many had ended before this session."""
 
     @property
     def epoch(self) -> int:
         """Returns how many epochs have ended."""
-        return int(self.metrics.get("epoch", 0))
+        return int(self.metrics.get("epoch", self.epochs_before))
 
     @property
     def speed(self) -> float:
@@ -61,9 +63,11 @@ class Snapshot:
     baseline: TrialResult | None
     """None: it has not ended."""
     time_left_s: float | None
-    """None: nothing is known yet."""
+    """None: nothing is known yet, or the time budget is used up."""
     is_paused: bool
     """Whether no trial starts until somebody says so."""
+    budget_left_s: float | None = None
+    """Of the time budget; 0: no trial starts any more, those that run go on to their end; none: there is no budget."""
 
     @property
     def num_ended(self) -> int:
@@ -92,23 +96,37 @@ class Snapshot:
         return f"best {self.metric} {format_value(self.best.value)} (trial {self.best.number}){stated}"
 
     def describe_time_left(self) -> str:
-        """Says how long the search will take."""
+        """Says how long the search will take, or how much is left of its time budget, where that is less."""
         left = self.time_left_s
-        return "time left not known yet" if left is None else f"about {format_duration(left)} left"
+        if self.budget_left_s == 0:
+            return f"the time budget is used up{f', {len(self.running)} still running' * bool(self.running)}"
+        if left is None:
+            return "time left not known yet"
+        return f"about {format_duration(left)} left{' of the time budget' * (left == self.budget_left_s)}"
 
 
 class SearchProgress(Observer):
     """Keeps what snapshots are made of."""
 
     def __init__(
-        self, objectives: Sequence[Objective], num_trials: int, deadline: float | None, ended: Iterable[TrialResult]
+        self,
+        objectives: Sequence[Objective],
+        num_trials: int,
+        deadline: float | None,
+        ended: Iterable[TrialResult],
+        num_reported: Callable[[int], int] = lambda number: 0,
     ) -> None:
-        """Begins with the trials that `ended` in earlier sessions; deadline: by the monotonic clock, none: no such."""
+        """Begins with the trials that `ended` in earlier sessions.
+
+        deadline: by the monotonic clock; none: no such. num_reported: how many epochs of a trial that starts had ended
+        before.
+        """
         self.objectives = objectives
         self.num_trials = num_trials
         """Trials in all; a running search may get more."""
         self.deadline = deadline
         self.is_paused = False
+        self._num_reported = num_reported
         self._began = time.monotonic()
         self._running: dict[int, RunningTrial] = {}
         self._ended = list(ended)
@@ -116,7 +134,9 @@ class SearchProgress(Observer):
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Adds a running trial."""
-        self._running[number] = RunningTrial(number=number, num_epochs=int(config["training"]["epochs"]))
+        self._running[number] = RunningTrial(
+            number=number, num_epochs=int(config["training"]["epochs"]), epochs_before=self._num_reported(number)
+        )
 
     def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
         """Keeps the metrics of a trial's last epoch."""
@@ -132,6 +152,7 @@ class SearchProgress(Observer):
     def take_snapshot(self) -> Snapshot:
         """Says how far the search is."""
         counts: Counter[str] = Counter(result.state for result in self._ended)
+        budget_left_s = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
         return Snapshot(
             metric=self.objectives[0].metric,
             num_trials=self.num_trials,
@@ -139,16 +160,17 @@ class SearchProgress(Observer):
             running=tuple(trial for _, trial in sorted(self._running.items())),
             best=next(iter(rank_results(self._ended, self.objectives)), None),
             baseline=next((result for result in self._ended if result.number == BASELINE), None),
-            time_left_s=self._estimate_time_left(),
+            time_left_s=self._estimate_time_left(budget_left_s),
             is_paused=self.is_paused,
+            budget_left_s=budget_left_s,
         )
 
-    def _estimate_time_left(self) -> float | None:
-        """Estimates the seconds until the search ends, by its speed in this session."""
+    def _estimate_time_left(self, budget_left_s: float | None) -> float | None:
+        """Estimates the seconds until no trial runs or starts any more, by the speed of this session."""
         under_way = sum(trial.share for trial in list(self._running.values()))  # the table is drawn by another thread
         num_done = len(self._ended) - self._num_before + under_way
-        if not num_done:
+        if not num_done or budget_left_s == 0:
             return None
         num_left = max(0.0, self.num_trials - len(self._ended) - under_way)
         left = (time.monotonic() - self._began) / num_done * num_left
-        return left if self.deadline is None else min(left, max(0.0, self.deadline - time.monotonic()))
+        return left if budget_left_s is None else min(left, budget_left_s)

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from raysweep.data.images import PreparedData
 
 
-def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
+def reevaluate(run_folder: RunFolder, data_root: Path | None, storage_url: str | None = None) -> TestFigures:
     """Evaluates the best model of a run again, on the same test images, and updates results.json.
 
-    The decoded images come from the cache beside the run; where it is gone they are decoded again.
+    The decoded images come from the cache beside the run; where it is gone they are decoded again. storage_url: as of
+    `write_quietly`.
 
     Raises:
         UsageError: the folder is not that of a finished run, or a driver works in it.
@@ -44,7 +45,7 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None) -> TestFigures:
             baseline_failure=None if has_baseline(run_folder, results) else find_baseline_failure(results),
         )
         save_results(run_folder, dataclasses.replace(results, test=test))
-    if (fault := write_quietly(run_folder)) is not None:
+    if (fault := write_quietly(run_folder, storage_url)) is not None:
         say(fault)
     return test
 

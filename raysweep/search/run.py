@@ -122,7 +122,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         stack.callback(close_trackers, trackers)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
         notifier.begin(study.objectives, strategy.results())
-        save_num_trials = partial(_save_num_trials, context, identity)
+        save_num_trials = partial(_save_num_trials, context, identity, trackers)
         observers = [*trackers, retention, notifier, report, *own_observers]
         run_trial_stage("search", context, strategy, observers, status, save_num_trials)
         trials = _take_results(study, folder, strategy)
@@ -177,13 +177,15 @@ def _describe_study(context: SearchContext, identity: Identity) -> StudyRecord:
     return StudyRecord(study=context.study.to_json(), identity=identity, data_digest=digest, versions=versions)
 
 
-def _save_num_trials(context: SearchContext, identity: Identity, num_trials: int) -> None:
-    """Keeps how many trials somebody has told the running search to have, for a session to come."""
+def _save_num_trials(context: SearchContext, identity: Identity, trackers: Sequence[Tracker], num_trials: int) -> None:
+    """Keeps how many trials somebody has told the running search to have, for a session to come and the trackers."""
     budget = dataclasses.replace(context.study.budget, trials=num_trials)
     changed = dataclasses.replace(context, study=dataclasses.replace(context.study, budget=budget))
     overrides = dataclasses.replace(identity.overrides, trials=num_trials)
     assert isinstance(context.folder, RunFolder)
     save_record(context.folder, _describe_study(changed, dataclasses.replace(identity, overrides=overrides)))
+    for tracker in trackers:
+        tracker.set_num_trials(num_trials)
 
 
 def _describe_run(context: SearchContext, options: RunOptions, identity: Identity) -> TrackedRun:

@@ -142,10 +142,12 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
     """
     with file_guard.guard(folder.path, "the files of a run"):
         is_run = folder.study.is_file() or folder.lock.is_file()
+    if not is_run and folder.path.exists():
+        raise UsageError(f"{folder.path} is not the folder of a run: it has no {folder.study.name}")
     if not is_run:
         raise UsageError(
-            f"{folder.path} is not the folder of a run: it has no {folder.study.name}; that of a new run is made once "
-            "its images are decoded"
+            f"there is no {folder.path}: a run that has just begun is still being prepared, and has its folder once "
+            "its images are decoded; look again then, or give the folder of another run"
         )
     holder = find_holder(folder)
     written = None

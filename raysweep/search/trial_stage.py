@@ -37,7 +37,7 @@ def run_trial_stage(
     study, deadline = context.study, context.deadline
     announce_two_objectives(study)
     num_trials = study.budget.trials
-    progress = SearchProgress(study.objectives, num_trials, deadline, strategy.results())
+    progress = SearchProgress(study.objectives, num_trials, deadline, strategy.results(), strategy.num_reported)
     control = Control(CommandBox(status.folder), progress, save_num_trials)
     status.enter(name, progress)  # from here on commands are sent: it is after the box has removed earlier ones
     tell(f"{name}: {num_trials} trial{'s' * (num_trials != 1)}, {context.concurrency} side by side")

@@ -112,6 +112,9 @@ class Backend:
     def end_trial(self, name: str, result: TrialResult) -> None:
         """Ends the record of a trial."""
 
+    def set_num_trials(self, num_trials: int) -> None:
+        """Takes note that the search is to have another number of trials than it began with."""
+
     def log_progress(self, trials: Sequence[TrialResult]) -> None:
         """Records how far the search is; trials: all that have ended, in the order of their ends."""
 

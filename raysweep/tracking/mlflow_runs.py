@@ -5,6 +5,7 @@ The server is that of MLFLOW_TRACKING_URI; without one it is a database in the r
 
 import logging
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -119,7 +120,9 @@ class MlflowRuns(Backend):
     @property
     def viewer(self) -> str | None:
         """Returns MLflow's command, where the runs are in the run's folder."""
-        return None if os.environ.get("MLFLOW_TRACKING_URI") else f"mlflow ui --backend-store-uri {self._uri}"
+        if os.environ.get("MLFLOW_TRACKING_URI"):
+            return None
+        return f"mlflow ui --backend-store-uri {shlex.quote(self._uri)}"
 
     @property
     def _uri(self) -> str:

@@ -1,5 +1,6 @@
 """Writes TensorBoard's event files: a folder for each trial, with its point for HParams, and one for the study."""
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,7 +95,7 @@ class TensorboardEvents(Backend):
     @property
     def viewer(self) -> str:
         """Returns TensorBoard's command."""
-        return f"tensorboard --logdir {self.run.folder.tensorboard}"
+        return f"tensorboard --logdir {shlex.quote(str(self.run.folder.tensorboard))}"
 
 
 def _describe(result: TrialResult) -> str:

@@ -71,6 +71,10 @@ class Tracker(Observer):
             ended = tuple(self._ended)
             self._queue.put(lambda: self.backend.log_progress(ended))
 
+    def set_num_trials(self, num_trials: int) -> None:
+        """Takes note of how many trials somebody has told the running search to have."""
+        self._queue.put(lambda: self.backend.set_num_trials(num_trials))
+
     def search_ended(self, results: Results) -> None:
         """Records what the run found: tables, test figures, pictures, reports and the best model."""
         self._queue.put(lambda: self.backend.log_results(results))

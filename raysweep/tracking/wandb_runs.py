@@ -1,6 +1,7 @@
 """Logs to Weights & Biases, from the driver only: a run for each trial, and one for the study."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -52,6 +53,7 @@ class WandbRuns(Backend):
         super().__init__(run)
         os.environ.setdefault("WANDB_SILENT", "true")
         self.mode: Mode = mode
+        self._num_trials = run.study.budget.trials
         self._study: Any = None
         self._trials: dict[str, Any] = {}
 
@@ -102,9 +104,14 @@ class WandbRuns(Backend):
         )
         run.finish(exit_code=1 if result.state == "FAIL" else 0)
 
+    def set_num_trials(self, num_trials: int) -> None:
+        """Logs on the study's run how many trials are planned now."""
+        self._num_trials = num_trials
+        self._study.log({"trials/planned": num_trials})
+
     def log_progress(self, trials: Sequence[TrialResult]) -> None:
         """Logs on the study's run how many trials ended, the best so far, and now and then all of them."""
-        log_progress(self._study, self.run, trials)
+        log_progress(self._study, self.run, trials, self._num_trials)
 
     def log_results(self, results: Results) -> None:
         """Logs on the study's run the tables, test figures, pictures, the report and the models; closes all runs."""
@@ -136,7 +143,9 @@ class WandbRuns(Backend):
     def sync_command(self) -> str | None:
         """Returns the command that uploads the runs of an offline study; none: there are none, as W&B failed."""
         place, runs = RunFolder(self._root).wandb, f"offline-run-*-{self.run.run_id}-*"
-        return f"wandb sync {place}/{runs}" if self.mode == "offline" and any(place.glob(runs)) else None
+        if self.mode != "offline" or not any(place.glob(runs)):
+            return None
+        return f"wandb sync {shlex.quote(str(place))}/{runs}"
 
     @property
     def _root(self) -> Path:

@@ -28,8 +28,11 @@ def log_data(study: Any, run: TrackedRun) -> None:
     study._log_artifact(artifact, is_user_created=True, use_after_commit=True)  # `use_artifact` refuses offline runs
 
 
-def log_progress(study: Any, run: TrackedRun, trials: Sequence[TrialResult]) -> None:
-    """Logs how many trials ended, the best so far, and, more seldom the more there are, the table of all."""
+def log_progress(study: Any, run: TrackedRun, trials: Sequence[TrialResult], num_trials: int) -> None:
+    """Logs how many trials ended, the best so far, and, more seldom the more there are, the table of all.
+
+    num_trials: that are planned.
+    """
     count = len(trials)
     states = [trial.state for trial in trials]
     row: Json = {
@@ -37,7 +40,7 @@ def log_progress(study: Any, run: TrackedRun, trials: Sequence[TrialResult]) -> 
         "trials/completed": states.count("COMPLETE"),
         "trials/stopped_early": states.count("PRUNED"),
         "trials/failed": states.count("FAIL"),
-        "trials/planned": run.study.budget.trials,
+        "trials/planned": num_trials,
     }
     if (best := run.find_best(trials)) is not None:
         row |= {"best/value": best.value, "best/trial": best.number}

@@ -1,5 +1,6 @@
 """The report's own figures: rows of a timeline, and what is drawn of trials in each state."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from raysweep.report.charts import assign_lanes, draw_curves, draw_timeline
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import load_view
 from raysweep.run_folder import RunFolder
+from raysweep.search.session.lock import hold_lock
 
 
 @pytest.mark.parametrize(
@@ -24,15 +26,18 @@ def test_a_trial_takes_the_first_row_that_is_free(spans: list[tuple[int, int]], 
     assert assign_lanes(times) == lanes
 
 
-def test_a_running_trial_is_drawn_on_to_where_it_is_expected_to_end(under_way: RunFolder) -> None:
-    view = load_view(under_way)
+@pytest.mark.parametrize("is_running", [True, False])
+def test_an_open_trial_is_drawn_on_to_where_it_is_expected_to_end(under_way: RunFolder, is_running: bool) -> None:
+    with hold_lock(under_way) if is_running else nullcontext():
+        view = load_view(under_way)
+    state = "running" if is_running else "interrupted"
     forecasts = forecast_running(view)
     assert list(forecasts) == [7]
     assert forecasts[7].low < forecasts[7].expected < forecasts[7].high
     traces = {trace.name: trace for trace in draw_curves(view, forecasts).data}
-    assert traces["running"].x == (1, 2, 3, 4, None)
-    assert traces["forecast of running"].x == (4, view.num_epochs[7], None)
-    assert traces["forecast of running"].y[1] == pytest.approx(forecasts[7].expected, rel=1e-5)
+    assert traces[state].x == (1, 2, 3, 4, None)
+    assert traces[f"forecast of {state}"].x == (4, view.num_epochs[7], None)
+    assert traces[f"forecast of {state}"].y[1] == pytest.approx(forecasts[7].expected, rel=1e-5)
 
 
 def test_reading_a_run_for_its_report_writes_nothing(under_way: RunFolder) -> None:

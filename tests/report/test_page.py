@@ -54,7 +54,7 @@ def test_nothing_is_fetched_from_elsewhere(finished: RunFolder) -> None:
 def test_a_run_under_way_has_its_search_and_no_test(under_way: RunFolder) -> None:
     page = read(under_way)
     assert {"Learning curves", "All trials", "Cost"} <= set(list_titles(page))
-    assert "forecast of running" in page
+    assert "forecast of interrupted" in page
     assert "The test images are opened once, after the search" in page
 
 

@@ -1,5 +1,6 @@
 """The report while a run goes on: it appears by itself, is whole at the end, and ends no run."""
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from raysweep.report import writer
 from raysweep.report.writer import ReportWriter
 from raysweep.run_folder import RunFolder
-from raysweep.search.session.identity import load_record
+from raysweep.search.session.identity import load_record, save_record
 from raysweep.search.session.storage import open_storage
 
 
@@ -84,9 +86,10 @@ def test_a_database_with_a_password_is_read_by_the_search_that_knows_it(under_wa
     optuna.copy_study(
         from_study_name=record.identity.study_name,
         from_storage=open_storage(folder, None),
-        to_storage=open_storage(folder, url),
+        to_storage=RDBStorage(url),
     )
-    folder.journal.unlink()  # study.json leads to no other: a database's password is not in it
+    folder.journal.unlink()
+    save_record(folder, dataclasses.replace(record, identity=dataclasses.replace(record.identity, storage_url=url)))
     with ReportWriter(folder) as report:
         report.begin(url)
     page = folder.report.read_text()

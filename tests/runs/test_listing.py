@@ -148,7 +148,10 @@ def test_the_command_prints_a_table_or_json(mixed: Path, tmp_path: Path) -> None
 
 def test_a_run_is_shown_with_a_line_for_each_trial(mixed: Path) -> None:
     text = CliRunner().invoke(show, [str(mixed / "under_way")]).stdout
-    assert "RUNNING" in text.splitlines()[-1]
+    assert "interrupted" in text.splitlines()[-1]
+    with hold_lock(RunFolder(mixed / "under_way")):
+        text = CliRunner().invoke(show, [str(mixed / "under_way")]).stdout
+    assert "running" in text.splitlines()[-1]
     values = json.loads(CliRunner().invoke(show, [str(mixed / "done"), "--json"]).stdout)
     assert [trial["number"] for trial in values["trials"]] == list(range(7))
     assert values["trials"][6]["error"] == "train/loss is nan"

@@ -14,6 +14,7 @@ from raysweep.errors import UsageError
 from raysweep.report.run_view import RunView, load_view
 from raysweep.run_folder import RunFolder
 from raysweep.runs.trial_account import TrialAccount, describe_account, give_account
+from raysweep.search.session.lock import hold_lock
 from raysweep.search.session.storage import open_storage
 
 FAILING = 6
@@ -126,7 +127,10 @@ def test_a_running_trial_and_points_added_by_hand(tmp_path: Path, make_run: Call
     assert "task.learning_rate=0.002" in added.origin.text
     running = give_account(view, 2)
     assert (running.state, running.value, running.cost.duration_s) == ("RUNNING", 0.3, None)
-    assert "running, val/accuracy 0.3000; 1 of " in describe_account(running)
+    assert describe_account(running).startswith("trial 2: interrupted, val/accuracy 0.3000; 1 of ")
+    with hold_lock(run):
+        running = give_account(load_view(run), 2)
+    assert describe_account(running).startswith("trial 2: running, val/accuracy 0.3000; 1 of ")
 
 
 def test_a_run_from_before_reasons_were_kept_has_all_else(tmp_path: Path, make_run: Callable[..., RunFolder]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from raysweep.config import Objective
-from raysweep.search.live_table import LiveTable
+from raysweep.search.live_table import LiveTable, NotebookCell
 from raysweep.search.progress import SearchProgress
 from raysweep.task_config import Metric
 from raysweep.trial_result import TrialResult
@@ -62,6 +62,17 @@ def test_a_second_objective_has_a_column(objectives: list[Objective], is_shown: 
     progress.epoch_ended(0, {"epoch": 1, "val/accuracy": 0.81, "model/num_parameters": 412330.0})
     assert ("412,330" in draw(table)) == is_shown
     assert "no trial is complete yet" in draw(table)
+
+
+def test_a_notebook_shows_what_somebody_tells_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, table = build([ACCURACY], [])
+    shown: list[str] = []
+    cell = NotebookCell()
+    monkeypatch.setattr(cell, "show", lambda table: shown.append(str(table.title)))
+    monkeypatch.setattr(table, "_cell", cell)
+    progress.num_trials = 40
+    table.time_passed()
+    assert shown == ["0 of 40 trials: 0 complete, 0 stopped early, 0 failed; 0 running"]
 
 
 def test_nothing_is_drawn_for_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,11 +51,35 @@ def test_the_time_left_is_by_what_this_session_has_done(monkeypatch: pytest.Monk
     for number in (1, 2):
         progress.trial_started(number, CONFIG, {})
     progress.epoch_ended(1, {"epoch": 3})  # it goes on after two epochs
-    assert progress.take_snapshot().time_left_s == 30.0, "no trial starts after the deadline"
+    now = progress.take_snapshot()
+    assert now.time_left_s == 30.0, "no trial starts after the deadline"
+    assert now.describe_time_left() == "about 30 s left of the time budget"
     progress.deadline = None
     assert progress.take_snapshot().time_left_s == 20 / 0.25 * 4.75
     progress.trial_ended(end(1, 0.4))
     assert progress.take_snapshot().time_left_s == 20 * 4
+
+
+def test_a_time_budget_that_is_used_up_is_said_while_trials_still_run(progress: SearchProgress) -> None:
+    for number in (1, 2):
+        progress.trial_started(number, CONFIG, {})
+    progress.epoch_ended(1, {"epoch": 1})
+    progress.deadline = time.monotonic() - 1.0
+    now = progress.take_snapshot()
+    assert now.time_left_s is None
+    assert now.describe_time_left() == "the time budget is used up, 2 still running"
+    for number in (1, 2):
+        progress.trial_ended(end(number, 0.4))
+    assert progress.take_snapshot().describe_time_left() == "the time budget is used up"
+
+
+def test_a_trial_that_goes_on_is_at_the_epoch_at_which_it_was_left() -> None:
+    progress = SearchProgress([LOSS], 6, None, [], {1: 3, 2: 0}.__getitem__)
+    for number in (1, 2):
+        progress.trial_started(number, CONFIG, {})
+    assert [trial.epoch for trial in progress.take_snapshot().running] == [3, 0]
+    progress.epoch_ended(1, {"epoch": 4})
+    assert progress.take_snapshot().running[0].epoch == 4
 
 
 def test_a_snapshot_is_json_and_back(progress: SearchProgress) -> None:
@@ -71,11 +95,12 @@ def test_each_trial_that_ends_has_a_line(progress: SearchProgress, capsys: pytes
         progress.trial_ended(result)
         lines.trial_ended(result)
     lines.time_passed()
-    said = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in capsys.readouterr().err.splitlines()]
+    lines_said = capsys.readouterr().err.splitlines()
+    said = [re.sub(r"about \S+ s left$", "about _ s left", line[len("hh:mm:ss ") :]) for line in lines_said]
     best = "best val/loss 0.4000 (trial 1), the baseline 0.5000"
     assert said == [
-        f"trial 1 complete, val/loss 0.4000; {best}; 2 of 6 trials, about 0 s left",
-        f"trial 2 failed: ValueError: no; {best}; 3 of 6 trials, about 0 s left",
+        f"trial 1 complete, val/loss 0.4000; {best}; 2 of 6 trials, about _ s left",
+        f"trial 2 failed: ValueError: no; {best}; 3 of 6 trials, about _ s left",
     ]
 
 

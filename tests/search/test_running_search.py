@@ -21,6 +21,7 @@ from raysweep.search.session.storage import open_storage
 from raysweep.search.status import look_at_run
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.tracking.wandb_log import read_records
 from raysweep.train.checkpoint import load_tensors
 from raysweep.train.state import from_tensors
 
@@ -69,7 +70,7 @@ def test_a_running_search_obeys(
     told = threading.Thread(target=tell)
     told.start()
     with pytest.raises(KeyboardInterrupt):
-        raysweep.tune(study, storage=tmp_path / "results", address="local", wandb="disabled", pruner="none")
+        raysweep.tune(study, storage=tmp_path / "results", address="local", wandb="offline", pruner="none")
     told.join()
     assert len(answers) == 4
 
@@ -86,6 +87,9 @@ def test_a_running_search_obeys(
     assert record is not None
     assert record.identity.overrides.trials == 3
     assert look_at_run(folder).state == "interrupted"
+    (log,) = folder.wandb.glob("offline-run-*-study/*.wandb")
+    rows = [item for row in read_records(log) if row.HasField("history") for item in row.history.item]
+    assert {item.value_json for item in rows if "trials/planned" in (item.key, *item.nested_key)} == {"3"}
     said = capsys.readouterr().err
     for line in ("decoding: 60 images", "search: 2 trials, ", " trial 1 stopped early, val/loss ", "1 of 3 trials: "):
         assert line in said

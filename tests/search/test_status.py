@@ -131,6 +131,8 @@ def test_a_run_from_before_there_was_a_status_has_a_state(folder: RunFolder) -> 
 def test_what_is_no_run_or_damaged_is_refused(folder: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not the folder of a run"):
         look_at_run(RunFolder(tmp_path))
+    with pytest.raises(UsageError, match=r"there is no .*: a run that has just begun is still being prepared"):
+        look_at_run(RunFolder(tmp_path / "none_yet"))
     folder.status.write_text('{"stage": "search"}')
     with pytest.raises(CorruptFileError, match=r"status\.json must hold what a run is doing"):
         look_at_run(folder)

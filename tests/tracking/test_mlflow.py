@@ -114,11 +114,11 @@ def test_a_database_in_the_run_s_folder_has_each_epoch_once(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
-    follow(tmp_path, tracked_run, train, finish)
-    uri = f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    follow(tmp_path / "my run", tracked_run, train, finish)
+    uri = f"sqlite:///{tmp_path}/my run/mlflow/mlflow.db"
     check(MlflowClient(tracking_uri=uri), "raysweep")
     said = capsys.readouterr()
-    assert f"MLflow: mlflow ui --backend-store-uri {uri}\n" in said.err
+    assert f"MLflow: mlflow ui --backend-store-uri '{uri}'\n" in said.err
     assert said.out == ""
 
 

@@ -92,6 +92,6 @@ def test_the_command_that_shows_them_is_said_at_the_end(
     finish: Callable[[Tracker, list[TrialResult]], Results],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tracker = Tracker(TensorboardEvents(tracked_run(tmp_path)))
+    tracker = Tracker(TensorboardEvents(tracked_run(tmp_path / "my run")))
     finish(tracker, [train(tracker, 0)])
-    assert capsys.readouterr().err == f"TensorBoard: tensorboard --logdir {tmp_path}/tensorboard\n"
+    assert capsys.readouterr().err == f"TensorBoard: tensorboard --logdir '{tmp_path}/my run/tensorboard'\n"

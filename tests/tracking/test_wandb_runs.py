@@ -65,6 +65,18 @@ def test_the_study_s_run_lives_from_the_start_and_ends_with_what_was_found(resum
     assert json.loads(artifacts["model"].metadata)["best"]["number"] == 0
 
 
+def test_another_number_of_trials_is_logged_when_the_search_is_told(
+    tmp_path: Path, tracked_run: Build, train: Train
+) -> None:
+    tracker = Tracker(WandbRuns(tracked_run(tmp_path), "offline"))
+    tracker.set_num_trials(40)
+    train(tracker, 0)
+    tracker.close()
+    assert tracker.backend.problem is None
+    ((records),) = read_parts(tmp_path, "study")
+    assert [values["trials/planned"] for _, values in read_history(records)] == [40, 40]
+
+
 def test_runs_have_group_job_type_tags_and_the_best_value_by_direction(resumed: Path) -> None:
     (trial,), (study, _) = read_parts(resumed, "0000"), read_parts(resumed, "study")
     runs = [find(records, "run")[0] for records in (trial, study)]
@@ -79,7 +91,7 @@ def test_runs_have_group_job_type_tags_and_the_best_value_by_direction(resumed: 
 def test_what_the_environment_says_goes_before_our_own_names(
     tmp_path: Path, tracked_run: Build, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "elsewhere"
+    place = tmp_path / "some where"
     place.mkdir()
     said = {"WANDB_PROJECT": "cars", "WANDB_ENTITY": "team", "WANDB_DIR": str(place), "WANDB_TAGS": "mine"}
     for name, value in {**said, "WANDB_RUN_GROUP": "mondays", "WANDB_NOTES": "try it"}.items():
@@ -93,7 +105,7 @@ def test_what_the_environment_says_goes_before_our_own_names(
     run = find(records, "run")[0]
     assert (run.project, run.entity, run.run_group, run.notes) == ("cars", "team", "mondays", "try it")
     assert "mine" in run.tags
-    assert tracker.sync_command == f"wandb sync {place}/wandb/offline-run-*-abc-*"
+    assert tracker.sync_command == f"wandb sync '{place}/wandb'/offline-run-*-abc-*"
 
 
 def test_finalists_are_runs_of_their_own_that_name_the_trial_they_train_again(

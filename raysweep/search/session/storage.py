@@ -17,9 +17,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from raysweep import atomic_files, file_guard
-from raysweep.errors import StorageError, UsageError
+from raysweep.errors import CorruptFileError, StorageError, UsageError
 from raysweep.file_guard import FROM_BACKUP
-from raysweep.run_folder import SearchFolder
+from raysweep.run_folder import RunFolder, SearchFolder
 from raysweep.storage_faults import guard_writing, patiently
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
     """Opens the database at `url`, or the journal file in the folder, repaired where its last line is torn.
 
     Raises:
-        UsageError: there is no such database.
+        UsageError: there is no such database, or it does not answer.
         StorageError: the journal cannot be written.
-        CorruptFileError: the journal is damaged elsewhere than at its end.
+        CorruptFileError: the journal is damaged elsewhere than at its end, or the file of a run's database is gone.
     """
     if url is None:
         with guard_study(folder, url), guard_writing(folder.journal):
@@ -55,6 +55,8 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
             f"--optuna-storage must be the URL of a database, {URL_FORMS}, with %40, %2F and %3A for @, / and : in a "
             "password; what was received is no such URL, and is not shown, as it may have a password"
         )
+    if isinstance(folder, RunFolder) and folder.study.is_file():
+        _check_file(parsed)
     import sqlalchemy
 
     try:
@@ -65,6 +67,17 @@ def open_storage(folder: SearchFolder, url: str | None) -> BaseStorage:
             f"no Optuna storage at --optuna-storage {hide_password(url)}: {reason}; give the URL of a database, "
             f"{URL_FORMS}"
         ) from None
+
+
+def _check_file(url: "sqlalchemy.URL") -> None:
+    """Fails where the file of a run's SQLite database is gone: to open it would make it anew, empty.
+
+    Raises:
+        CorruptFileError: it is.
+    """
+    name = (url.database or "").removeprefix("file:")
+    if url.get_backend_name() == "sqlite" and name not in ("", ":memory:") and not Path(name).exists():
+        raise CorruptFileError(f"the database {Path(name).absolute()}, {WHAT}, is gone; {REMEDY}")
 
 
 @contextlib.contextmanager
@@ -198,6 +211,11 @@ def hide_password(url: str) -> str:
         return "***"
     hidden = {key: "***" if _SECRET.search(key) else value for key, value in parsed.query.items()}
     return parsed.set(query=hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def lacks_password(url: str) -> bool:
+    """Tells whether it is the URL of a database that has a password, without that, as it is stored."""
+    return has_password(url) and hide_password(url) == url
 
 
 def has_password(url: str) -> bool:

@@ -1,0 +1,51 @@
+"""A stage of trials begins with what it knows of those that go on; no trial trains here."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysweep.cluster.capacity import Request
+from raysweep.data.images import PreparedData
+from raysweep.run_folder import RunFolder
+from raysweep.search import trial_stage
+from raysweep.search.launch import SearchContext
+from raysweep.search.observer import Observer
+from raysweep.search.session.storage import open_storage
+from raysweep.search.status import StatusFile, look_at_run
+from raysweep.search.strategy.strategy import Strategy, create_strategy
+from raysweep.study import Study
+
+
+def test_the_status_has_the_epoch_that_a_resumed_trial_goes_on_from(
+    tmp_path: Path,
+    study: Study,
+    save_prepared: Callable[..., PreparedData],
+    draw_squares: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def launch(context: SearchContext, strategy: Strategy, observers: Sequence[Observer], *_: object) -> None:
+        for _number in range(2):
+            proposal = strategy.propose()
+            assert proposal is not None
+            config = strategy.trial_config(*proposal).to_json()
+            for observer in observers:
+                observer.trial_started(proposal[0], config, proposal[1])
+
+    monkeypatch.setattr(trial_stage, "launch_trials", launch)
+    folder = RunFolder(tmp_path)
+    folder.study.write_text("{}")
+    killed = create_strategy(study, open_storage(folder, None), study.name, sampler="random", pruner="none")
+    killed.propose()
+    for epoch in (1, 2):
+        killed.report(0, epoch, 0.5)
+    strategy = create_strategy(study, open_storage(folder, None), study.name, sampler="random", pruner="none")
+    data = save_prepared(tmp_path / "data", {"train": draw_squares(8, 0), "val": draw_squares(4, 1)}, "abcd")
+    context = SearchContext(study=study, data=data, request=Request(), concurrency=1, folder=folder)
+    with StatusFile(folder) as status:
+        trial_stage.run_trial_stage("search", context, strategy, [], status)
+    written = look_at_run(folder).written
+    assert written is not None
+    assert written.search is not None
+    assert [(trial.number, trial.epoch) for trial in written.search.running] == [(0, 2), (1, 0)]
