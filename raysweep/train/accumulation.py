@@ -15,6 +15,7 @@ from raysweep.config import TrialConfig
 from raysweep.data.batches import Batch
 from raysweep.data.mixing import Mixing
 from raysweep.registry import load_object
+from raysweep.train.history import NUM_PARTS
 from raysweep.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 MIN_AT_ONCE = 4
 """Images of a part: with fewer, batch norm learns nothing, and what fills the memory are the weights."""
-NUM_PARTS = "train/parts_per_step"
-"""The metric of epochs that were trained in parts."""
 
 
 def choose_num_parts(config: TrialConfig, num_parts: int, num_workers: int) -> int | None:
