@@ -23,7 +23,7 @@ from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results, load_results
 from raysweep.search.session.identity import REMEDY as STUDY_REMEDY
 from raysweep.search.session.identity import WHAT as STUDY
-from raysweep.search.session.identity import StudyRecord, load_record
+from raysweep.search.session.identity import Identity, StudyRecord, load_record
 from raysweep.search.session.lock import is_locked
 from raysweep.search.session.storage import REMEDY, WHAT, guard_study, open_storage
 from raysweep.search.strategy.strategy import read_results
@@ -50,6 +50,8 @@ class RunView:
     """The metrics of each epoch of trials that have any, by number."""
     info: DataInfo | None
     """Facts of the images; none: no trial has begun."""
+    retraining: optuna.Study | None = None
+    """A copy of the Optuna study in which finalists are trained again; none: none have begun."""
     faults: tuple[str, ...] = ()
     """What cannot be read, a sentence each."""
 
@@ -120,8 +122,8 @@ def parse_distribution(stored: Mapping[str, Any]) -> BaseDistribution:
 def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: str | None = None) -> RunView:
     """Reads a run's folder; what of it is damaged is named in `faults`.
 
-    with_histories: else the metrics of its trials are not read, for a list of many runs. storage_url: of the Optuna
-    storage with its password, which study.json has not; none: what study.json has.
+    with_histories: else neither the metrics of its trials nor its finalists are read, for a list of many runs.
+    storage_url: of the Optuna storage with its password, which study.json has not; none: what study.json has.
 
     Raises:
         UsageError: it is not the folder of a run.
@@ -134,7 +136,11 @@ def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: st
     if storage_url is not None:
         record = dataclasses.replace(record, identity=dataclasses.replace(record.identity, storage_url=storage_url))
     faults: list[str] = []
-    optuna_study = _read(faults, lambda: load_optuna_study(folder, record))
+    optuna_study = _read(faults, lambda: load_optuna_study(folder, record.identity))
+    retraining = None
+    if with_histories and optuna_study is not None and folder.finalists.path.is_dir():
+        finalists = dataclasses.replace(record.identity, study_name=record.identity.retraining_name)
+        retraining = _read(faults, lambda: load_optuna_study(folder, finalists))
     results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None
     trials = folder.list_trials() if with_histories else []
     histories = {trial.number: _read(faults, partial(load_history, trial)) for trial in trials}
@@ -146,6 +152,7 @@ def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: st
         is_running=is_locked(folder),
         histories={number: history for number, history in histories.items() if history},
         info=load_info(folder) if results is None else results.data,
+        retraining=retraining,
         faults=tuple(faults),
     )
 
@@ -197,13 +204,13 @@ def load_info(folder: RunFolder) -> DataInfo | None:
         return None
 
 
-def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | None:
+def load_optuna_study(folder: RunFolder, identity: Identity) -> optuna.Study | None:
     """Copies the Optuna study of a run into memory, also while a driver writes to it; none before there is one.
 
     Raises:
         RaysweepError: it cannot be read, or is in a database whose password is not stored.
     """
-    url, name = record.identity.storage_url, record.identity.study_name
+    url, name = identity.storage_url, identity.study_name
     storage: BaseStorage
     with guard_study(folder, url), contextlib.ExitStack() as stack:
         if url is not None:
