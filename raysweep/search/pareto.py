@@ -46,7 +46,7 @@ def draw_front(folder: RunFolder, results: Results) -> None:
     except Exception as error:  # the results are whole without it
         say(
             f"{folder.pareto_front} could not be drawn ({type(error).__name__}: {first_line(error)}); nothing else is "
-            f"lost, and the report draws the front for itself"
+            "lost, and the report draws the front for itself"
         )
 
 
