@@ -117,12 +117,16 @@ def _copy(source: Path, target: Path) -> None:
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
     """Writes `text` as UTF-8, atomically; `sync` as of `write_atomically`."""
-    content = text.encode()
-    write_atomically(path, lambda temporary: _write(temporary, content), size_bytes=len(content), sync=sync)
+    write_bytes(path, text.encode(), sync=sync)
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Writes `content`, atomically; `sync` as of `write_atomically`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(path, write, size_bytes=len(content), sync=sync)
 
 
 def write_json(path: Path, value: Any, *, checksum: bool = False, sync: bool = True) -> None:

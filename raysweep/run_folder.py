@@ -191,6 +191,11 @@ class RunFolder(SearchFolder):
         return self.path / "results.json"
 
     @property
+    def untold(self) -> Path:
+        """Locates the mark of results that not all who follow the run have been told of."""
+        return self.path / ".untold"
+
+    @property
     def report(self) -> Path:
         """Locates the page that tells all of the run, written anew while it goes on."""
         return self.path / "report.html"

@@ -26,14 +26,20 @@ from raysweep.data.batches import Worker, build_batch, iterate_ingredients
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.distributions import When
 from raysweep.evaluate.stored_model import load_best
+from raysweep.evaluate.test_figures import TestFigures
 from raysweep.kept_model import seal_model
 from raysweep.run_folder import RunFolder
+from raysweep.search.results import Machine, Results
+from raysweep.search.session.identity import Identity, StudyRecord, save_record
+from raysweep.search.session.opening import open_strategy
+from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.checkpoint import save_weights
 from raysweep.train.task import build_task
 from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import save_config
+from raysweep.trial_result import TrialResult
 
 Labelled = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
 
@@ -274,6 +280,41 @@ def make_study() -> Callable[..., Study]:
 @pytest.fixture
 def study(make_study: Callable[..., Study]) -> Study:
     return make_study()
+
+
+@pytest.fixture(scope="session")
+def begin_run() -> Callable[..., Strategy]:
+    """`(folder, study, digest="0", **identity)` -> the strategy of a new run, whose study.json is written."""
+
+    def begin(folder: RunFolder, study: Study, digest: str = "0", **identity: Any) -> Strategy:
+        known = Identity(**{"run_id": "r", "study_name": study.name, **identity})
+        save_record(folder, StudyRecord(study=study.to_json(), identity=known, data_digest=digest))
+        return open_strategy(study, folder, known)
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def build_results() -> Callable[..., Results]:
+    """`(trials, **changes)` -> the results of a run whose best trial is the first, as the baseline is."""
+    info = DataInfo(source="drawn", synthetic=True, digest="0", classes=("a", "b"), num_train=8, num_val=4, num_test=4)
+    figures = {"num_images": 4, "report": "report.txt", "headline": "", "lift": {"text": ""}, "accuracy": 0.5}
+
+    def build(trials: Sequence[TrialResult], **changes: Any) -> Results:
+        values = {
+            "study": "small",
+            "objective": Objective(metric="val/accuracy"),
+            "trials": tuple(trials),
+            "best": trials[0],
+            "baseline": trials[0],
+            "test": TestFigures.from_json(figures),
+            "data": info,
+            "machine": Machine(processor="x86_64", num_nodes=1, num_cpus=2, num_gpus=0),
+            "duration_s": 1.0,
+        }
+        return Results(**{**values, **changes})
+
+    return build
 
 
 def _keep_model(folder: Path, config: TrialConfig, data: PreparedData, num_epochs: int = 1) -> RunFolder:

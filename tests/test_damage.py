@@ -19,7 +19,6 @@ from optuna.storages import RDBStorage
 from raysweep import atomic_files
 from raysweep.api import load_run
 from raysweep.atomic_files import Json
-from raysweep.cluster.capacity import Node
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.data import pipeline
 from raysweep.data.blocks import decode_block
@@ -31,11 +30,12 @@ from raysweep.predict import predict_files
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best
 from raysweep.search.reevaluate import reevaluate
-from raysweep.search.results import Machine, Results, save_results
+from raysweep.search.results import Results, save_results
 from raysweep.search.retention import Retention, keep_for_search
-from raysweep.search.session.identity import Identity, StudyRecord, save_record
+from raysweep.search.session.identity import Identity
 from raysweep.search.session.opening import enter_run, load_finished, open_strategy
 from raysweep.search.start import resolve_search
+from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.tasks.classification.evaluation import predict_probabilities
@@ -65,14 +65,20 @@ def evaluate_quickly(run: FinalRun) -> Json:
     return {"num_images": len(run.test), "report": "report.txt", "headline": "done", "lift": lift, "said": said}
 
 
-def search_here(study: Study, storage: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """Runs a search of two trials and its evaluation as `run_study` does, but for Ray."""
+@pytest.fixture(scope="module")
+def intact(
+    study: Study,
+    tmp_path_factory: pytest.TempPathFactory,
+    patches: None,
+    begin_run: Callable[..., Strategy],
+    build_results: Callable[..., Results],
+) -> RunFolder:
+    """A run of two trials and its evaluation as `run_study` leaves it, but for Ray."""
+    storage = tmp_path_factory.mktemp("intact")
     folder = RunFolder(storage / study.name)
     source = load_source(study.data.source, split_seed=0, storage=storage, data_root=None)
     data, test_folder = pipeline.prepare(source, study.data, folder.cache)
-    identity = Identity(run_id="r", study_name=study.name)
-    save_record(folder, StudyRecord(study=study.to_json(), identity=identity, data_digest=data.info.digest))
-    strategy = open_strategy(study, folder, identity)
+    strategy = begin_run(folder, study, data.info.digest)
     retention = Retention(folder, [], keep_for_search(study))
     while (proposal := strategy.propose()) is not None:
         number, params = proposal
@@ -94,30 +100,20 @@ def search_here(study: Study, storage: Path, monkeypatch: pytest.MonkeyPatch) ->
         strategy.tell(result)
         retention.trial_ended(result)
     trials = strategy.results()
-    save_results(
-        folder,
-        Results(
-            study=study.name,
-            objective=study.objective,
-            trials=tuple(trials),
-            best=keep_best(folder, study, trials),
-            baseline=trials[BASELINE],
-            test=final.evaluate_final(folder, test_folder, data=data, reason="final", num_threads=1, data_root=None),
-            data=data.info,
-            machine=Machine.describe([Node(num_cpus=1, num_gpus=0, memory_bytes=1)]),
-            duration_s=1.0,
-        ),
-    )
+    best = keep_best(folder, study, trials)
+    test = final.evaluate_final(folder, test_folder, data=data, reason="final", num_threads=1, data_root=None)
+    found = {"study": study.name, "objective": study.objective, "best": best, "test": test, "data": data.info}
+    save_results(folder, build_results(trials, **found))
     return folder
 
 
 @pytest.fixture(scope="module")
-def patches() -> Iterator[pytest.MonkeyPatch]:
+def patches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "_run", decode_here)
         patch.setattr(final, "load_object", lambda name: evaluate_quickly)
         patch.setattr("raysweep.cluster.connection.connect", lambda address: None)
-        yield patch
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +127,6 @@ def study(tmp_path_factory: pytest.TempPathFactory, make_image_folder: Callable[
         objective=Objective(metric="val/loss", direction="minimize"),
         budget=Budget(trials=2),
     )
-
-
-@pytest.fixture(scope="module")
-def intact(study: Study, tmp_path_factory: pytest.TempPathFactory, patches: pytest.MonkeyPatch) -> RunFolder:
-    return search_here(study, tmp_path_factory.mktemp("intact"), patches)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ ON_DISK = {
     ".commands/17-ab.json": RUN.command("17-ab"),
     ".lease": RUN.lock,
     ".ray": RUN.scratch,
+    ".untold": RUN.untold,
     "artifacts": RUN.artifacts,
     "best/config.json": RUN.best.config,
     "best/detector.safetensors": RUN.best.detector,

@@ -19,8 +19,8 @@ from raysweep.data.batches import Worker
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
 from raysweep.train import loop
-from raysweep.train.accumulation import NUM_PARTS
 from raysweep.train.device import choose_device, is_out_of_memory, is_poisoned, release_memory
+from raysweep.train.history import NUM_PARTS
 from raysweep.train.state import TrainState
 
 SEEDS = 3

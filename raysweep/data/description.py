@@ -70,12 +70,7 @@ def describe_survey(source: Source, seen: Survey) -> str:
         )
         lines.append("formats  " + ", ".join(f"{kind} {count:,}" for kind, count in seen.formats.most_common()))
         lines.append(f"grey     {seen.num_grey:,}")
-    faults = [
-        f"  {source.records[split].name(row)}: {look.fault}"
-        for split in SPLITS
-        for row, look in enumerate(seen.looks[split])
-        if look.fault
-    ]
+    faults = [f"  {name}: {fault}" for name, fault in _list_faults(source, seen).items()]
     lines += [f"broken   {len(faults):,}", *faults[:10], *([f"  and {len(faults) - 10:,} more"] * (len(faults) > 10))]
     lines += [f"repeated {len(seen.groups):,}", ""]
     return "\n".join([*lines, *(f"note: {note}" for note in list_notes(source, seen))]).rstrip()
@@ -95,12 +90,7 @@ def describe_json(source: Source, seen: Survey) -> str:
         "formats": dict(seen.formats),
         "median_size": np.median(seen.sides, axis=0).tolist() if seen.seen else None,
         "num_grey": seen.num_grey,
-        "broken": {
-            source.records[split].name(row): look.fault
-            for split in SPLITS
-            for row, look in enumerate(seen.looks[split])
-            if look.fault
-        },
+        "broken": _list_faults(source, seen),
         "same": [[content.name for content in group] for group in seen.groups],
         "notes": list_notes(source, seen),
     }
@@ -122,6 +112,16 @@ def save_contact_sheet(path: Path, source: Source) -> None:
     names = [f"{source.classes[label]} ({counts[source.classes[label]]:,})" for label in labels]
     left = f"; {len(labels)} of {len(source.classes)} classes" * (len(labels) < len(source.classes))
     save_rows(path, sheet, names=names, title=source.name, subtitle=f"training images, by class{left}")
+
+
+def _list_faults(source: Source, seen: Survey) -> dict[str, str]:
+    """Lists what is wrong with each broken file, by its name."""
+    return {
+        source.records[split].name(row): look.fault
+        for split in SPLITS
+        for row, look in enumerate(seen.looks[split])
+        if look.fault
+    }
 
 
 def _count_classes(source: Source, split: str) -> Counter[str]:

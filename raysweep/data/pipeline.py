@@ -6,7 +6,6 @@ What the disk cannot hold decoded is only read, checked and counted here: each e
 import dataclasses
 import hashlib
 import json
-import logging
 import math
 import shutil
 import uuid
@@ -27,6 +26,7 @@ from raysweep.data.disk_space import choose_decoded, fits
 from raysweep.data.files import Decoding, ImageFiles
 from raysweep.data.images import FILES, DataInfo, ImageSet, PreparedData
 from raysweep.data.records import SPLITS, Source, Split
+from raysweep.data.stream import set_up
 from raysweep.data.summary import check_skipped, summarise
 from raysweep.errors import CorruptFileError
 from raysweep.stages import Stage, stage
@@ -175,12 +175,7 @@ def _make_blocks(source: Source, num_cpus: float) -> list[pa.Table]:
 
 def _run(source: Source, into: dict[Split, Path]) -> Iterator[dict[str, Any]]:
     """Streams the records through Ray Data; yields a row for each."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True  # else a fault of the storage arrives as text
-    for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    set_up(ray.data.DataContext.get_current())
     num_cpus = ray.cluster_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
     dataset = ray.data.from_blocks(_make_blocks(source, num_cpus)).map_batches(
         decode_block,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, ExecutionResources
+from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 from ray.exceptions import RayTaskError
 
 from raysweep.data.files import ImageFiles
@@ -19,6 +19,15 @@ SHARE_OF_STORE = 0.5
 """Of Ray's object store, for all streams together."""
 BLOCKS_IN_STORE = 8
 MAX_BLOCK_BYTES = 2**24
+
+
+def set_up(context: DataContext) -> None:
+    """Has Ray Data show no progress, and raise a fault of the storage as such: else it arrives as text."""
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.raise_original_map_exception = True
+    for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,16 +65,12 @@ class RayStream:
         store = ray.cluster_resources().get("object_store_memory", 0.0)  # type: ignore[no-untyped-call]
         budget = int(store * SHARE_OF_STORE / self.num_streams)
         size = max(1, min(MAX_BLOCK_BYTES, budget // BLOCKS_IN_STORE) // files.decoding.image_bytes)
-        context = ray.data.DataContext.get_current().copy()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.raise_original_map_exception = True
+        context = DataContext.get_current().copy()
+        set_up(context)
         context.execution_options.preserve_order = True
         context.execution_options.resource_limits = ExecutionResources(object_store_memory=budget)
-        for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         blocks = [pa.table({"row": rows[start : start + size]}) for start in range(0, len(rows), size)]
-        with ray.data.DataContext.current(context):
+        with DataContext.current(context):
             dataset = ray.data.from_blocks(blocks).map_batches(
                 _Decoder,
                 batch_size=None,

@@ -36,7 +36,7 @@ from raysweep.search.strategy.strategy import create_strategy
 from raysweep.stages import stage
 from raysweep.storage_faults import format_bytes, guard_work, say
 from raysweep.study import Study
-from raysweep.train.history import load_history
+from raysweep.train.history import SPEED, load_history
 from raysweep.train.task import build_task
 from raysweep.train.usage import Usage
 from raysweep.trial_config import TrialConfig
@@ -134,7 +134,7 @@ def _read(part: SearchContext, whole: PreparedData, result: TrialResult) -> Prob
     history = load_history(folder)
     ends = (0.0, *usage.epoch_ends_s)
     epoch_s = ends[-1] - ends[-2]
-    train_s = min(part.data.info.num_train / history[-1]["train/images_per_s"], epoch_s)
+    train_s = min(part.data.info.num_train / history[-1][SPEED], epoch_s)
     val_share = _count_val(config, whole) / _count_val(config, part.data)
     return ProbedPoint(
         params=result.params,

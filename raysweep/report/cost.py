@@ -5,6 +5,7 @@ from statistics import median
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Cell, Section, render, render_table
 from raysweep.stages import format_duration
+from raysweep.train.history import DATA_WAIT, SPEED
 from raysweep.trial_result import TrialResult
 
 
@@ -46,21 +47,30 @@ def _describe_search(view: RunView) -> list[tuple[str, str]]:
     ]
     if saved > 0:
         facts.append(("epochs saved by stopping weak trials", f"{saved:,} of {saved + epochs:,}"))
-    speeds = [
-        row["train/images_per_s"] for rows in view.histories.values() for row in rows if "train/images_per_s" in row
-    ]
-    if speeds:
-        facts.append(("training speed of a trial", f"{median(speeds):,.0f} images/s (median of epochs)"))
-    if speeds and view.info is not None and ended:
-        training_s = sum(view.info.num_train / speed for speed in speeds if speed > 0)
-        trials_s = sum(trial.duration_s for trial in ended)
-        if 0 < training_s < trials_s:
-            facts.append(("share of trials' time in training steps", f"{training_s / trials_s:.0%}"))
-            facts.append(("the rest", "validation, checkpoints, start-up, waiting for data and for the driver"))
+    facts += _describe_training(view, [row for rows in view.histories.values() for row in rows if row.get(SPEED)])
     if view.results is not None:
         facts.append(("the whole run, its last session", format_duration(view.results.duration_s)))
         seconds = view.results.test.durations_s.get("total")
         facts += [] if seconds is None else [("of it the final evaluation", format_duration(seconds))]
+    return facts
+
+
+def _describe_training(view: RunView, epochs: list[dict[str, float]]) -> list[tuple[str, str]]:
+    """Describes the part of the epochs in which trials trained; those from before it was measured tell of no wait."""
+    if not epochs:
+        return []
+    facts = [("training speed of a trial", f"{median(row[SPEED] for row in epochs):,.0f} images/s (median of epochs)")]
+    if view.info is None:
+        return facts
+    num_train, trials_s = view.info.num_train, sum(trial.duration_s for trial in view.ended)
+    if timed := [row for row in epochs if DATA_WAIT in row]:
+        wait_s = sum(row[DATA_WAIT] for row in timed)
+        share = wait_s / sum(num_train / row[SPEED] for row in timed)
+        facts.append(("training waited for data", f"{wait_s:,.1f} s, {share:.1%} of its time"))
+    training_s = sum(num_train / row[SPEED] for row in epochs)
+    if training_s < trials_s:
+        facts.append(("share of trials' time in training", f"{training_s / trials_s:.0%}"))
+        facts.append(("the rest", "validation, checkpoints, start-up, waiting for the driver"))
     return facts
 
 

@@ -63,6 +63,7 @@ def build_headline(view: RunView) -> Headline:
         notes.append(
             f"Of the trials as they were when the run was last finished; since then: {describe_progress(view)}"
         )
+    notes += _describe_retraining(view)
     if results is not None and results.test.baseline_failure is not None:
         notes.append(f"There is no lift to state: the baseline failed ({results.test.baseline_failure}).")
     if results is not None and results.test.openings > 1:
@@ -71,6 +72,15 @@ def build_headline(view: RunView) -> Headline:
         notes.append("No command works on this run now; tune with --resume goes on with it.")
     notes += [f"Cannot be shown: {fault}" for fault in view.problems]
     return Headline(sentence=sentence, notes=tuple(notes))
+
+
+def _describe_retraining(view: RunView) -> list[str]:
+    """Says how far the training of finalists is; nothing where there are none, or all have ended."""
+    trainings = [] if view.retraining is None else view.retraining.get_trials(deepcopy=False)
+    num_ended = sum(training.state.is_finished() for training in trainings)
+    if num_ended == len(trainings):
+        return []
+    return [f"The best are being trained again with other seeds: {num_ended} of {len(trainings)} trainings have ended."]
 
 
 def describe_progress(view: RunView) -> str:

@@ -24,7 +24,7 @@ from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results, load_results
 from raysweep.search.session.identity import REMEDY as STUDY_REMEDY
 from raysweep.search.session.identity import WHAT as STUDY
-from raysweep.search.session.identity import StudyRecord, load_record, restore_identity
+from raysweep.search.session.identity import Identity, StudyRecord, load_record, restore_identity
 from raysweep.search.session.lock import is_locked
 from raysweep.search.session.storage import (
     REMEDY,
@@ -58,6 +58,8 @@ class RunView:
     """The metrics of each epoch of trials that have any, by number."""
     info: DataInfo | None
     """Facts of the images; none: no trial has begun."""
+    retraining: optuna.Study | None = None
+    """A copy of the Optuna study in which finalists are trained again; none: none have begun."""
     faults: tuple[str, ...] = ()
     """What is damaged, a sentence each."""
     out_of_reach: str | None = None
@@ -139,8 +141,8 @@ def parse_distribution(stored: Mapping[str, Any]) -> BaseDistribution:
 def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: str | None = None) -> RunView:
     """Reads a run's folder; what of it is damaged is named in `faults`.
 
-    with_histories: else the metrics of its trials are not read, for a list of many runs. storage_url: of the Optuna
-    storage with its password, which study.json has not; none: what study.json has.
+    with_histories: else neither the metrics of its trials nor its finalists are read, for a list of many runs.
+    storage_url: of the Optuna storage with its password, which study.json has not; none: what study.json has.
 
     Raises:
         UsageError: it is not the folder of a run, or the run's Optuna storage is another.
@@ -154,13 +156,16 @@ def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: st
         identity = restore_identity(record.identity, storage_url, record.identity.overrides)
         record = dataclasses.replace(record, identity=identity)
     faults: list[str] = []
-    out_of_reach = optuna_study = None
+    out_of_reach = optuna_study = retraining = None
     try:
-        optuna_study = load_optuna_study(folder, record)
+        optuna_study = load_optuna_study(folder, record.identity)
     except UsageError as error:
         out_of_reach = str(error)
     except RaysweepError as error:
         faults.append(str(error))
+    if with_histories and optuna_study is not None and folder.finalists.path.is_dir():
+        finalists = dataclasses.replace(record.identity, study_name=record.identity.retraining_name)
+        retraining = _read(faults, lambda: load_optuna_study(folder, finalists))
     results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None
     trials = folder.list_trials() if with_histories else []
     histories = {trial.number: _read(faults, partial(load_history, trial)) for trial in trials}
@@ -172,6 +177,7 @@ def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: st
         is_running=is_locked(folder),
         histories={number: history for number, history in histories.items() if history},
         info=load_info(folder) if results is None else results.data,
+        retraining=retraining,
         faults=tuple(faults),
         out_of_reach=out_of_reach,
     )
@@ -224,14 +230,14 @@ def load_info(folder: RunFolder) -> DataInfo | None:
         return None
 
 
-def load_optuna_study(folder: RunFolder, record: StudyRecord) -> optuna.Study | None:
+def load_optuna_study(folder: RunFolder, identity: Identity) -> optuna.Study | None:
     """Copies the Optuna study of a run into memory, also while a driver writes to it; none before there is one.
 
     Raises:
         UsageError: it is in a database whose password is not stored, or that does not answer.
         RaysweepError: it cannot be read, or is gone.
     """
-    url, name = record.identity.storage_url, record.identity.study_name
+    url, name = identity.storage_url, identity.study_name
     if url is not None and lacks_password(url):
         raise UsageError(
             f"its Optuna study is in the database {url}, whose password is not stored; `show`, `report`, `replay` and "

@@ -73,6 +73,11 @@ def render_table(
     return render("table.html", columns=columns, rows=rows, caption=caption, first=first)
 
 
+def render_text(text: str) -> Markup:
+    """Renders a paragraph."""
+    return Markup("<p>{}</p>").format(text)
+
+
 def _format_cell(value: Cell, spec: str) -> str | Markup:
     """Formats a cell; a number that is none, or is missing, is a dash."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

@@ -3,12 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from raysweep.train.history import History
+from raysweep.train.history import OF_MACHINES, History
 
 ROUNDING = 1e-6
 """Relative difference up to which two sums of the same numbers in another order are the same."""
-OF_MACHINES = frozenset(("train/images_per_s", "model/latency_ms"))
-"""Metrics that measure time: they are never the same twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,7 @@ from raysweep.runs.table import draw_table
 from raysweep.search.ranking import rank_results
 from raysweep.stages import format_duration
 from raysweep.storage_faults import format_bytes
+from raysweep.train.history import DATA_WAIT, SPEED
 from raysweep.trial_result import BASELINE, Params
 
 
@@ -35,6 +36,8 @@ class Cost:
     num_epochs: int
     images_per_s: float | None
     """Training images a second, the mean over its epochs."""
+    data_wait_s: float | None
+    """Seconds of its epochs in which training waited for batches; none: it is from before that was measured."""
     size_bytes: int
     """Of its folder now."""
     retries: int
@@ -137,13 +140,15 @@ def give_account(view: RunView, number: int) -> TrialAccount:
 
 def _measure_cost(view: RunView, trial: FrozenTrial, total_s: float) -> Cost:
     history = view.histories.get(trial.number, [])  # where it is damaged, the Optuna study has the epochs all the same
-    speeds = [row["train/images_per_s"] for row in history if "train/images_per_s" in row]
+    waits_s = [row[DATA_WAIT] for row in history if DATA_WAIT in row]
+    speeds = [row[SPEED] for row in history if SPEED in row]
     duration_s = trial.user_attrs.get("duration_s") if trial.state.is_finished() else None
     return Cost(
         duration_s=duration_s,
         share=duration_s / total_s if duration_s and total_s else None,
         num_epochs=max(trial.last_step or 0, len(history)),
         images_per_s=fmean(speeds) if speeds else None,
+        data_wait_s=sum(waits_s) if waits_s else None,
         size_bytes=measure_size(view.folder.trial(trial.number).path),
         retries=trial.user_attrs.get("retries", 0),
         node_losses=trial.user_attrs.get("node_losses", 0),
@@ -200,6 +205,7 @@ def _describe_cost(cost: Cost) -> str:
         *([f"{cost.share:.0%} of the time of all trials"] if cost.share else []),
         f"{cost.num_epochs} epochs",
         *([f"{cost.images_per_s:,.0f} images/s"] if cost.images_per_s else []),
+        *([f"{format_time(cost.data_wait_s)} of waiting for data"] if cost.data_wait_s is not None else []),
         f"{format_bytes(cost.size_bytes)} on disk",
         *([f"{cost.retries} deaths of its process"] if cost.retries else []),
         *([f"{cost.node_losses} lost nodes"] if cost.node_losses else []),

@@ -6,7 +6,6 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def _copy_model(trained: TrialFolder, target: ModelFolder, result: TrialResult, 
     for place, source in own_code.pack_files(record.config.task.code_references).items():
         path = target.code(Path(place).name, hashlib.sha256(source).hexdigest())
         atomic_files.make_folder(path.parent)
-        atomic_files.write_atomically(path, partial(_write, source))
+        atomic_files.write_bytes(path, source)
     seal_model(target)
 
 
@@ -104,7 +103,3 @@ def _check_origin(trained: TrialFolder, result: TrialResult, facts: Mapping[str,
             f"{trained.weights} must be of epoch {result.best_epoch} with the objective {result.value}, as the trial "
             f"ended, got epoch {epoch} with {value}; {REMEDY}"
         )
-
-
-def _write(source: bytes, target: Path) -> None:
-    target.write_bytes(source)

@@ -2,11 +2,13 @@
 
 import sys
 
-from raysweep.config import format_value
+from raysweep.config import Objective, format_value
+from raysweep.errors import first_line
 from raysweep.evaluate.figures.pareto import save_pareto_front
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.search.retention import KEEP_FRONT
+from raysweep.storage_faults import say
 from raysweep.study import Study
 from raysweep.trial_result import BASELINE, TrialResult
 
@@ -36,10 +38,19 @@ def describe_front(results: Results) -> list[str]:
 
 
 def draw_front(folder: RunFolder, results: Results) -> None:
-    """Draws the front into the folder of the final evaluation; with one objective there is none."""
+    """Draws the front into the folder of the final evaluation; with one objective there is none. Never fails a run."""
     if results.second_objective is None:
         return
-    first, second = results.objective, results.second_objective
+    try:
+        _draw_front(folder, results, results.objective, results.second_objective)
+    except Exception as error:  # the results are whole without it
+        say(
+            f"{folder.pareto_front} could not be drawn ({type(error).__name__}: {first_line(error)}); nothing else is "
+            "lost, and the report draws the front for itself"
+        )
+
+
+def _draw_front(folder: RunFolder, results: Results, first: Objective, second: Objective) -> None:
     save_pareto_front(
         folder.pareto_front,
         {trial.number: _get_values(trial) for trial in results.trials if trial.state == "COMPLETE"},

@@ -10,6 +10,7 @@ from raysweep.config import Objective, format_value
 from raysweep.search.observer import Observer
 from raysweep.search.ranking import rank_results
 from raysweep.stages import format_duration
+from raysweep.train.history import SPEED
 from raysweep.trial_result import BASELINE, TrialResult
 
 STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
@@ -38,7 +39,7 @@ class RunningTrial:
     @property
     def speed(self) -> float:
         """Returns the images a second of its last epoch."""
-        return self.metrics.get("train/images_per_s", 0.0)
+        return self.metrics.get(SPEED, 0.0)
 
     @property
     def share(self) -> float:

@@ -19,6 +19,7 @@ from raysweep.announcement import announce
 from raysweep.cluster.connection import BOOTSTRAP_CONFIG, list_nodes
 from raysweep.cluster.lost_ray import run_on_ray
 from raysweep.cores import count_cores
+from raysweep.data.images import DataInfo
 from raysweep.data.records import Source
 from raysweep.errors import StorageError, StudyFailedError
 from raysweep.evaluate.final import evaluate_final
@@ -28,6 +29,7 @@ from raysweep.planning.probe import share_gpus
 from raysweep.report.writer import ReportWriter, write_if_stale
 from raysweep.run_folder import RunFolder
 from raysweep.search.best_model import keep_best, keep_winner
+from raysweep.search.ending import Followers, end_run, tell_end
 from raysweep.search.finalists.retraining import open_retraining
 from raysweep.search.finalists.statistics import (
     Finalist,
@@ -39,22 +41,20 @@ from raysweep.search.launch import SearchContext
 from raysweep.search.notification import Notifier
 from raysweep.search.observer import ObserverFactory, build_observers, load_observers
 from raysweep.search.options import RunOptions
-from raysweep.search.pareto import draw_front
 from raysweep.search.preflight import check_start, fetch_inputs, find_images
 from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.ranking import find_front
-from raysweep.search.results import Machine, Results, save_results
+from raysweep.search.results import Machine, Results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.status import StatusFile
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.search.trial_stage import run_trial_stage
-from raysweep.stages import quieted, stage
-from raysweep.storage_faults import guard_work
+from raysweep.stages import quieted
+from raysweep.storage_faults import guard_work, say
 from raysweep.study import Study
 from raysweep.tracking.backend import TrackedRun
-from raysweep.tracking.dashboard_notes import leave_notes
 from raysweep.tracking.opening import open_trackers
 from raysweep.tracking.tracker import Tracker, close_trackers
 from raysweep.trial_config import TrialConfig
@@ -105,29 +105,29 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         report = stack.enter_context(ReportWriter(folder))  # left after the run's lock
         notifier = stack.enter_context(Notifier(options.notify, folder))
         record, identity = enter_run(study, options, stack)
+        follow = partial(_follow, study, options, identity, factories, report, notifier, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
-            write_if_stale(folder, identity.storage_url)
-            return Outcome(results=found)
+            if not folder.untold.exists():
+                write_if_stale(folder, identity.storage_url)
+                return Outcome(results=found)
+            say("the session that finished it was ended before all were told: they are told now")
+            strategy, followers = follow(found.data)
+            tell_end(folder, found, strategy, followers)
+            return Outcome(results=found, sync_command=followers.sync_command)
         context, test_folder = _prepare(study, options, source or find_images(study, options))
         if record is not None:
             check_digest(record, study.data.source, context.data.info.digest)
         elif not folder.path.exists():
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
-        report.begin(identity.storage_url)
-        status = stack.enter_context(StatusFile(folder))
-        own_observers = build_observers(factories, folder, study)
-        strategy = open_strategy(study, folder, identity)
-        trackers = open_trackers(_describe_run(context, options, identity), options, strategy.results())
-        stack.callback(close_trackers, trackers)
+        strategy, followers = follow(context.data.info)
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
-        notifier.begin(study.objectives, strategy.results())
-        save_num_trials = partial(_save_num_trials, context, identity, trackers)
-        observers = [*trackers, retention, notifier, report, *own_observers]
-        run_trial_stage("search", context, strategy, observers, status, save_num_trials)
+        observers = [*followers.trackers, retention, notifier, report, *followers.own]
+        save_num_trials = partial(_save_num_trials, context, identity, followers.trackers)
+        run_trial_stage("search", context, strategy, observers, followers.status, save_num_trials)
         trials = _take_results(study, folder, strategy)
-        finalists = _retrain_finalists(context, identity, trials, trackers, factories, status)
-        status.enter("final evaluation")
+        finalists = _retrain_finalists(context, identity, trials, followers, factories)
+        followers.status.enter("final evaluation")
         best = keep_winner(folder, study.objective, finalists) or keep_best(folder, study, trials)
         failure = explain_baseline_failure(trials, finalists, study.objective)
         asked = identity.overrides
@@ -148,17 +148,32 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
             machine=machine,
             duration_s=round(time.monotonic() - began, 3),
         )
-        save_results(folder, results)
-        is_uploaded = any(tracker.is_online for tracker in trackers)
-        status.enter("upload" if is_uploaded else "end")
-        draw_front(folder, results)
-        report.search_ended(results)  # first: the dashboard and trackers take the report
-        leave_notes(strategy.optuna_study, folder, results)
-        with stage("upload to the trackers") if is_uploaded else contextlib.nullcontext():
-            for observer in (*trackers, notifier, *own_observers):
-                observer.search_ended(results)
-    sync_command = next(filter(None, (tracker.sync_command for tracker in trackers)), None)
-    return Outcome(results=results, sync_command=sync_command)
+        end_run(folder, results, strategy, followers)
+    return Outcome(results=results, sync_command=followers.sync_command)
+
+
+def _follow(
+    study: Study,
+    options: RunOptions,
+    identity: Identity,
+    factories: Mapping[str, ObserverFactory],
+    report: ReportWriter,
+    notifier: Notifier,
+    stack: contextlib.ExitStack,
+    info: DataInfo,
+) -> tuple[Strategy, Followers]:
+    """Opens the strategy, and until the stack is closed those who follow the run; info: of its images."""
+    folder = options.run_folder
+    report.begin(identity.storage_url)
+    status = stack.enter_context(StatusFile(folder))
+    own = build_observers(factories, folder, study)
+    strategy = open_strategy(study, folder, identity)
+    ended = strategy.results()
+    run = TrackedRun(folder=folder, run_id=identity.run_id, name=options.name, study=study, data=info)
+    trackers = open_trackers(run, options, ended)
+    stack.callback(close_trackers, trackers)
+    notifier.begin(study.objectives, ended)
+    return strategy, Followers(status=status, report=report, trackers=trackers, notifier=notifier, own=own)
 
 
 def _prepare(study: Study, options: RunOptions, source: Source) -> tuple[SearchContext, Path]:
@@ -188,23 +203,12 @@ def _save_num_trials(context: SearchContext, identity: Identity, trackers: Seque
         tracker.set_num_trials(num_trials)
 
 
-def _describe_run(context: SearchContext, options: RunOptions, identity: Identity) -> TrackedRun:
-    return TrackedRun(
-        folder=options.run_folder,
-        run_id=identity.run_id,
-        name=options.name,
-        study=context.study,
-        data=context.data.info,
-    )
-
-
 def _retrain_finalists(
     context: SearchContext,
     identity: Identity,
     results: Sequence[TrialResult],
-    trackers: Sequence[Tracker],
+    followers: Followers,
     factories: Mapping[str, ObserverFactory],
-    status: StatusFile,
 ) -> list[Finalist]:
     """Trains the best configurations of the search and the baseline again, where that is asked for."""
     asked, study, folder = identity.overrides, context.study, context.folder
@@ -213,12 +217,13 @@ def _retrain_finalists(
     assert isinstance(folder, RunFolder)
     chosen = choose_finalists(results, study.objective, asked.finalists)
     retraining = open_retraining(study, folder, identity, chosen, asked.seeds)
-    for tracker in trackers:
+    for tracker in followers.trackers:
         tracker.begin_finalists(chosen)
     retention = Retention(folder.finalists, retraining.results(), keep_of_points(study.objectives))
-    observers = [*trackers, retention, *build_observers(factories, folder.finalists, study)]
+    own = build_observers(factories, folder.finalists, study)
+    observers = [*followers.trackers, retention, followers.report, *own]
     again = dataclasses.replace(context, study=retraining.study, folder=folder.finalists)
-    run_trial_stage("finalists", again, retraining, observers, status)
+    run_trial_stage("finalists", again, retraining, observers, followers.status)
     return retraining.finalists()
 
 

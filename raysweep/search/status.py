@@ -27,7 +27,7 @@ PERIOD_S = 1.0
 HEARTBEAT_S = 10.0
 """How often it is written at least while trials run."""
 AFTER_RESULTS = ("upload", "end")
-"""Stages in which the results are stored: --resume finds nothing to do, however such a session ended."""
+"""Stages in which the results are stored: --resume finds nothing to compute, however such a session ended."""
 End = Literal["finished", "interrupted", "failed"]
 
 

@@ -1,6 +1,8 @@
 """Leaves in an Optuna study what optuna-dashboard shows: notes on the study and each trial, and the test pictures."""
 
 import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -26,20 +28,31 @@ def leave_notes(study: optuna.Study, folder: RunFolder, results: Results) -> Non
 
 def _leave_notes(study: optuna.Study, folder: RunFolder, results: Results) -> None:
     from optuna_dashboard import save_note
+    from optuna_dashboard.artifact import get_artifact_path
 
     best, test = results.best, results.test
     save_note(study, f"# {results.study}\n\n{test.headline}\n\nBest: trial {best.number}. Lift: {test.lift['text']}\n")
+    of_best = [path for path in list_files(folder.test, "*.png") if path != folder.pareto_front]
+    of_study = [path for path in (folder.pareto_front, folder.report) if path.is_file()]
+    ids = _keep_files(study, folder.artifacts, [*of_best, *of_study])
+    pictures = "".join(f"\n\n![{path.stem}]({get_artifact_path(study, ids[path.name])})" for path in of_best)
     by_number = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     for trial in results.trials:
-        save_note(optuna.Trial(study, by_number[trial.number]._trial_id), _describe(trial))
-    folder.artifacts.mkdir(exist_ok=True)
-    store: Any = FileSystemArtifactStore(folder.artifacts)
-    known = {artifact.filename: artifact.artifact_id for artifact in get_all_artifact_meta(study)}
-    for path in (*list_files(folder.test, "*.png"), *([folder.report] if folder.report.is_file() else [])):
-        if path.name in known:  # of the end before this one
-            atomic_files.copy_file(path, folder.artifacts / known[path.name])
+        note = _describe(trial) + pictures * (trial.number == best.number)
+        save_note(optuna.Trial(study, by_number[trial.number]._trial_id), note)
+
+
+def _keep_files(study: optuna.Study, folder: Path, paths: Sequence[Path]) -> dict[str, str]:
+    """Makes files artifacts of the study, as Optuna gives none to a trial that has ended; returns names and ids."""
+    folder.mkdir(exist_ok=True)
+    store: Any = FileSystemArtifactStore(folder)
+    ids = {artifact.filename: artifact.artifact_id for artifact in get_all_artifact_meta(study)}
+    for path in paths:
+        if path.name in ids:  # of the end before this one
+            atomic_files.copy_file(path, folder / ids[path.name])
         else:
-            upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
+            ids[path.name] = upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
+    return ids
 
 
 def _describe(trial: TrialResult) -> str:

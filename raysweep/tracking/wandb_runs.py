@@ -14,7 +14,7 @@ from raysweep.config import WandbMode as Mode
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.storage_faults import say
-from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial, hide_password
+from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial, hide_password, list_files
 from raysweep.tracking.wandb_log import find_last_step
 from raysweep.tracking.wandb_study import log_data, log_progress, log_results
 from raysweep.tracking.wandb_workspace import save_workspace
@@ -141,11 +141,10 @@ class WandbRuns(Backend):
 
     @property
     def sync_command(self) -> str | None:
-        """Returns the command that uploads the runs of an offline study; none: there are none, as W&B failed."""
+        """Returns the command that uploads what is offline, of earlier sessions too; none: all is uploaded."""
         place, runs = RunFolder(self._root).wandb, f"offline-run-*-{self.run.run_id}-*"
-        if self.mode != "offline" or not any(place.glob(runs)):
-            return None
-        return f"wandb sync {shlex.quote(str(place))}/{runs}"
+        is_left = any(not list_files(part, "*.synced") for part in place.glob(runs))  # W&B marks what it has uploaded
+        return f"wandb sync {shlex.quote(str(place))}/{runs}" if is_left else None
 
     @property
     def _root(self) -> Path:

@@ -14,6 +14,7 @@ from torch import nn
 from raysweep.data.batches import Batch
 from raysweep.data.mixing import Mixing
 from raysweep.registry import load_object
+from raysweep.train.history import NUM_PARTS
 from raysweep.train.state import TrainState
 from raysweep.trial_config import TrialConfig
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 MIN_AT_ONCE = 4
 """Images of a part: with fewer, batch norm learns nothing, and what fills the memory are the weights."""
-NUM_PARTS = "train/parts_per_step"
-"""The metric of epochs that were trained in parts."""
 
 
 def choose_num_parts(config: TrialConfig, num_parts: int, num_workers: int) -> int | None:

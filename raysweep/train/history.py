@@ -14,6 +14,16 @@ from raysweep.run_folder import TrialFolder
 
 History = list[dict[str, float]]
 """The metrics of each epoch, the first one first."""
+SPEED = "train/images_per_s"
+"""The metric of how many images the workers trained on in a second, validation apart."""
+DATA_WAIT = "train/data_wait_s"
+"""The metric of how many seconds of an epoch the training waited for its batches."""
+NUM_PARTS = "train/parts_per_step"
+"""The metric of epochs that were trained in parts."""
+OF_THE_LOOP = frozenset({SPEED, DATA_WAIT, NUM_PARTS})
+"""What the loop itself reports of any task."""
+OF_MACHINES = frozenset({SPEED, DATA_WAIT, "model/latency_ms"})
+"""Metrics that measure time: they are never the same twice."""
 
 
 def load_history(folder: TrialFolder) -> History:

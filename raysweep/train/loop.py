@@ -22,6 +22,7 @@ from raysweep.run_folder import TrialFolder
 from raysweep.storage_faults import patiently
 from raysweep.train.accumulation import describe_parts, recall_num_parts
 from raysweep.train.cost import find_costs
+from raysweep.train.history import DATA_WAIT, SPEED
 from raysweep.train.metrics import compare_with_declared
 from raysweep.train.report import EpochReport
 from raysweep.train.restoring import restore
@@ -182,7 +183,11 @@ def is_finished(state: TrainState, config: TrialConfig) -> bool:
 def _train_epoch(
     runner: StepRunner, state: TrainState, config: TrialConfig, images: Images, worker: Worker
 ) -> dict[str, float]:
-    """Passes once over the training images; returns means over all images of all workers."""
+    """Passes once over the training images; returns means over all images of all workers.
+
+    `train/data_wait_s` is how long this worker's process waited for what the next batch is built from, which is read,
+    decoded and drawn on the CPU. A GPU works off meanwhile what it was told before: it stood still for less.
+    """
     began = time.perf_counter()
     learning_rate = next(iter(state.optimizers.values())).param_groups[-1]["lr"]
     batches = iterate_ingredients(
@@ -193,14 +198,18 @@ def _train_epoch(
         epoch=state.epoch,
         worker=worker,
     )
+    wait_s, asked = 0.0, time.perf_counter()
     for step, ingredients in enumerate(batches):
+        wait_s += time.perf_counter() - asked
         runner.run(ingredients, derive_seed(config.seed, state.epoch, step, worker.rank))
+        asked = time.perf_counter()
     means, seen = runner.read_means()
     return {
         "epoch": float(state.epoch + 1),
         **{f"train/{name}": mean for name, mean in means.items()},
         "learning_rate": float(learning_rate),
-        "train/images_per_s": seen / (time.perf_counter() - began),
+        SPEED: seen / (time.perf_counter() - began),
+        DATA_WAIT: wait_s,
     }
 
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Set
 import torch
 import torch.distributed
 
+from raysweep.train.history import OF_THE_LOOP
+
 Sums = dict[str, torch.Tensor | list[torch.Tensor]]
 """What is added up with `+`: tensors of one shape as sums, lists of tensors (B, D) by keeping all of them."""
-
-OF_THE_LOOP = frozenset({"train/images_per_s", "train/parts_per_step"})
-"""What the loop itself reports of any task."""
 
 
 def add_up(parts: Iterable[Sums]) -> Sums:

@@ -16,7 +16,7 @@ class EpochReport:
     """Says what is known after an epoch; its metrics are on disk by then, after the last one everything."""
 
     metrics: dict[str, float]
-    """`epoch` (from 1), `train/...`, `val/...`, `learning_rate`, `train/images_per_s`."""
+    """`epoch` (from 1), `train/...`, `val/...`, `learning_rate`, and what `history.OF_THE_LOOP` names."""
     value: float
     """The objective after this epoch."""
     best_value: float

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from raysweep.run_folder import RunFolder
 from raysweep.search.overrides import Overrides
 from raysweep.search.ranking import rank_results
 from raysweep.search.results import Machine, Results, save_results
-from raysweep.search.session.identity import Identity, StudyRecord, save_record
-from raysweep.search.session.opening import open_strategy
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.trial_record import save_config
@@ -47,13 +44,10 @@ ACCURACY = {
 class RecordedRun:
     """Plays the driver of a search whose trials are made up."""
 
-    def __init__(self, folder: RunFolder, study: Study) -> None:
-        self.folder, self.study = folder, study
-        overrides = Overrides(trials=study.budget.trials, settings=("task.dropout=0.5",), sampler="random")
-        identity = Identity(run_id="r", study_name=study.name, overrides=overrides)
-        folder.path.mkdir(parents=True)
-        save_record(folder, StudyRecord(study=study.to_json(), identity=identity, data_digest=INFO.digest))
-        self.strategy: Strategy = open_strategy(study, folder, identity)
+    def __init__(
+        self, folder: RunFolder, study: Study, strategy: Strategy, build_results: Callable[..., Results]
+    ) -> None:
+        self.folder, self.study, self.strategy, self.build_results = folder, study, strategy, build_results
 
     def start(self, num_epochs: int | None = None) -> int:
         """Begins a trial and trains all of its epochs, or so many."""
@@ -71,7 +65,8 @@ class RecordedRun:
 
     def compute(self, number: int, epoch: int) -> dict[str, float]:
         value = (0.5 + 0.3 * math.sin(number)) * (1 - math.exp(-epoch / 2))
-        return {"val/accuracy": value, "val/loss": 1 - value, "train/images_per_s": 100.0 + number}
+        speed = {"train/images_per_s": 100.0 + number, "train/data_wait_s": 0.08}
+        return {"val/accuracy": value, "val/loss": 1 - value, **speed}
 
     def end(self, number: int, state: Any = "COMPLETE", error: str | None = None) -> None:
         last = self.epochs[-1]
@@ -90,13 +85,12 @@ class RecordedRun:
     def finish(self, **test: Any) -> Results:
         """Writes results.json, with these test figures instead of an accuracy."""
         trials = self.strategy.results()
-        results = Results(
+        results = self.build_results(
+            trials,
             study=self.study.name,
             objective=self.study.objective,
             second_objective=self.study.second_objective,
-            trials=tuple(trials),
             best=rank_results(trials, self.study.objectives)[0],
-            baseline=trials[0],
             test=TestFigures.from_json({**ACCURACY, **test}),
             data=INFO,
             machine=Machine.describe([Node(num_cpus=2)], price_per_hour=3.6),
@@ -108,13 +102,18 @@ class RecordedRun:
 
 @pytest.fixture(scope="module")
 def record_run(
-    tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., Study]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_study: Callable[..., Study],
+    begin_run: Callable[..., Strategy],
+    build_results: Callable[..., Results],
 ) -> Callable[..., RecordedRun]:
     """`(name, **changes of the study)` -> a run in a folder of its own, in which no trial has begun."""
 
     def record(name: str, **changes: Any) -> RecordedRun:
-        folder = Path(tmp_path_factory.mktemp("storage")) / name
-        return RecordedRun(RunFolder(folder), make_study(**changes))
+        folder, study = RunFolder(tmp_path_factory.mktemp("storage") / name), make_study(**changes)
+        overrides = Overrides(trials=study.budget.trials, settings=("task.dropout=0.5",), sampler="random")
+        strategy = begin_run(folder, study, INFO.digest, overrides=overrides)
+        return RecordedRun(folder, study, strategy, build_results)
 
     return record
 

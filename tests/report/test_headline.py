@@ -8,6 +8,9 @@ import pytest
 from raysweep.report.headline import build_headline, describe_result
 from raysweep.report.run_view import load_view
 from raysweep.run_folder import RunFolder
+from raysweep.search.finalists.retraining import open_retraining
+from raysweep.search.session.identity import load_record
+from raysweep.trial_result import TrialResult
 
 LIFT = {"text": "", "difference": 0.3, "low": 0.1, "high": 0.5}
 MSE = {"mse": 0.02, "accuracy": 0.5, "baseline": {"mse": 0.05, "accuracy": 0.4}}
@@ -52,6 +55,21 @@ def test_best_and_baseline_are_compared(record_run: Callable[..., Any], test: di
 def test_figures_of_a_task_that_are_not_known_are_said_in_its_own_words(record_run: Callable[..., Any]) -> None:
     own = {"accuracy": "high", "headline": "it is fine\nand more", "lift": {"text": "by a lot"}}
     assert say(record_run, **own) == "it is fine; by a lot"
+
+
+def test_finalists_that_are_trained_are_counted(record_run: Callable[..., Any]) -> None:
+    run = record_run("finalists")
+    run.end(run.start())
+    run.end(run.start())
+    record = load_record(run.folder)
+    assert record is not None
+    retraining = open_retraining(run.study, run.folder, record.identity, run.strategy.results(), 2)
+    run.folder.finalists.path.mkdir()
+    number, params = retraining.propose() or pytest.fail("nothing is proposed")
+    result = TrialResult(number=number, state="COMPLETE", value=0.5, best_epoch=1, params=params, duration_s=1.0)
+    retraining.report(number, 1, 0.5)
+    retraining.tell(result)
+    assert "1 of 4 trainings have ended" in " ".join(build_headline(load_view(run.folder)).notes)
 
 
 def test_a_run_under_way_says_how_far_it_is(under_way: RunFolder) -> None:

@@ -9,19 +9,16 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysweep import atomic_files
-from raysweep.cluster.capacity import Node
 from raysweep.config import Budget, TrainingConfig
 from raysweep.data.images import DataInfo
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.ranking import rank_results
-from raysweep.search.results import Machine, Results, save_results
-from raysweep.search.session.identity import Identity, StudyRecord, save_record
-from raysweep.search.session.opening import open_strategy
+from raysweep.search.results import Results, save_results
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.trial_record import save_config
-from raysweep.trial_result import BASELINE, Params, TrialResult
+from raysweep.trial_result import Params, TrialResult
 
 NUM_TRIALS = 20
 FAILING = 6
@@ -54,7 +51,7 @@ def _run_trial(strategy: Strategy, folder: RunFolder, info: DataInfo, number: in
             state = "PRUNED"
             break
     rows: list[Mapping[str, Any]] = [
-        {"epoch": float(epoch), "val/accuracy": value, "train/images_per_s": 100.0}
+        {"epoch": float(epoch), "val/accuracy": value, "train/images_per_s": 100.0, "train/data_wait_s": 0.1}
         for epoch, value in enumerate(values, start=1)
     ]
     atomic_files.write_json_lines(trial.metrics, rows)
@@ -76,7 +73,14 @@ def _run_trial(strategy: Strategy, folder: RunFolder, info: DataInfo, number: in
     return result
 
 
-def _save_results(folder: RunFolder, study: Study, trials: list[TrialResult], info: DataInfo, right: str) -> None:
+def _save_results(
+    build_results: Callable[..., Results],
+    folder: RunFolder,
+    study: Study,
+    trials: list[TrialResult],
+    info: DataInfo,
+    right: str,
+) -> None:
     share = right.count("1") / len(right)
     best = rank_results(trials, study.objectives)[0]
     test = TestFigures(
@@ -87,21 +91,8 @@ def _save_results(folder: RunFolder, study: Study, trials: list[TrialResult], in
         baseline={"accuracy": 0.5},
         own={"accuracy": share},
     )
-    machine = Machine.describe([Node(num_cpus=1, num_gpus=0, memory_bytes=1)])
-    save_results(
-        folder,
-        Results(
-            study=study.name,
-            objective=study.objective,
-            trials=tuple(trials),
-            best=best,
-            baseline=trials[BASELINE],
-            test=test,
-            data=info,
-            machine=machine,
-            duration_s=99.0,
-        ),
-    )
+    found = {"study": study.name, "objective": study.objective, "best": best, "test": test, "data": info}
+    save_results(folder, build_results(trials, **found))
     lines = [f"{row}.png,a,{'a' if answer == '1' else 'b'},0.9" for row, answer in enumerate(right)]
     atomic_files.write_text(folder.test / "predictions.csv", "\n".join(["image,true,predicted,confidence", *lines]))
     atomic_files.write_text(folder.test / test.report, "report\n")
@@ -111,7 +102,9 @@ def _save_results(folder: RunFolder, study: Study, trials: list[TrialResult], in
 
 
 @pytest.fixture(scope="session")
-def make_run(make_study: Callable[..., Study]) -> Callable[..., RunFolder]:
+def make_run(
+    make_study: Callable[..., Study], begin_run: Callable[..., Strategy], build_results: Callable[..., Results]
+) -> Callable[..., RunFolder]:
     """`(folder, right="1101110", digest="d1", num_trials=20, end="finished", **changes)` -> a run's folder.
 
     right: 1 for each test image that the best model labels right. end: `finished`; `search` where the final evaluation
@@ -137,10 +130,7 @@ def make_run(make_study: Callable[..., Study]) -> Callable[..., RunFolder]:
             num_val=9,
             num_test=len(right),
         )
-        path.mkdir(parents=True)
-        identity = Identity(run_id="r", study_name=study.name)
-        save_record(folder, StudyRecord(study=study.to_json(), identity=identity, data_digest=digest))
-        strategy = open_strategy(study, folder, identity)
+        strategy = begin_run(folder, study, digest)
         trials = []
         while (proposal := strategy.propose()) is not None:
             number, params = proposal
@@ -152,7 +142,7 @@ def make_run(make_study: Callable[..., Study]) -> Callable[..., RunFolder]:
                 break
             trials.append(_run_trial(strategy, folder, info, number, params))
         if end == "finished":
-            _save_results(folder, study, trials, info, right)
+            _save_results(build_results, folder, study, trials, info, right)
         return folder
 
     return make

@@ -17,8 +17,7 @@ from raysweep.report.run_view import load_view
 from raysweep.run_folder import RunFolder
 from raysweep.runs.replay import Replay, _build_study
 from raysweep.runs.sameness import compare_histories
-from raysweep.search.session.identity import Identity, StudyRecord, save_record
-from raysweep.search.session.opening import open_strategy
+from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.tasks.classification.config import ClassificationConfig
 from raysweep.train.checkpoint import load_tensors
@@ -69,7 +68,10 @@ def test_a_replay_proposes_the_recorded_trial_and_stops_where_the_search_did(run
 
 @pytest.fixture(scope="module")
 def trained(
-    tmp_path_factory: pytest.TempPathFactory, make_idx_folder: Callable[..., Path], make_study: Callable[..., Study]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_idx_folder: Callable[..., Path],
+    make_study: Callable[..., Study],
+    begin_run: Callable[..., Strategy],
 ) -> RunFolder:
     """A run with a real trial of two epochs, and one that was stopped after its first, trained in this process."""
     images = make_idx_folder(tmp_path_factory.mktemp("images"))
@@ -84,10 +86,7 @@ def trained(
     folder = RunFolder(tmp_path_factory.mktemp("storage") / "run")
     source = load_source(study.data.source, split_seed=0, storage=folder.storage, data_root=None)
     data, _ = pipeline.prepare(source, study.data, folder.cache)
-    identity = Identity(run_id="r", study_name=study.name)
-    folder.path.mkdir()
-    save_record(folder, StudyRecord(study=study.to_json(), identity=identity, data_digest=data.info.digest))
-    strategy = open_strategy(study, folder, identity)
+    strategy = begin_run(folder, study, data.info.digest)
     for last in (2, 1):
         proposal = strategy.propose()
         assert proposal is not None

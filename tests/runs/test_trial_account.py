@@ -91,6 +91,7 @@ def test_a_trial_s_cost_and_place(accounts: list[TrialAccount]) -> None:
     for account in accounts:
         assert account.cost.duration_s == account.cost.num_epochs
         assert account.cost.images_per_s == 100.0
+        assert account.cost.data_wait_s == pytest.approx(0.1 * account.cost.num_epochs)
     complete = [account for account in accounts if account.state == "COMPLETE"]
     by_rank = sorted(complete, key=lambda account: account.rank or 0)
     assert [account.rank for account in by_rank] == list(range(1, len(complete) + 1))

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from optuna.storages import InMemoryStorage
 from raysweep.config import Budget, Objective
 from raysweep.data.images import DataInfo
 from raysweep.errors import UsageError
-from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
-from raysweep.search.pareto import describe_front
+from raysweep.search.pareto import describe_front, draw_front
 from raysweep.search.ranking import find_front, rank_results
-from raysweep.search.results import Machine, Results
+from raysweep.search.results import Results
 from raysweep.search.session.identity import Identity, StudyRecord, save_record
 from raysweep.search.session.opening import enter_run
 from raysweep.search.session.space_change import change_space
@@ -32,6 +31,7 @@ from raysweep.study import Study
 from raysweep.trial_record import save_config
 from raysweep.trial_result import TrialResult
 
+Build = Callable[..., Results]
 ACCURACY = Objective(metric="val/accuracy")
 SIZE = Objective(metric="model/num_parameters", direction="minimize")
 
@@ -123,35 +123,19 @@ def test_the_front_is_optunas_and_the_best_is_on_it(values: list[tuple[int, int]
     assert firsts == sorted(firsts, reverse=directions[0] == "maximize")
 
 
-def build_results(trials: Sequence[TrialResult], front: Sequence[int]) -> Results:
-    figures = {"num_images": 4, "report": "report.txt", "headline": "", "lift": {"text": ""}}
-    return Results(
-        study="small",
-        objective=ACCURACY,
-        second_objective=SIZE,
-        pareto_front=tuple(front),
-        trials=tuple(trials),
-        best=trials[0],
-        baseline=trials[0],
-        test=TestFigures.from_json(figures),
-        data=INFO,
-        machine=Machine(processor="x86_64", num_nodes=1, num_cpus=2, num_gpus=0),
-        duration_s=1.0,
-    )
-
-
-def test_there_is_no_front_with_one_objective() -> None:
+def test_there_is_no_front_with_one_objective(build_results: Build) -> None:
     assert find_front([end(0, 0.5, None)], [ACCURACY]) == []
-    results = dataclasses.replace(build_results([end(0, 0.5, None)], []), second_objective=None)
+    results = build_results([end(0, 0.5, None)])
     stored = results.to_json()
     assert not {"pareto_front", "second_objective"} & set(stored)
     assert "values" not in stored["trials"][0]
     assert describe_front(results) == []
 
 
-def test_the_front_in_the_results_and_as_a_table(study: Study) -> None:
+def test_the_front_in_the_results_and_as_a_table(study: Study, build_results: Build) -> None:
     results = [end(0, 0.5, 412330.0), end(1, 0.9, 999.0), end(2, 0.95, 1e6), end(3, None, None, "FAIL")]
-    found = build_results(results, [trial.number for trial in find_front(results, study.objectives)])
+    front = tuple(trial.number for trial in find_front(results, study.objectives))
+    found = build_results(results, second_objective=SIZE, pareto_front=front)
     stored = json.loads(json.dumps(found.to_json()))
     assert stored["pareto_front"] == [2, 1]
     assert stored["second_objective"] == {"metric": "model/num_parameters", "direction": "minimize"}
@@ -163,6 +147,18 @@ def test_the_front_in_the_results_and_as_a_table(study: Study) -> None:
         "      2        0.9500             1,000,000",
         "      1        0.9000              999.0000",
     ]
+
+
+def test_a_front_that_cannot_be_drawn_is_one_sentence(
+    tmp_path: Path, build_results: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.test.write_text("no folder")
+    trials = [end(0, 0.5, 1.0), end(1, 0.9, 2.0)]
+    draw_front(folder, build_results(trials, second_objective=SIZE, pareto_front=(1, 0)))
+    said = capsys.readouterr().err
+    assert said.startswith(f"{folder.pareto_front} could not be drawn (")
+    assert len(said.splitlines()) == 1
 
 
 # what is refused

@@ -26,6 +26,7 @@ from raysweep.commands.predict import predict
 from raysweep.config import Budget, DataConfig, Objective, TrainingConfig
 from raysweep.errors import StudyFailedError, UsageError
 from raysweep.file_guard import read_json_lines
+from raysweep.report.writer import ReportWriter
 from raysweep.run_folder import RunFolder
 from raysweep.search.options import RunOptions
 from raysweep.search.overrides import Overrides
@@ -321,18 +322,22 @@ def test_two_objectives_end_in_a_pareto_front(
             results.trials[number].second_value,
         )
     assert (run / "test/pareto_front.png").is_file()
+    assert not options.run_folder.untold.exists(), "all were told"
     assert f"Pareto front of {len(front)} trials" in describe_results(results, options.run_folder)
 
 
 def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouched(
-    ray_local: None, images: Path, tmp_path: Path
+    ray_local: None, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = make_study(images, budget=Budget(trials=3))
     options = RunOptions(storage=tmp_path, name="finalists", wandb="disabled")
     before, run = run_study(study, options).results, options.run_folder.path
     times = {path: path.stat().st_mtime_ns for path in (run / "trials").rglob("*")}
     again = dataclasses.replace(options, resume=True, overrides=Overrides(finalists=3, seeds=2))
+    refreshed: list[int] = []
+    monkeypatch.setattr(ReportWriter, "trial_ended", lambda report, result: refreshed.append(result.number))
     results = run_study(study, again).results
+    assert sorted(refreshed) == list(range(3 * 2)), "the report tells of each training that ends"
     assert results.trials == before.trials
     assert {path: path.stat().st_mtime_ns for path in (run / "trials").rglob("*")} == times
     found = results.finalists

@@ -15,7 +15,7 @@ from raysweep.evaluate.test_figures import TestFigures
 from raysweep.registry import load_object
 from raysweep.report.section import Section
 from raysweep.run_folder import RunFolder
-from raysweep.search.results import Machine, Results
+from raysweep.search.results import Results
 from raysweep.tasks.gan.config import GanConfig
 from raysweep.tasks.gan.judge.network import save_judge
 from raysweep.tasks.gan.judge.store import FILE
@@ -62,24 +62,15 @@ def make_gan_config() -> Callable[..., TrialConfig]:
 
 
 @pytest.fixture(scope="session")
-def make_results() -> Callable[..., Results]:
+def make_results(build_results: Callable[..., Results]) -> Callable[..., Results]:
     """`(run, figures)` -> results whose best trial was evaluated so."""
 
     def make(run: FinalRun, figures: dict[str, Any]) -> Results:
         trial = TrialResult(
             number=run.best.number, state="COMPLETE", value=1.0, best_epoch=1, params={}, duration_s=1.0
         )
-        return Results(
-            study="squares",
-            objective=Objective(metric="val/loss"),
-            trials=(trial,),
-            best=trial,
-            baseline=None,
-            test=TestFigures.from_json(figures),
-            data=run.best.info,
-            machine=Machine(processor="", num_nodes=1, num_cpus=1, num_gpus=0),
-            duration_s=1.0,
-        )
+        test, objective = TestFigures.from_json(figures), Objective(metric="val/loss")
+        return build_results([trial], objective=objective, baseline=None, test=test, data=run.best.info)
 
     return make
 

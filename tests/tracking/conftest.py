@@ -10,11 +10,9 @@ import pytest
 import wandb
 
 from raysweep import atomic_files
-from raysweep.config import Objective
 from raysweep.data.images import DataInfo
-from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
-from raysweep.search.results import Machine, Results
+from raysweep.search.results import Results
 from raysweep.study import Study
 from raysweep.tracking.backend import TrackedRun
 from raysweep.tracking.tracker import Tracker
@@ -44,27 +42,6 @@ def tracked_run(make_study: Callable[..., Study]) -> BUILD:
     """`(folder)` -> a run in it."""
     study = make_study()
     return lambda folder: TrackedRun(folder=RunFolder(folder), run_id="abc", name="small", study=study, data=DATA)
-
-
-@pytest.fixture(scope="session")
-def build_results() -> Callable[[list[TrialResult]], Results]:
-    """`(trials)` -> the results of a run whose best trial is the first, as the baseline is."""
-
-    def build(trials: list[TrialResult]) -> Results:
-        figures = {"num_images": 4, "report": "report.txt", "headline": "", "lift": {"text": ""}, "accuracy": 0.5}
-        return Results(
-            study="small",
-            objective=Objective(metric="val/accuracy"),
-            trials=tuple(trials),
-            best=trials[0],
-            baseline=trials[0],
-            test=TestFigures.from_json(figures),
-            data=DATA,
-            machine=Machine(processor="x86_64", num_nodes=1, num_cpus=2, num_gpus=0),
-            duration_s=1.0,
-        )
-
-    return build
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +82,7 @@ def train() -> Callable[..., TrialResult]:
 
 
 @pytest.fixture(scope="session")
-def finish(build_results: Callable[[list[TrialResult]], Results]) -> Callable[[Tracker, list[TrialResult]], Results]:
+def finish(build_results: Callable[..., Results]) -> Callable[[Tracker, list[TrialResult]], Results]:
     """`(tracker, trials)` -> the results of a search, of which the tracker was told."""
 
     def finish(tracker: Tracker, trials: list[TrialResult]) -> Results:
@@ -115,7 +92,7 @@ def finish(build_results: Callable[[list[TrialResult]], Results]) -> Callable[[T
         atomic_files.write_text(folder.test / "report.txt", "precision 0.5")
         (folder.test / "predictions.csv").write_text("image,true,predicted,confidence\na.jpg,a,a,0.9\n")
         folder.report.write_text("<!doctype html><title>The report</title>")
-        results = build_results(trials)
+        results = build_results(trials, data=DATA)
         tracker.search_ended(results)
         return results
 

@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna_dashboard import get_note
+from optuna_dashboard.artifact import get_artifact_path
 
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
@@ -16,7 +17,7 @@ from raysweep.trial_result import TrialResult
 
 
 @pytest.fixture
-def results(build_results: Callable[[list[TrialResult]], Results]) -> Results:
+def results(build_results: Callable[..., Results]) -> Results:
     good = TrialResult(number=0, state="COMPLETE", value=0.5, best_epoch=1, params={}, duration_s=1.0)
     bad = TrialResult(
         number=1, state="FAIL", value=None, best_epoch=None, params={}, duration_s=1.0, error="TrialError: NaN"
@@ -35,8 +36,11 @@ def test_notes_and_pictures_are_left_once_in_the_run_s_journal(tmp_path: Path, r
         leave_notes(study, folder, results)
     again = optuna.load_study(study_name="small", storage=open_storage(folder, None))
     assert "Best: trial 0" in get_note(again)
-    assert "- error: TrialError: NaN" in get_note(optuna.Trial(again, again.trials[1]._trial_id))
+    best, failed = (get_note(optuna.Trial(again, trial._trial_id)) for trial in again.trials)
+    assert "- error: TrialError: NaN" in failed
     (artifact,) = get_all_artifact_meta(again)
+    assert best.endswith(f"![curves]({get_artifact_path(again, artifact.artifact_id)})")
+    assert "![" not in failed
     copy = tmp_path / "copy.png"
     store = FileSystemArtifactStore(folder.artifacts)
     download_artifact(artifact_store=store, artifact_id=artifact.artifact_id, file_path=str(copy))

@@ -26,12 +26,15 @@ Finish = Callable[[Tracker, list[TrialResult]], Results]
 KEY = "0123456789abcdef" * 2 + "01234567"
 
 
-def test_after_each_sync_the_server_has_each_epoch_once(resumed: Path, server: "Server") -> None:
+def test_after_each_sync_the_server_has_each_epoch_once(resumed: Path, tracked_run: Build, server: "Server") -> None:
     parts = sorted(resumed.glob("wandb/offline-run-*-abc-0001*"))
     rest = sorted(set(resumed.glob("wandb/offline-run-*")) - set(parts))
+    online = WandbRuns(tracked_run(resumed), "online")
+    assert online.sync_command == f"wandb sync {resumed}/wandb/offline-run-*-abc-*", "of earlier sessions"
     server.sync(parts[0])
     assert server.steps("abc-0001") == [1, 2]
     server.sync(*parts, *rest)
+    assert online.sync_command is None, "all is uploaded"
     server.sync(*parts, *rest)
     assert server.steps("abc-0001") == [1, 2, 3, 4, 5]
     assert [row["epoch"] for row in server.history("abc-0001")] == [1, 2, 3, 4, 5]

@@ -16,6 +16,7 @@ from raysweep.errors import CorruptFileError
 from raysweep.run_folder import TrialFolder
 from raysweep.tasks.classification.networks import build_fashion_cnn
 from raysweep.train import checkpoint
+from raysweep.train.history import OF_MACHINES
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState, from_tensors, to_tensors
@@ -68,7 +69,7 @@ def flatten(state: TrainState) -> tuple[dict[str, torch.Tensor], Any]:
     """All tensors and plain values of a state, without the only thing that depends on the clock."""
     values = state.state_dict()
     values["counters"]["history"] = [
-        {key: value for key, value in row.items() if key != "train/images_per_s"} for row in state.history
+        {key: value for key, value in row.items() if key not in OF_MACHINES} for row in state.history
     ]
     tensors: dict[str, torch.Tensor] = {}
     plain = to_tensors(values, tensors)

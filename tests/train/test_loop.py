@@ -1,7 +1,8 @@
 """The training loop: it learns, one seed is one run, and everything is on disk before it is reported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,13 +10,16 @@ import torch
 
 from raysweep import file_guard
 from raysweep.config import Objective
+from raysweep.data.batches import Ingredients, iterate_ingredients
 from raysweep.data.images import PreparedData
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
-from raysweep.train import checkpoint
+from raysweep.train import checkpoint, loop
+from raysweep.train.history import OF_MACHINES
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState
+from raysweep.train.step import StepRunner
 from raysweep.trial_config import TrialConfig
 
 ACCURACY = Objective(metric="val/accuracy")
@@ -28,6 +32,7 @@ KEYS = {
     "train/loss",
     "learning_rate",
     "train/images_per_s",
+    "train/data_wait_s",
     "val/loss",
     "val/accuracy",
     "val/mean_class_accuracy",
@@ -50,7 +55,7 @@ def run(config: TrialConfig, data: PreparedData, objective: Objective = ACCURACY
 
 
 def without_speed(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{key: value for key, value in row.items() if key != "train/images_per_s"} for row in history]
+    return [{key: value for key, value in row.items() if key not in OF_MACHINES} for row in history]
 
 
 def test_it_learns(make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig]) -> None:
@@ -103,6 +108,28 @@ def test_reports_and_history(
         assert report.value == values[index]
         assert report.best_value == min(values[: index + 1])
         assert report.best_epoch == 1 + values.index(report.best_value)
+
+
+def test_the_wait_for_data_is_that_for_batches_alone(
+    make_data: Callable[..., PreparedData], make_config: Callable[..., TrialConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, run_step = [0.0], StepRunner.run
+
+    def fetch_slowly(*arguments: Any, **named: Any) -> Iterator[Ingredients]:
+        for ingredients in iterate_ingredients(*arguments, **named):
+            clock[0] += 2.0
+            yield ingredients
+
+    def step_slowly(runner: StepRunner, ingredients: Ingredients, seed: int) -> None:
+        clock[0] += 3.0
+        run_step(runner, ingredients, seed)
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(loop, "iterate_ingredients", fetch_slowly)
+    monkeypatch.setattr(StepRunner, "run", step_slowly)
+    state = run(make_config(epochs=2), make_data(num_train=40))
+    told = [(row["train/data_wait_s"], row["train/images_per_s"]) for row in state.history]
+    assert told == 2 * [(5 * 2.0, 40 / (5 * (2.0 + 3.0)))]
 
 
 def test_everything_is_on_disk_before_the_report(

@@ -85,7 +85,17 @@ def test_lists_are_kept_whole_and_in_order() -> None:
     ("declared", "computed", "complaint"),
     [
         ({"val/a"}, {"val/a": 1.0}, None),
-        ({"val/a"}, {"val/a": 1.0, "epoch": 1.0, "train/images_per_s": 9.0, "model/num_parameters": 5.0}, None),
+        (
+            {"val/a"},
+            {
+                "val/a": 1.0,
+                "epoch": 1.0,
+                "train/images_per_s": 9.0,
+                "train/data_wait_s": 1.0,
+                "model/num_parameters": 5.0,
+            },
+            None,
+        ),
         ({"val/a", "val/b"}, {"val/a": 1.0}, "declared but not computed: val/b"),
         ({"val/a"}, {"val/a": 1.0, "train/b": 1.0, "val/c": 1.0}, "not declared: train/b, val/c"),
         ({"val/a"}, {"val/b": 1.0}, "declared but not computed: val/a; not declared: val/b"),

@@ -13,6 +13,7 @@ from raysweep.data.images import PreparedData
 from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
+from raysweep.train.history import OF_MACHINES
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.trial_config import TrialConfig
@@ -74,7 +75,7 @@ class Trial:
     def results(self) -> tuple[Any, ...]:
         """All that the trial leaves, without what the clock says."""
         history = read_json_lines(self.path / "metrics.jsonl")
-        rows = [{key: value for key, value in row.items() if key != "train/images_per_s"} for row in history]
+        rows = [{key: value for key, value in row.items() if key not in OF_MACHINES} for row in history]
         weights, facts = checkpoint.load_tensors(self.path / BEST)
         return rows, facts, {name: value.tolist() for name, value in weights.items()}
 

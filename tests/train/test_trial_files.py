@@ -13,6 +13,7 @@ from raysweep.errors import TrialError
 from raysweep.file_guard import read_json_lines
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
+from raysweep.train.history import OF_MACHINES
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport, Order, StopTrial, leave_order, obey, read_order
 from raysweep.trial_config import TrialConfig
@@ -64,7 +65,7 @@ class Trial:
 
     def history(self) -> list[dict[str, float]]:
         rows = read_json_lines(self.folder.metrics)
-        return [{key: value for key, value in row.items() if key != "train/images_per_s"} for row in rows]
+        return [{key: value for key, value in row.items() if key not in OF_MACHINES} for row in rows]
 
     def best(self) -> tuple[Any, dict[str, Any]]:
         weights, facts = checkpoint.load_tensors(self.folder.weights)

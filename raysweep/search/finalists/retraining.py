@@ -22,8 +22,6 @@ from raysweep.study import Study
 from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import Params, TrialResult
 
-STUDY_SUFFIX = "-finalists"
-"""Follows the name of the search's Optuna study in that of the retraining's."""
 SEED = "seed"
 """Attribute of a trial: which of its configuration's seeds it has, from 0."""
 DROPPED = "dropped"
@@ -57,11 +55,12 @@ def open_retraining(
 ) -> Retraining:
     """Opens the retraining of the `chosen` trials' configurations with so many seeds each; what has ended stays."""
     storage = open_storage(folder, identity.storage_url)
-    name = f"{identity.study_name}{STUDY_SUFFIX}"
-    if not has_study(storage, name):  # the files that there may be are from before the space was changed
+    if not has_study(
+        storage, identity.retraining_name
+    ):  # the files that there may be are from before the space was changed
         shutil.rmtree(folder.finalists.path, ignore_errors=True)
     optuna_study = optuna.create_study(
-        study_name=name,
+        study_name=identity.retraining_name,
         storage=storage,
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),

@@ -52,6 +52,11 @@ class Identity:
     """Of the Optuna storage, with its password; none: the journal in the run's folder."""
     overrides: Overrides = Overrides()  # noqa: RUF009 - immutable
 
+    @property
+    def retraining_name(self) -> str:
+        """Names the Optuna study in which the finalists are trained again."""
+        return f"{self.study_name}-finalists"
+
     def to_json(self) -> Json:
         """Returns the keys for study.json; a password is left out."""
         return {

@@ -1,10 +1,9 @@
 """Makes the report's sections on the test images of an autoencoder."""
 
 import plotly.graph_objects as go
-from markupsafe import Markup
 
 from raysweep.evaluate.picture_sections import Picture, build_picture_sections
-from raysweep.report.section import Cell, Section, render_chart, render_table
+from raysweep.report.section import Cell, Section, render_chart, render_table, render_text
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.tasks.autoencoder.rows import ROWS
@@ -77,12 +76,12 @@ def build_errors(results: Results) -> Section:
         for title, name, meaning in ROWS
         if name in test.own
     ]
-    text = Markup("<p>{}; {} values in the code.</p>").format(test.lift["text"], test.code_size)
+    text = f"{test.lift['text']}; {test.code_size} values in the code."
     return Section(
         title="Reconstruction error",
         how_to_read="Lower is better, but for active units; PCA with as many components is what a linear code of this "
         "size can do.",
-        html=text + render_table(columns, rows, f"Errors on {test.num_images} test images"),
+        html=render_text(text) + render_table(columns, rows, f"Errors on {test.num_images} test images"),
     )
 
 
@@ -122,5 +121,5 @@ def build_sizes(results: Results) -> Section:
     return Section(
         title="How large a code has to be",
         how_to_read="Where the line flattens, more values add little; below PCA's line the network beats a linear one.",
-        html=render_chart(figure, "Validation error by the size of the code") + Markup("<p>{}</p>").format(text),
+        html=render_chart(figure, "Validation error by the size of the code") + render_text(text),
     )

@@ -10,7 +10,7 @@ from raysweep.evaluate.calibration import NUM_BINS, measure_calibration
 from raysweep.evaluate.figures.canvas import shorten
 from raysweep.evaluate.picture_sections import show_picture
 from raysweep.evaluate.statistics import report_classes
-from raysweep.report.section import Section, render_chart, render_table
+from raysweep.report.section import Section, render_chart, render_table, render_text
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.tasks.classification.evaluated import REMEDY, Evaluated, load_evaluated
@@ -146,7 +146,7 @@ def build_calibration(found: Evaluated) -> Section:
         title="Calibration",
         how_to_read="Of images that the model is 80 % sure of, 80 % should be right: bars that end below the dotted "
         "line are overconfident, bars above it too cautious; below, how many images each bar is made of.",
-        html=render_chart(figure, "Accuracy by confidence") + Markup("<p>{}</p>").format(text),
+        html=render_chart(figure, "Accuracy by confidence") + render_text(text),
     )
 
 
@@ -167,7 +167,7 @@ def _show(found: Evaluated, values: Json) -> Section:
     accepted = values["accepted"]
     of_accepted = "" if accepted["accuracy"] is None else f"; of these {accepted['accuracy']:.2%} are labelled right"
     text = f"{accepted['share']:.1%} of the test images are accepted{of_accepted} ({values['score']})."
-    html = Markup("<p>{}</p>").format(text)
+    html = render_text(text)
     for doubt in values["fitted"].get("doubts", []):
         html += Markup('<p class="note">Not to be trusted: {}.</p>').format(doubt)
     html += render_table(columns, rows, "What is none of the classes")

@@ -1,10 +1,9 @@
 """Makes the report's sections on a generator: its images, and what the judge says of them."""
 
 import plotly.graph_objects as go
-from markupsafe import Markup
 
 from raysweep.evaluate.picture_sections import Picture, build_picture_sections
-from raysweep.report.section import Cell, Section, render_chart, render_table
+from raysweep.report.section import Cell, Section, render_chart, render_table, render_text
 from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.tasks.gan.rows import ROWS
@@ -74,9 +73,9 @@ def build_scores(results: Results) -> Section:
         f"{test.lift['text']}. The judge is a classifier, right on {judge['accuracy']:.2%} of the validation images "
         f"({judge['source']}); scores compare only where it is the same one."
     )
-    html = Markup("<p>{}</p>").format(text) + render_table(columns, rows, f"Scores of {test.num_images} images")
+    html = render_text(text) + render_table(columns, rows, f"Scores of {test.num_images} images")
     if synthetic := test.own.get("train_on_synthetic"):
-        html += Markup("<p>{}</p>").format(
+        html += render_text(
             f"Trained on {synthetic['num_images']} generated images, a classifier is right on "
             f"{synthetic['synthetic']:.2%} of the test images; on as many real ones, {synthetic['real']:.2%} "
             "(Esteban et al. 2017)."

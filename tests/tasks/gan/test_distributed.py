@@ -19,6 +19,7 @@ from raysweep.data.batches import Worker, iterate_evaluation
 from raysweep.data.images import PreparedData
 from raysweep.run_folder import TrialFolder
 from raysweep.train import checkpoint
+from raysweep.train.history import OF_MACHINES
 from raysweep.train.loop import fit
 from raysweep.train.optim import average_gradients
 from raysweep.train.task import build_task
@@ -95,7 +96,7 @@ def test_both_workers_have_the_same_networks_and_metrics(name: str, trained: Pat
             torch.testing.assert_close(second[network][key], value, rtol=0, atol=0, msg=f"{network} {key}")
     rows = [json.loads((trained / f"{name}-{rank}.json").read_text()) for rank in range(2)]
     for one, other in zip(*rows, strict=True):
-        for key in one.keys() - {"train/images_per_s"}:
+        for key in one.keys() - OF_MACHINES:
             assert one[key] == other[key], key
 
 

@@ -21,6 +21,7 @@ from raysweep.tasks.gan.losses import gradient_penalty
 from raysweep.tasks.gan.noise import time_of
 from raysweep.tasks.gan.task import GanTask, unit_range
 from raysweep.train import checkpoint
+from raysweep.train.history import OF_MACHINES
 from raysweep.train.loop import fit
 from raysweep.train.report import EpochReport
 from raysweep.train.state import TrainState
@@ -77,7 +78,7 @@ def is_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> 
 
 
 def without_speed(state: TrainState) -> list[dict[str, float]]:
-    return [{key: value for key, value in row.items() if key != "train/images_per_s"} for row in state.history]
+    return [{key: value for key, value in row.items() if key not in OF_MACHINES} for row in state.history]
 
 
 def report_step(
