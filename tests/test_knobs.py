@@ -21,6 +21,7 @@ from raysweep.train.task import build_task
 from raysweep.trial_result import Params
 
 SMALL = {"car_resnet": ["task.model=resnet10t", "task.pretrained=false", "data.image_size=32"]}
+STRENGTH = "data.augmentation.strength"
 NUM_EPOCHS = 2
 NUM_FLAT_EPOCHS = 5
 """So many epochs without a better loss lower a plateau schedule's rate."""
@@ -50,6 +51,8 @@ def make_point(study: Study, key: str) -> Params:
             return study._point({condition.key: value})
     if key == "task.optimizer":  # Adam and AdamW differ where there is a decay
         return {**study.baseline, "task.weight_decay": list_values(study, "task.weight_decay")[-1]}
+    if key.startswith("data.augmentation.") and key != STRENGTH:  # which scales it
+        return {**study.baseline, STRENGTH: list_values(study, STRENGTH)[-1]}
     return study.baseline
 
 

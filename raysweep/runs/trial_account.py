@@ -205,7 +205,7 @@ def _describe_cost(cost: Cost) -> str:
         *([f"{cost.share:.0%} of the time of all trials"] if cost.share else []),
         f"{cost.num_epochs} epochs",
         *([f"{cost.images_per_s:,.0f} images/s"] if cost.images_per_s else []),
-        *([f"{format_time(cost.data_wait_s)} of waiting for data"] if cost.data_wait_s is not None else []),
+        *([f"{format_duration(cost.data_wait_s)} of waiting for data"] if cost.data_wait_s is not None else []),
         f"{format_bytes(cost.size_bytes)} on disk",
         *([f"{cost.retries} deaths of its process"] if cost.retries else []),
         *([f"{cost.node_losses} lost nodes"] if cost.node_losses else []),
