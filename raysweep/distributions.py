@@ -1,4 +1,4 @@
-"""What a search space is made of: distributions, which values one has, its ends, and choices that open others."""
+"""Defines what a search space is made of: distributions, their values and ends, and choices that open others."""
 
 import json
 from collections.abc import Mapping

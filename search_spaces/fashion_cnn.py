@@ -3,7 +3,8 @@
     python -m platform.tune fashion_cnn
 
 Expected: more than the report's 93.1 % test accuracy with the full budget (not yet measured).
-With `--trials 6 --max-epochs 6` on two cores, other work beside: 0.9313, the baseline 0.9011, in 20 minutes (n = 1).
+With `--trials 6 --max-epochs 6` on two cores, other work beside: 0.9313, the baseline 0.9011, in 20 minutes (n = 1),
+before random erasing and an average of the weights were searched.
 
 The baseline is the report's recipe: conv + pool blocks with dropout, L2 1e-5, Adam 1e-3, batch 128,
 learning rate halved on a plateau of the validation loss, early stopping after 5 epochs.
@@ -21,7 +22,7 @@ from raysweep import (
     TrainingConfig,
 )
 
-# Known to learn much in few epochs: see below.
+# Alone, with 6 epochs: 0.9308 on the validation images (n = 1); without batch norm 0.9251, the baseline 0.9067.
 FAST = {
     "task.schedule": "one_cycle",
     "task.learning_rate": 2e-3,

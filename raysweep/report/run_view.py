@@ -72,7 +72,7 @@ class RunView:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What cannot be read, a sentence each."""
+        """Lists what cannot be read, a sentence each."""
         return self.faults if self.out_of_reach is None else (self.out_of_reach, *self.faults)
 
     @property
@@ -240,8 +240,8 @@ def load_optuna_study(folder: RunFolder, identity: Identity) -> optuna.Study | N
     url, name = identity.storage_url, identity.study_name
     if url is not None and lacks_password(url):
         raise UsageError(
-            f"its Optuna study is in the database {url}, whose password is not stored; `show`, `report`, `replay` and "
-            "`tune --resume` read it with --optuna-storage and the URL with its password"
+            f"its Optuna study is in the database {url}, whose password is not stored; `show`, `report`, `replay`, "
+            "`evaluate` and `tune --resume` read it with --optuna-storage and the URL with its password"
         )
     storage: BaseStorage
     with guard_study(folder, url), contextlib.ExitStack() as stack:

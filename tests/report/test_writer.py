@@ -49,14 +49,18 @@ def test_a_page_that_cannot_be_written_is_one_sentence(
 
 
 def test_a_stderr_that_takes_nothing_ends_no_run(under_way: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
     class Full:
         def write(self, text: str) -> int:
+            said.append(text)
             raise OSError(errno.ENOSPC, "No space left on device")
 
     under_way.report.mkdir()
     monkeypatch.setattr("sys.stderr", Full())
     with ReportWriter(under_way) as report:
         report.begin()
+    assert "could not be written" in said[0]
     under_way.report.rmdir()
 
 
