@@ -67,10 +67,7 @@ STUDY = Study(
         "task.ema_decay": CategoricalDistribution((None, 0.99, 0.999)),
     },
     # Alone, with 6 epochs: 0.9308 on the validation images (n = 1); without batch norm 0.9251, the baseline 0.9067.
-    points=(
-        FAST,
-        {**FAST, "data.augmentation.strength": 0.5, "data.augmentation.random_erasing": 0.5, "task.ema_decay": 0.999},
-    ),
+    points=(FAST, {**FAST, "data.augmentation.strength": 0.5, "data.augmentation.random_erasing": 0.5}),
     objective=Objective(metric="val/accuracy"),
     budget=Budget(trials=30),
 )
