@@ -23,7 +23,13 @@ from raysweep.study import Study
 from search_spaces.fashion_cnn import STUDY
 
 TASK, NUM_EPOCHS = "fashion_cnn", 15
-LATER = {"data.augmentation.random_erasing": 0.0, "task.ema_decay": "none"}
+LATER = {
+    "data.augmentation.random_erasing": 0.0,
+    "task.ema_decay": "none",
+    "task.model_args.width": 32,
+    "task.model_args.residual": "false",
+    "task.test_time_flip": "false",
+}
 """What the study searches only since."""
 RECORDS = Path(__file__).with_name("fashion_cnn_curves.jsonl")
 
@@ -35,6 +41,10 @@ def build_study(trials: int, seed: int) -> Study:
         "training.early_stopping_patience": "none",
         "training.precision": "bf16",
         "data.augmentation.horizontal_flip": 0.5,
+        "data.augmentation.random_crop": 0.3,
+        "data.augmentation.rotation_degrees": 15.0,
+        "data.augmentation.brightness": 0.3,
+        "data.augmentation.contrast": 0.3,
         **LATER,
     }
     fixed_study = STUDY.with_settings([f"{key}={value}" for key, value in fixed.items()])

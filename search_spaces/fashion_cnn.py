@@ -34,10 +34,22 @@ FAST = {
     "training.epochs": 20,
 }
 
+# More network than the report's, and what keeps that from learning the images by heart.
+RESIDUAL = {
+    **FAST,
+    "task.model_args.width": 40,
+    "task.model_args.residual": True,
+    "task.label_smoothing": 0.1,
+    "task.test_time_flip": True,
+    "data.augmentation.strength": 0.5,
+    "data.augmentation.random_erasing": 0.3,
+}
+
 STUDY = Study(
     name="fashion_cnn",
     task=ClassificationConfig(
         model="fashion_cnn",
+        model_args={"width": 32, "residual": False},
         dropout=0.5,
         optimizer="adam",
         learning_rate=1e-3,
@@ -49,10 +61,15 @@ STUDY = Study(
         image_size=28,
         channels=1,
         normalization="unit",
-        augmentation=AugmentationConfig(horizontal_flip=1.0),  # at strength 0.5 every other image is mirrored
+        # At strength 0.5 every other image is mirrored. How bright a garment is, and how upright, tells what it is.
+        augmentation=AugmentationConfig(
+            horizontal_flip=1.0, random_crop=0.2, rotation_degrees=0.0, brightness=0.0, contrast=0.0
+        ),
     ),
     training=TrainingConfig(epochs=40, batch_size=128, early_stopping_patience=5),
     space={
+        "task.model_args.width": CategoricalDistribution((32, 40, 46)),
+        "task.model_args.residual": CategoricalDistribution((False, True)),
         "task.learning_rate": FloatDistribution(2e-4, 5e-3, log=True),
         "task.optimizer": CategoricalDistribution(("adam", "adamw")),
         "task.weight_decay": FloatDistribution(1e-6, 1e-1, log=True),
@@ -65,9 +82,9 @@ STUDY = Study(
         "data.augmentation.strength": FloatDistribution(0.0, 0.5),
         "data.augmentation.random_erasing": FloatDistribution(0.0, 1.0),
         "task.ema_decay": CategoricalDistribution((None, 0.99, 0.999)),
+        "task.test_time_flip": CategoricalDistribution((False, True)),
     },
-    # Alone, with 6 epochs: 0.9308 on the validation images (n = 1); without batch norm 0.9251, the baseline 0.9067.
-    points=(FAST, {**FAST, "data.augmentation.strength": 0.5, "data.augmentation.random_erasing": 0.5}),
+    points=(FAST, RESIDUAL),
     objective=Objective(metric="val/accuracy"),
     budget=Budget(trials=30),
 )

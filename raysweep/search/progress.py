@@ -130,8 +130,12 @@ class SearchProgress(Observer):
         self._num_reported = num_reported
         self._began = time.monotonic()
         self._running: dict[int, RunningTrial] = {}
-        self._ended = list(ended)
-        self._num_before = len(self._ended)
+        self._counts: Counter[str] = Counter()
+        self._best: TrialResult | None = None
+        self._baseline: TrialResult | None = None
+        for result in ended:
+            self._add(result)
+        self._num_before = self._counts.total()
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Adds a running trial."""
@@ -148,19 +152,24 @@ class SearchProgress(Observer):
     def trial_ended(self, result: TrialResult) -> None:
         """Moves the trial from running to ended."""
         self._running.pop(result.number, None)
-        self._ended.append(result)
+        self._add(result)
+
+    def _add(self, result: TrialResult) -> None:
+        self._counts[result.state] += 1
+        self._best = next(iter(rank_results([result, *filter(None, [self._best])], self.objectives)), None)
+        if result.number == BASELINE:
+            self._baseline = result
 
     def take_snapshot(self) -> Snapshot:
         """Says how far the search is."""
-        counts: Counter[str] = Counter(result.state for result in self._ended)
         budget_left_s = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
         return Snapshot(
             metric=self.objectives[0].metric,
             num_trials=self.num_trials,
-            counts={state: counts[state] for state in STATES},
+            counts={state: self._counts[state] for state in STATES},
             running=tuple(trial for _, trial in sorted(self._running.items())),
-            best=next(iter(rank_results(self._ended, self.objectives)), None),
-            baseline=next((result for result in self._ended if result.number == BASELINE), None),
+            best=self._best,
+            baseline=self._baseline,
             time_left_s=self._estimate_time_left(budget_left_s),
             is_paused=self.is_paused,
             budget_left_s=budget_left_s,
@@ -169,9 +178,10 @@ class SearchProgress(Observer):
     def _estimate_time_left(self, budget_left_s: float | None) -> float | None:
         """Estimates the seconds until no trial runs or starts any more, by the speed of this session."""
         under_way = sum(trial.share for trial in list(self._running.values()))  # the table is drawn by another thread
-        num_done = len(self._ended) - self._num_before + under_way
+        num_ended = self._counts.total()
+        num_done = num_ended - self._num_before + under_way
         if not num_done or budget_left_s == 0:
             return None
-        num_left = max(0.0, self.num_trials - len(self._ended) - under_way)
+        num_left = max(0.0, self.num_trials - num_ended - under_way)
         left = (time.monotonic() - self._began) / num_done * num_left
         return left if budget_left_s is None else min(left, budget_left_s)

@@ -49,6 +49,10 @@ class Strategy:
             for trial in unfinished
         }
         self._to_resume = deque(self._running)
+        trials = optuna_study.get_trials(deepcopy=False)
+        self._num_begun = sum(trial.state != TrialState.WAITING for trial in trials)
+        complete = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+        self._has_reached_target = any(map(self._reaches_target, complete))
 
     def propose(self, only_resumed: bool = False) -> tuple[int, Params] | None:
         """Proposes the number and point of the next trial; none when no trial is to be resumed or to start.
@@ -62,6 +66,7 @@ class Strategy:
             if only_resumed or not self.has_budget():
                 return None
             trial = self.optuna_study.ask()
+            self._num_begun += 1
             self._running[trial.number], self._num_reported[trial.number] = trial, 0
             return trial.number, self._suggest(trial)
 
@@ -81,16 +86,11 @@ class Strategy:
 
     def has_budget(self) -> bool:
         """Checks whether a further trial may start: trials are left, and the target is not reached."""
-        trials = self.optuna_study.get_trials(deepcopy=False)
+        return self.count_begun() < self.study.budget.trials and not self._has_reached_target
+
+    def _reaches_target(self, value: float) -> bool:
         target = self.study.budget.target
-        return self.count_begun() < self.study.budget.trials and not (
-            target is not None
-            and any(
-                trial.values[0] == target or self.study.objective.is_better(trial.values[0], target)
-                for trial in trials
-                if trial.state == TrialState.COMPLETE
-            )
-        )
+        return target is not None and (value == target or self.study.objective.is_better(value, target))
 
     def count_trials(self) -> int:
         """Counts the trials of the Optuna study, those to come included."""
@@ -98,7 +98,7 @@ class Strategy:
 
     def count_begun(self) -> int:
         """Counts the trials that have begun."""
-        return sum(trial.state != TrialState.WAITING for trial in self.optuna_study.get_trials(deepcopy=False))
+        return self._num_begun
 
     def enqueue(self, point: Params) -> int:
         """Adds a point that is tried before others are proposed, and returns the number of its trial."""
@@ -173,6 +173,8 @@ class Strategy:
             if result.error is not None:
                 trial.set_user_attr("error", result.error)
             self.optuna_study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+        if state == TrialState.COMPLETE:
+            self._has_reached_target = self._has_reached_target or self._reaches_target(values[0])
 
     def results(self) -> list[TrialResult]:
         """Lists the results of the study's finished trials by number, whoever drove them."""

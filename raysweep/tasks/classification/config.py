@@ -54,7 +54,9 @@ class ClassificationConfig(TaskConfig):
     That is called with num_classes, in_channels and model_args, and maps images (B, C, H, W) to logits (B, num_classes)
     by an nn.Linear at its end."""
     model_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Further arguments of a timm model or of a network of your own; task.model_args.NAME is a field, too."""
+    """Further arguments of a timm model or of a network of your own; of fashion_cnn: width, the channels of its first
+    convolution (32), and residual, whether residual blocks follow the others (false). task.model_args.NAME is a field,
+    too."""
     pretrained: Annotated[bool | str, Field(union_mode="left_to_right")] = False
     """Weights to start from: true, timm's own; PATH, a safetensors or torch file, also best/ of a run;
     hf-hub:OWNER/NAME, a repository of the Hugging Face hub; false: none."""
@@ -159,11 +161,12 @@ class ClassificationConfig(TaskConfig):
             f"task.pretrained must be true, false, a path or {HUB}OWNER/NAME",
             self.pretrained,
         )
-        require(
-            self.model != FASHION_CNN or not self.model_args,
-            "task.model_args must be {} for fashion_cnn",
-            dict(self.model_args),
-        )
+        if self.model == FASHION_CNN:
+            rule = "task.model_args of fashion_cnn must be width, 8 to 256, and residual, true or false, if any"
+            args = {"width": 32, "residual": False, **self.model_args}
+            is_width = isinstance(args["width"], int) and 8 <= args["width"] <= 256
+            is_met = is_width and isinstance(args["residual"], bool) and args.keys() == {"width", "residual"}
+            require(is_met, rule, dict(self.model_args))
         if self.has_own_network:
             rule = "task.head must be linear for a network of your own, which has its head (--set task.head=linear)"
             require(self.head == "linear", rule, self.head)

@@ -87,7 +87,12 @@ def build_classifier(
         return _build_own(model, model_args, num_classes, channels)
     if model == FASHION_CNN:
         return build_fashion_cnn(
-            dropout=dropout, batch_norm=batch_norm, num_classes=num_classes, channels=channels, image_size=image_size
+            dropout=dropout,
+            batch_norm=batch_norm,
+            num_classes=num_classes,
+            channels=channels,
+            image_size=image_size,
+            **model_args,
         )
     backbone = _build_backbone(model, model_args, channels, num_classes=IMAGENET_CLASSES if head == "report" else 0)
     if head == "report":
@@ -98,30 +103,62 @@ def build_classifier(
 
 
 def build_fashion_cnn(
-    *, dropout: float, batch_norm: bool, num_classes: int, channels: int, image_size: int
+    *,
+    dropout: float,
+    batch_norm: bool,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+    width: int = 32,
+    residual: bool = False,
 ) -> Classifier:
     """Builds the Fashion-MNIST report's kind of CNN: conv + pool blocks, dropout, a dense layer of 128.
 
-    `dropout` is the dense layer's; the convolutions have half of it. `batch_norm` follows each of them.
+    `dropout` is the dense layer's; the convolutions have half of it. `batch_norm` follows each of them. `width` is the
+    channels of the first one; the second has twice, the third four times as many. With `residual` a residual block of
+    two convolutions follows the second and the third, and the maximum over all places takes the dense layer's place.
     """
 
     def convolution(num_inputs: int, num_outputs: int) -> list[nn.Module]:
         layer = nn.Conv2d(num_inputs, num_outputs, 3, padding=1, bias=not batch_norm)
         return [layer, *([nn.BatchNorm2d(num_outputs)] if batch_norm else []), nn.ReLU()]
 
+    def block(num_inputs: int, num_outputs: int) -> list[nn.Module]:
+        layers = convolution(num_inputs, num_outputs)
+        if residual:
+            around = [*convolution(num_outputs, num_outputs), *convolution(num_outputs, num_outputs)]
+            layers.append(Residual(nn.Sequential(*around)))
+        return layers
+
     side = image_size // 4
     backbone = nn.Sequential(
-        *convolution(channels, 32),
+        *convolution(channels, width),
         nn.MaxPool2d(2),
-        *convolution(32, 64),
+        *block(width, 2 * width),
         nn.MaxPool2d(2),
         nn.Dropout(dropout / 2),
-        *convolution(64, 128),
+        *block(2 * width, 4 * width),
+        *([nn.MaxPool2d(side)] if residual else []),
         nn.Dropout(dropout / 2),
         nn.Flatten(),
     )
-    head = nn.Sequential(nn.Linear(128 * side * side, 128), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, num_classes))
-    return Classifier(backbone, head)
+    if residual:
+        return Classifier(backbone, nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * width, num_classes)))
+    dense = nn.Linear(4 * width * side * side, 128)
+    return Classifier(backbone, nn.Sequential(dense, nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, num_classes)))
+
+
+class Residual(nn.Module):
+    """Adds what `layers` make of their input to it."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Keeps the shape."""
+        result: torch.Tensor = inputs + self.layers(inputs)
+        return result
 
 
 def set_batch_norm_frozen(model: nn.Module) -> None:

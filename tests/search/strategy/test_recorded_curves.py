@@ -6,7 +6,14 @@ from pathlib import Path
 from search_spaces.fashion_cnn import STUDY
 
 ROOT = Path(__file__).parents[3]
-NOT_RECORDED = {"training.epochs", "data.augmentation.random_erasing", "task.ema_decay"}
+NOT_RECORDED = {
+    "training.epochs",
+    "data.augmentation.random_erasing",
+    "task.ema_decay",
+    "task.model_args.width",
+    "task.model_args.residual",
+    "task.test_time_flip",
+}
 """Always 15; and what the study searches only since."""
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from raysweep.errors import UsageError
 from raysweep.tasks.classification.config import ClassificationConfig
-from raysweep.tasks.classification.networks import Classifier, build_classifier, set_batch_norm_frozen
+from raysweep.tasks.classification.networks import Classifier, Residual, build_classifier, set_batch_norm_frozen
 from raysweep.tasks.classification.timm_models import list_timm_models
 
 
@@ -53,10 +53,31 @@ def test_fashion_cnn_with_batch_norm_has_it_after_every_convolution() -> None:
     assert [kinds[place + 1] for place, kind in enumerate(kinds) if kind == "Conv2d"] == 3 * ["BatchNorm2d"]
 
 
+def test_fashion_cnn_with_residual_blocks_and_another_width() -> None:
+    """Seven convolutions, the blocks around their input, and one dense layer; under a million parameters."""
+    args = {"width": 46, "residual": True}
+    model = build("fashion_cnn", channels=1, image_size=28, batch_norm=True, model_args=args)
+    shapes = [tuple(parameter.shape) for parameter in model.parameters() if parameter.dim() > 1]
+    assert [shape[:2] for shape in shapes] == [
+        (46, 1),
+        (92, 46),
+        *2 * [(92, 92)],
+        (184, 92),
+        *2 * [(184, 184)],
+        (10, 184),
+    ]
+    assert 9e5 < sum(parameter.numel() for parameter in model.parameters()) < 1e6
+    block = next(module for module in model.modules() if isinstance(module, Residual))
+    images = torch.rand(2, 92, 4, 4)
+    assert torch.equal(block.eval()(images), images + block.layers(images))
+
+
 @pytest.mark.parametrize("image_size", [8, 30, 33])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_fashion_cnn_at_other_sizes(image_size: int, channels: int) -> None:
-    model = build("fashion_cnn", channels=channels, image_size=image_size, num_classes=4)
+@pytest.mark.parametrize("residual", [False, True])
+def test_fashion_cnn_at_other_sizes(image_size: int, channels: int, residual: bool) -> None:
+    args = {"residual": residual}
+    model = build("fashion_cnn", channels=channels, image_size=image_size, num_classes=4, model_args=args)
     assert model(torch.zeros(2, channels, image_size, image_size)).shape == (2, 4)
 
 
