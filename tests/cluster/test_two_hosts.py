@@ -7,6 +7,7 @@ set and this environment's libraries are the same files on both. Minutes long: r
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,21 @@ from raysweep.file_guard import read_json_lines
 ROOT = Path(__file__).resolve().parents[2]
 HEAD, WORKER = "11", "12"
 STUDY = "fashion_cnn --trials 1 --max-epochs 1 --wandb disabled --workers 2"
+
+
+CARS = (
+    "car_resnet --data sample --wandb disabled --set training.epochs=4 --set task.model=resnet10t "
+    "--set task.pretrained=false --set data.image_size=32"
+)
+NETWORK = """
+from torch import nn
+
+
+class Small(nn.Sequential):
+    def __init__(self, num_classes, in_channels):
+        layers = nn.Conv2d(in_channels, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+        super().__init__(*layers, nn.Linear(128, num_classes))
+"""
 
 
 def can_make_hosts() -> bool:
@@ -175,9 +191,7 @@ def test_two_workers_on_two_hosts_train_as_two_on_one(hosts: Hosts) -> None:
 
 def test_a_host_that_is_cut_off_is_waited_for_and_used_again(hosts: Hosts) -> None:
     """A trial takes both hosts: without one of them the study waits, and goes on when it is back."""
-    words = f"--trials 2 --workers 2 --cpus-per-worker {os.cpu_count()} --wandb disabled --name cut"
-    words += " --set training.epochs=4 --set task.model=resnet10t --set task.pretrained=false --set data.image_size=32"
-    command = f"python -m platform.tune car_resnet --data sample {words}"
+    command = f"python -m platform.tune {CARS} --trials 2 --workers 2 --cpus-per-worker {os.cpu_count()} --name cut"
     study, log = hosts.start(HEAD, command, hosts.folder / "cut.log")
     try:
         run = hosts.storage / "results/cut"
@@ -205,3 +219,47 @@ def test_a_submitted_job_runs_on_the_cluster_too(hosts: Hosts) -> None:
     done = hosts.run(HEAD, f"{submit} python -m platform.doctor --storage {hosts.storage}/results")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "written and read by 2 nodes" in done.stdout
+
+
+def test_a_search_is_watched_and_steered_from_the_other_host(hosts: Hosts) -> None:
+    """The worker's host has no part in the command: it sees the storage."""
+    run = hosts.storage / "results/watched"
+    command = f"python -m platform.tune {CARS} --trials 2 --name watched"
+    study, log = hosts.start(HEAD, command, hosts.folder / "watched.log")
+    try:
+        wait_for(lambda: (run / "trials/0000/metrics.jsonl").is_file(), study)
+        seen = hosts.run(WORKER, f"python -m platform.status {run}")
+        assert seen.returncode == 0, seen.stderr
+        assert "0 of 2 trials" in seen.stdout
+        assert "trial 0: epoch" in seen.stdout
+        told = hosts.run(WORKER, f"python -m platform.control {run} trials 3")
+        assert told.returncode == 0, told.stderr
+        made = hosts.run(WORKER, f"python -m platform.report {run}")
+        assert made.returncode == 0, made.stderr
+        assert (run / "report.html").is_file()
+        assert study.wait(timeout=900) == 0, log.read_text()
+    finally:
+        study.kill()
+    assert len(json.loads((run / "results.json").read_text())["trials"]) == 3
+    shown = hosts.run(WORKER, f"python -m platform.show {run}")
+    assert " 3/3 " in shown.stdout, shown.stdout + shown.stderr
+
+
+def test_a_network_of_one_s_own_travels_to_both_hosts(hosts: Hosts) -> None:
+    """Its file lies on the head alone; the trial takes a worker on each host; the other one uses the model."""
+    written = f"mkdir ~/own && printf %s {shlex.quote(NETWORK)} >~/own/nets.py"
+    assert hosts.run(HEAD, f"sh -c {shlex.quote(written)}").returncode == 0
+    assert hosts.run(WORKER, "test -e ~/own").returncode == 1
+    run = hosts.storage / "results/own"
+    words = (
+        f"--trials 1 --name own --workers 2 --cpus-per-worker {os.cpu_count()} --set task.model=$HOME/own/nets.py:Small"
+    )
+    done = hosts.run(HEAD, f"python -m platform.tune {CARS} {words} --set task.dropout=0 --set task.head=linear")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [file.read_text() for file in (run / "best/code").iterdir()] == [NETWORK]
+    image = shlex.quote(str(next((hosts.storage / "results/.cache").rglob("*.jpg"))))
+    refused = hosts.run(WORKER, f"python -m platform.predict {run} {image}")
+    assert refused.returncode != 0
+    assert "--trust-code" in refused.stderr
+    answered = hosts.run(WORKER, f"python -m platform.predict {run} {image} --trust-code")
+    assert answered.returncode == 0, answered.stdout + answered.stderr

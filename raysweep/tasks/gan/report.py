@@ -62,7 +62,7 @@ class Findings:
         compared = "failed" if baseline is None else f"{baseline.frechet_distance:.3f}"
         headline = (
             f"Frechet distance {best.frechet_distance:.3f} (baseline {compared}, real images "
-            f"{self.floor:.3f}), coverage {best.coverage:.3f}, {best.num_classes_generated} of {num_classes} classes"
+            f"{self.scores['real'].frechet_distance:.3f}), coverage {best.coverage:.3f}, {best.num_classes_generated} of {num_classes} classes"
         )
         lift = {} if self.lift is None else {**asdict(self.lift), "includes_zero": self.lift.includes_zero}
         return {
