@@ -84,7 +84,7 @@ STUDY = Study(
         "task.ema_decay": CategoricalDistribution((None, 0.99, 0.999)),
         "task.test_time_flip": CategoricalDistribution((False, True)),
     },
-    points=(FAST, RESIDUAL),
+    points=(RESIDUAL, FAST),
     objective=Objective(metric="val/accuracy"),
     budget=Budget(trials=30),
 )
