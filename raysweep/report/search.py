@@ -1,7 +1,7 @@
 """Builds the report's sections on the search."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from optuna import visualization
 from optuna.distributions import BaseDistribution
@@ -109,9 +109,7 @@ def _build_explanations(view: RunView) -> list[Section]:
         figure = visualization.plot_parallel_coordinate(
             study, params=shared or list(space), target=lambda trial: trial.values[0], target_name=metric
         )
-        values = sorted((trial.values[0] for trial in complete), reverse=view.objectives[0].direction == "maximize")
-        last = values[max(1, len(values) // BEST_SHARE) - 1]
-        figure = _restyle_parallel(figure, lambda value: not view.objectives[0].is_better(last, value))
+        figure = restyle_parallel(figure, is_maximized=view.objectives[0].direction == "maximize")
         sections.append(
             Section(
                 title="All settings at once",
@@ -170,11 +168,13 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
     )
 
 
-def _restyle_parallel(figure: go.Figure, is_best: Callable[[float], bool]) -> go.Figure:
+def restyle_parallel(figure: go.Figure, *, is_maximized: bool) -> go.Figure:
     """Gives the best trials a colour of their own, in place of shades that are pale on paper or in the dark."""
     lines = [trace for trace in figure.data if trace.mode == "lines" and trace.customdata is not None]
-    for trace in lines:
-        leads = is_best(float(trace.customdata[0][1]))
+    losses = [-trace.y[0] if is_maximized else trace.y[0] for trace in lines]  # where they begin; the text is rounded
+    last = sorted(losses)[max(1, len(losses) // BEST_SHARE) - 1]
+    for trace, loss in zip(lines, losses, strict=True):
+        leads = loss <= last
         trace.line.update(color=ORANGE if leads else BLUE, width=2 if leads else 1.2)
         trace.opacity = 0.9 if leads else 0.3
     figure.data = [*sorted(lines, key=lambda trace: trace.opacity)]

@@ -2,12 +2,17 @@
 
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
+import optuna
 import pytest
+from optuna import visualization
+from optuna.distributions import BaseDistribution, FloatDistribution
 
-from raysweep.report.charts import assign_lanes, draw_curves, draw_timeline
+from raysweep.report.charts import ORANGE, assign_lanes, draw_curves, draw_timeline
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import load_view
+from raysweep.report.search import restyle_parallel
 from raysweep.run_folder import RunFolder
 from raysweep.search.session.lock import hold_lock
 
@@ -51,3 +56,19 @@ def test_a_timeline_tells_states_apart(finished: RunFolder) -> None:
     assert traces["failed"].customdata == (3,)
     assert traces["stopped early"].customdata == (5,)
     assert len(traces["complete"].customdata) == 10
+
+
+@pytest.mark.parametrize(("direction", "best"), [("maximize", 0.93128), ("minimize", 0.93121)])
+def test_the_line_of_the_best_trial_is_orange_however_close_the_others_are(
+    direction: Literal["maximize", "minimize"], best: float
+) -> None:
+    study = optuna.create_study(direction=direction)
+    distributions: dict[str, BaseDistribution] = {"rate": FloatDistribution(0.0, 1.0)}
+    for rate in range(1, 9):
+        params = {"rate": rate / 10}
+        trial = optuna.trial.create_trial(params=params, distributions=distributions, value=0.9312 + rate * 1e-5)
+        study.add_trial(trial)
+    figure = visualization.plot_parallel_coordinate(study)
+    figure = restyle_parallel(figure, is_maximized=direction == "maximize")
+    leading = [trace.customdata[1][1] for trace in figure.data if trace.line.color == ORANGE]
+    assert leading == [f"{round((best - 0.9312) * 1e5) / 10}"]

@@ -60,9 +60,10 @@ class Findings:
         best, num_classes = self.scores["best"], len(self.scores["best"].class_counts)
         baseline = None if self.baseline_failed else self.scores.get("baseline", best)
         compared = "failed" if baseline is None else f"{baseline.frechet_distance:.3f}"
+        real = self.scores["real"].frechet_distance
         headline = (
-            f"Frechet distance {best.frechet_distance:.3f} (baseline {compared}, real images "
-            f"{self.scores['real'].frechet_distance:.3f}), coverage {best.coverage:.3f}, {best.num_classes_generated} of {num_classes} classes"
+            f"Frechet distance {best.frechet_distance:.3f} (baseline {compared}, real images {real:.3f}), "
+            f"coverage {best.coverage:.3f}, {best.num_classes_generated} of {num_classes} classes"
         )
         lift = {} if self.lift is None else {**asdict(self.lift), "includes_zero": self.lift.includes_zero}
         return {
