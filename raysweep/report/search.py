@@ -157,6 +157,8 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
             }
         )
         figure.update_layout(height=240, width=None, showlegend=False, yaxis_title=None, xaxis_title=key)
+        if figure.layout.xaxis.type == "log":
+            figure.update_xaxes(nticks=4)  # those of a short range have many digits
         for trace in figure.data:
             trace.x = [value.strip("'") if isinstance(value, str) else value for value in trace.x]
         charts.append(render_chart(figure, f"{metric} by {key}"))
