@@ -1,7 +1,7 @@
 """Defines what a search space is made of: distributions, their values and ends, and choices that open others."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,3 +90,24 @@ def extremes(key: str, distribution: BaseDistribution) -> tuple[Any, ...]:
 def space_to_json(space: Distributions) -> dict[str, Any]:
     """Returns a space as plain JSON values, each distribution as Optuna writes it."""
     return {key: json.loads(distribution_to_json(distribution)) for key, distribution in space.items()}
+
+
+def describe_distribution(distribution: BaseDistribution, format_value: Callable[[Any], str]) -> str:
+    """Says which values there are, each as `format_value` writes it."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return ", ".join(map(format_value, choices))
+        case FloatDistribution(low=low, high=high) | IntDistribution(low=low, high=high):
+            steps = f" in steps of {format_value(distribution.step)}" if distribution.step not in (None, 1) else ""
+            return f"{format_value(low)} to {format_value(high)}{steps}{', logarithmic' * distribution.log}"
+    return str(distribution)
+
+
+def to_setting(value: Any) -> str:
+    """Writes a value as `--set` takes it."""
+    match value:
+        case None | bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.4g}"
+    return str(value)

@@ -4,10 +4,10 @@
     python -m platform.tune fashion_autoencoder --set task.bottleneck=dense --set task.latent_size=16
     python -m platform.tune fashion_autoencoder --set task.variant=variational
 
-Expected: little more than half of the baseline's squared error. With `--max-epochs 12` and eight trials on two cores, other work
-beside, in 35 minutes (n = 1): 0.00743 per pixel on the test images with a code of 128 values, the baseline, 128 values
-too, 0.01325. On the validation images 0.50 of PCA's error with a code of 16 values, 0.56 with 32, 0.74 with 64; with
-128 values PCA is better (1.17).
+Expected: little more than half of the baseline's squared error. With `--max-epochs 12` and eight trials on two cores,
+other work beside, in 35 minutes (n = 1): 0.00743 per pixel on the test images with a code of 128 values, the baseline,
+128 values too, 0.01325. On the validation images 0.50 of PCA's error with a code of 16 values, 0.56 with 32, 0.74 with
+64; with 128 values PCA is better (1.17).
 
 The baseline is the report's network: encoder 32-16-8 with pooling (28-14-7-4), the decoder mirrored, a code of 4x4x8
 values, binary cross entropy, Adam 1e-3, batch 128, 20 epochs. What the report asked for is searched: latent sizes,

@@ -136,3 +136,5 @@ def test_studies_shows_task_data_space_and_baseline() -> None:
     )
     for text in ("car_resnet", "fashion_cnn", "classification", "training.epochs", "baseline 0.001"):
         assert text in process.stdout
+    assert "0.0002 to 0.005, logarithmic   baseline 0.001" in process.stdout
+    assert "none, 0.99, 0.999   baseline none" in process.stdout

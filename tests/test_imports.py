@@ -34,7 +34,6 @@ ALLOWED = {
         "chaos/study.py",
         "distributions.py",
         "report/charts.py",
-        "report/configuration.py",
         "report/forecast.py",
         "report/run_view.py",
         "report/search.py",

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-
+from raysweep.distributions import describe_distribution
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Section, render
 from raysweep.trial_result import BASELINE
@@ -21,7 +20,7 @@ def build_configuration_sections(view: RunView) -> list[Section]:
             "key": key,
             "best": _format(best.params.get(key)),
             "baseline": _format(baseline.get(key)),
-            "searched": describe_distribution(distribution),
+            "searched": describe_distribution(distribution, _format),
             "differs": best.params.get(key) != baseline.get(key),
         }
         for key, distribution in space.items()
@@ -39,16 +38,6 @@ def build_configuration_sections(view: RunView) -> list[Section]:
             html=render("configuration.html", rows=rows, fixed=fixed, best=best.number),
         )
     ]
-
-
-def describe_distribution(distribution: BaseDistribution) -> str:
-    """Says which values were searched."""
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return ", ".join(map(_format, choices))
-        case FloatDistribution(low=low, high=high, log=log) | IntDistribution(low=low, high=high, log=log):
-            return f"{_format(low)} to {_format(high)}{', logarithmic' * log}"
-    return str(distribution)
 
 
 def _format(value: Any) -> str:
