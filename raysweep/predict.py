@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from raysweep.config import DataConfig
-from raysweep.cores import count_cores
+from raysweep.cores import count_cores, keep_freed_memory
 from raysweep.data.decode import UndecodableImage, decode_image, read_image_file
 from raysweep.data.sources.image_files import list_images
 from raysweep.evaluate.stored_model import load_best
@@ -75,6 +75,7 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path], *, top_k: int = 
 
 def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: int = 1) -> Iterator[Prediction]:
     """Yields what is said of each file, in order; see `predict_files`. On a GPU where there is one."""
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_best(run_folder, device)
     labeller = load_labeller(run_folder, model)

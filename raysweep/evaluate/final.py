@@ -8,6 +8,7 @@ import torch
 
 from raysweep.atomic_files import Json
 from raysweep.config import check_config
+from raysweep.cores import keep_freed_memory
 from raysweep.data.images import PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.final_run import FinalRun
@@ -43,6 +44,7 @@ def evaluate_final(
         CorruptFileError: weights do not match their digest.
     """
     torch.set_num_threads(max(1, num_threads))
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     best = load_best(run_folder, device, with_detector=False)
     notes = ["synthetic data: drawn by raysweep, not photographs"] * best.info.synthetic

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from raysweep.cores import count_cores
+from raysweep.cores import count_cores, keep_freed_memory
 from raysweep.data.decode import decode_image
 from raysweep.evaluate.stored_model import describe_model, load_best
 from raysweep.predict import describe_batch
@@ -92,3 +92,4 @@ class ServedModel:
 def use_all_cores() -> None:
     """Gives torch the cores of this machine: Ray leaves one to each of its processes, and this one works alone."""
     torch.set_num_threads(count_cores())
+    keep_freed_memory()

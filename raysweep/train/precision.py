@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import torch
 
+from raysweep.cores import keep_freed_memory
+
 Precision = Literal["auto", "fp32", "bf16"]
 TF32_BACKENDS: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
 """What decides about TF32, in matrix products and in convolutions."""
@@ -61,6 +63,7 @@ def prepare_process(num_threads: int) -> None:
     """
     torch.set_num_threads(max(1, num_threads))
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     forbid_tf32()
     torch.backends.cudnn.benchmark = True
 

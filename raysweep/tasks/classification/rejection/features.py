@@ -14,7 +14,7 @@ from raysweep.data.batches import normalise_images
 from raysweep.data.images import ImageSet
 from raysweep.evaluate.stored_model import StoredModel
 from raysweep.tasks.classification.networks import Classifier
-from raysweep.tasks.classification.rejection.texture import measure_texture
+from raysweep.tasks.classification.rejection.texture import compute_moments, measure_texture
 from raysweep.tasks.classification.task import ClassificationTask
 
 
@@ -115,7 +115,5 @@ def _record(network: Classifier) -> Iterator[tuple[list[torch.Tensor], list[torc
 
 def _summarise(output: torch.Tensor) -> torch.Tensor:
     """Computes means and deviations (B, 2 * C) float32 of the channels of maps (B, C, H, W) or tokens (B, N, C)."""
-    values = output.detach().float()
-    positions = values.flatten(2) if values.ndim == 4 else values.transpose(1, 2)
-    deviation, mean = torch.std_mean(positions, dim=2, correction=0)
-    return torch.cat([mean, deviation], dim=1).cpu()
+    places = (2, 3) if output.ndim == 4 else (1,)
+    return torch.cat(compute_moments(output.detach().float(), places), dim=1).cpu()
