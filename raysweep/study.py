@@ -179,7 +179,7 @@ class Study:
         )
 
     def with_settings(self, settings: Iterable[str]) -> "Study":
-        """Applies KEY=VALUE settings; a key that is set leaves the search space.
+        """Applies KEY=VALUE settings; a key that is set, and what lies below it, leaves the search space.
 
         Raises:
             UsageError: a setting is not KEY=VALUE, names no field, or has an illegal value.
@@ -193,8 +193,11 @@ class Study:
                 raise UsageError(config_fields.unknown_name("field", key, self.fields()))
             values[key] = config_fields.parse_field(self, key, text)
 
+        def is_set(key: str) -> bool:
+            return any(key == name or key.startswith(f"{name}.") for name in values)
+
         def without(space: Distributions) -> Distributions:
-            return {key: distribution for key, distribution in space.items() if key not in values}
+            return {key: distribution for key, distribution in space.items() if not is_set(key)}
 
         def changed() -> Study:
             conditions = []
@@ -211,7 +214,7 @@ class Study:
                 points=(),
             )
             # What is set, and what hangs on a choice that is set otherwise, leaves the points too.
-            points = ({k: v for k, v in point.items() if k not in values} for point in self.points)
+            points = ({k: v for k, v in point.items() if not is_set(k)} for point in self.points)
             kept = tuple({k: v for k, v in point.items() if k in study._point(point)} for point in points)
             return dataclasses.replace(study, points=kept)
 

@@ -233,3 +233,13 @@ def test_a_study_of_an_earlier_version_is_told_where_names_are_now(line: str, tm
     path.write_text(f"{line}\n")
     with pytest.raises(UsageError, match=r"old\.py, line 1: .*Error: .*; import the names of studies from raysweep"):
         load_study(str(path))
+
+
+def test_a_setting_of_a_mapping_takes_what_lies_below_it_out_of_the_space() -> None:
+    """fashion_cnn with another network: no argument of its own is left, in the space, the baseline or the points."""
+    settings = ["task.model=resnet18", "task.batch_norm=false", "task.model_args={}"]
+    study = load_study("fashion_cnn").with_settings(settings)
+    assert study.task.model_args == {}  # type: ignore[attr-defined]
+    keys = {*study.space, *study.baseline, *(key for point in study.starting_points for key in point)}
+    assert not [key for key in keys if key.startswith("task.model_args")]
+    assert "task.learning_rate" in study.space

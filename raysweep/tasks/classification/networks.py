@@ -206,7 +206,8 @@ def _build_backbone(model: str, model_args: Mapping[str, Any], channels: int, nu
         if not model_args:
             raise
         raise UsageError(
-            f"{model} cannot be built with task.model_args={dict(model_args)}: {type(error).__name__}: {error}"
+            f"{model} cannot be built with task.model_args={dict(model_args)}: {type(error).__name__}: {error}; "
+            "--set 'task.model_args={}' gives it none"
         ) from error
     return backbone
 

@@ -154,3 +154,8 @@ def test_nothing_close_is_not_an_error_of_its_own() -> None:
 def test_known_models_pass() -> None:
     check_available("fashion_cnn")
     check_available("resnet18")
+
+
+def test_arguments_that_a_network_does_not_take_are_told_with_the_way_on() -> None:
+    with pytest.raises(UsageError, match=r"test_resnet cannot be built .*'residual'.*--set 'task.model_args=\{\}'"):
+        build("test_resnet", model_args={"residual": True})
