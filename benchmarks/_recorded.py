@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.distributions import FloatDistribution
 from sklearn.ensemble import ExtraTreesRegressor
 
 from raysweep.config import Budget
@@ -48,7 +49,8 @@ def build_study(trials: int, seed: int) -> Study:
         **LATER,
     }
     fixed_study = STUDY.with_settings([f"{key}={value}" for key, value in fixed.items()])
-    return dataclasses.replace(fixed_study, points=(), budget=Budget(trials=trials), seed=seed)
+    space = {**fixed_study.space, "task.dropout": FloatDistribution(0.1, 0.7)}  # 0.0 is searched only since
+    return dataclasses.replace(fixed_study, space=space, points=(), budget=Budget(trials=trials), seed=seed)
 
 
 def load_records(path: Path = RECORDS) -> list[dict[str, Any]]:
