@@ -204,7 +204,7 @@ class Study:
             for condition in self.conditions:
                 if condition.key in values and condition.holds(values):
                     opened.update(without(condition.space))
-                elif condition.key not in values:
+                elif not is_set(condition.key):
                     conditions.append(dataclasses.replace(condition, space=without(condition.space)))
             study = dataclasses.replace(
                 self,

@@ -31,9 +31,11 @@ def load_small(name: str) -> Study:
     return load_study(name).with_settings([*SMALL.get(name, ()), "training.precision=fp32"])
 
 
-LATER = "task.test_time_flip"
+IN_EVALUATION = "task.test_time_flip"
 """Changes nothing in training; tests/tasks/classification/test_task.py sees what it does."""
-KNOBS = [(name, key) for name in list_studies() for key, _ in load_small(name).all_distributions() if key != LATER]
+KNOBS = [
+    (name, key) for name in list_studies() for key, _ in load_small(name).all_distributions() if key != IN_EVALUATION
+]
 
 
 def list_values(study: Study, key: str) -> list[Any]:

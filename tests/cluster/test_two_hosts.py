@@ -25,8 +25,6 @@ from raysweep.file_guard import read_json_lines
 ROOT = Path(__file__).resolve().parents[2]
 HEAD, WORKER = "11", "12"
 STUDY = "fashion_cnn --trials 1 --max-epochs 1 --wandb disabled --workers 2"
-
-
 CARS = (
     "car_resnet --data sample --wandb disabled --set training.epochs=4 --set task.model=resnet10t "
     "--set task.pretrained=false --set data.image_size=32"

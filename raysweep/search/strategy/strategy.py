@@ -42,14 +42,14 @@ class Strategy:
         self.optuna_study = optuna_study
         self._write_together = write_together
         self._threads = ThreadpoolController()
-        unfinished = optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        trials = optuna_study.get_trials(deepcopy=False)
+        unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
         self._running = {trial.number: optuna.Trial(optuna_study, trial._trial_id) for trial in unfinished}
         self._num_reported = {
             trial.number: max(trial.intermediate_values, default=trial.user_attrs.get(NUM_EPOCHS, 0))
             for trial in unfinished
         }
         self._to_resume = deque(self._running)
-        trials = optuna_study.get_trials(deepcopy=False)
         self._num_begun = sum(trial.state != TrialState.WAITING for trial in trials)
         complete = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
         self._has_reached_target = any(map(self._reaches_target, complete))

@@ -36,7 +36,7 @@ def measure_texture(images: torch.Tensor) -> torch.Tensor:
 def compute_moments(values: torch.Tensor, places: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """Computes mean and deviation over the dimensions `places`, which go.
 
-    On a CPU this takes a tenth of the time of torch.std_mean, channels last included.
+    On a CPU this takes a sixth of the time of torch.std_mean, or less, channels last included.
     """
     mean = values.mean(places, keepdim=True)
     return mean.squeeze(places), (values - mean).square_().mean(places).sqrt()
