@@ -14,7 +14,7 @@ fresh process up to the end of its first batch.
 FOLDER has Fashion-MNIST's idx files. Default: $RAYSWEEP_DATA/fashion-mnist, ../shared/data/fashion-mnist beside the
 checkout, /usr/share/datasets/fashion-mnist.
 
-Measured (2 cores, Intel Xeon): 0.981 [0.956, 1.005], n = 18; against channels_last 0.950 [0.938, 0.972].
+Measured (2 cores, Intel Xeon): 0.990 [0.976, 1.024], n = 6; against channels_last 1.014 [0.992, 1.040].
 """
 
 import argparse
