@@ -109,5 +109,5 @@ def to_setting(value: Any) -> str:
         case None | bool():
             return str(value).lower()
         case float():
-            return f"{value:.4g}"
+            return f"{value:g}" if float(f"{value:g}") == value else str(value)
     return str(value)

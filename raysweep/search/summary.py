@@ -4,6 +4,7 @@ from collections import Counter
 
 from raysweep import file_guard
 from raysweep.config import format_value
+from raysweep.distributions import to_setting
 from raysweep.run_folder import RunFolder
 from raysweep.search.finalists.statistics import describe_finalists
 from raysweep.search.pareto import describe_front
@@ -34,7 +35,7 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
             if trial.node_losses
         ),
         f"best: trial {best.number}, {results.objective.metric} {format_value(best.value)} at epoch {best.best_epoch}",
-        *(f"  {key} = {value}" for key, value in best.params.items()),
+        *(f"  {key} = {to_setting(value)}" for key, value in best.params.items()),
         *_describe_passed_over(results),
         *describe_finalists(results.finalists, results.objective),
         *describe_front(results),
