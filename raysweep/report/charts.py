@@ -180,7 +180,8 @@ def draw_curves(view: RunView, forecasts: Mapping[int, Forecast]) -> go.Figure:
     if forecasts:
         figure.add_trace(_draw_forecasts(view, curves, forecasts))
     if curves.get(BASELINE) and best != BASELINE:
-        figure.add_trace(_scatter("baseline", _extend(view, curves), GREY, width=2.5, dash="dash"))
+        mode = "lines" if len(curves[BASELINE]) > 1 else "lines+markers"  # a line through one epoch is not seen
+        figure.add_trace(_scatter("baseline", _extend(view, curves), GREY, mode=mode, width=2.5, dash="dash"))
     if best is not None and curves.get(best):
         label = "best, the baseline" if best == BASELINE else "best"
         figure.add_trace(_scatter(label, curves[best], ORANGE, mode="lines+markers", width=3))

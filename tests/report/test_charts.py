@@ -1,8 +1,9 @@
 """The report's own figures: rows of a timeline, and what is drawn of trials in each state."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -72,3 +73,11 @@ def test_the_line_of_the_best_trial_is_orange_however_close_the_others_are(
     figure = restyle_parallel(figure, is_maximized=direction == "maximize")
     leading = [trace.customdata[1][1] for trace in figure.data if trace.line.color == ORANGE]
     assert leading == [f"{round((best - 0.9312) * 1e5) / 10}"]
+
+
+def test_a_baseline_of_one_epoch_is_a_dot(record_run: Callable[..., Any]) -> None:
+    run = record_run("one_epoch")
+    for _ in range(2):
+        run.end(run.start(num_epochs=1))
+    traces = {trace.name: trace for trace in draw_curves(load_view(run.folder), {}).data}
+    assert traces["baseline"].mode == "lines+markers"
