@@ -72,7 +72,7 @@ def search(device: torch.device, folder: Path, left_s: float) -> str:
     """Runs a search of the sample on a local Ray, eight trials on a card."""
     if importlib.util.find_spec("ray") is None:
         return _say("no Ray here")
-    command = [sys.executable, "-m", "raysweep.cli", "tune", "fashion_cnn", "--data", "sample", "--trials", "16"]
+    command = [sys.executable, "-m", "platform.tune", "fashion_cnn", "--data", "sample", "--trials", "16"]
     command += ["--max-epochs", "3", "--storage", str(folder), "--wandb", "disabled", "--address", "local"]
     command += ["--trials-per-gpu", "8"] if device.type == "cuda" else []
     began = time.monotonic()
