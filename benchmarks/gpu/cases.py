@@ -14,7 +14,7 @@ import torch
 import torch.distributed
 from torch import nn
 
-from gpu.trainer import HEAVY, QUICK, Size, are_finite, draw_data, load
+from gpu.trainer import HEAVY, HOST_ONLY, QUICK, Size, are_finite, draw_data, load
 from raysweep.data.batches import Worker
 from raysweep.errors import TrialError
 from raysweep.run_folder import TrialFolder
@@ -57,6 +57,7 @@ def check_all(device: torch.device, size: Size, folder: Path) -> int:
     }
     cases |= {
         "parts of a batch": lambda: _check_parts(device, size, folder),
+        "images on the host": lambda: _check_host(device, size, folder),
         "world of one, with an average": lambda: _check_world(device, size, folder),
         "a GPU that is not seen": _check_unseen,
     }
@@ -104,6 +105,30 @@ def _check_study(name: str, settings: tuple[str, ...], device: torch.device, siz
     return f"{metric} {first[0][metric]:.4f}, on a CPU {low:.4f} to {high:.4f}"
 
 
+def check_graphs(name: str, device: torch.device, size: Size, folder: Path) -> str:
+    """Trains two epochs eagerly and as CUDA graphs on the same draws, and compares the losses; prints them.
+
+    Raises:
+        AssertionError: the losses differ, or no graph could be recorded.
+    """
+    size = dataclasses.replace(size, num_images=min(size.num_images, NUM_IMAGES))
+    data = draw_data(folder / "cases" / name, load(name, size), size)
+    losses = {}
+    for graphs in (False, True):
+        study = load(name, size, f"training.cuda_graphs={str(graphs).lower()}", "training.epochs=2")
+        history = loop.fit(
+            study.trial_config({}, 0), data, study.objective, report=lambda _: None, worker=Worker(device=device)
+        ).history
+        losses[graphs] = [value for row in history for metric, value in row.items() if metric.startswith("train/loss")]
+    text = "train/loss " + ", ".join(
+        f"{a:.4f} eager and {b:.4f} as graphs" for a, b in zip(*losses.values(), strict=True)
+    )
+    if any(abs(a - b) > 0.02 * abs(a) for a, b in zip(*losses.values(), strict=True)):
+        raise AssertionError(f"graphs must train as eager steps do, got {text}")
+    print(f"  {name}: {text}", flush=True)
+    return text
+
+
 def _check_parts(device: torch.device, size: Size, folder: Path) -> str:
     study = load(
         "fashion_autoencoder",
@@ -129,6 +154,25 @@ def _check_parts(device: torch.device, size: Size, folder: Path) -> str:
     if abs(whole - parted) > 1e-3 * abs(whole) or histories[1][NUM_PARTS] != 4:
         raise AssertionError(f"4 parts must train as the whole batch, got losses {whole} and {parted}")
     return f"train/loss {whole:.5f} whole, {parted:.5f} in 4 parts"
+
+
+def _check_host(device: torch.device, size: Size, folder: Path) -> str:
+    """Trains on images that are brought batch by batch, and on the same images on the device."""
+    study = load("fashion_cnn", size, "training.epochs=1", "training.precision=fp32", "data.augmentation.strength=1")
+    data = draw_data(folder / "fashion_cnn", load("fashion_cnn", size), size)
+    here, there = (
+        loop.fit(
+            study.trial_config({}, 0),
+            data,
+            study.objective,
+            report=lambda _: None,
+            worker=Worker(device=device, num_sharing=num_sharing),
+        ).history[0]["train/loss"]
+        for num_sharing in (1, HOST_ONLY)
+    )
+    if abs(here - there) > 0.01 * abs(here):
+        raise AssertionError(f"both must train alike, got losses {here} on the device and {there} from the host")
+    return f"train/loss {here:.5f} on the device, {there:.5f} from the host"
 
 
 def _check_world(device: torch.device, size: Size, folder: Path) -> str:

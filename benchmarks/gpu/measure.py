@@ -2,18 +2,20 @@
 
 What is right comes first, then speed: each study's images/s eager, with its images on the card, with CUDA graphs and
 with augmentation, each beside a bare loop; waits and launches of a step; processes side by side, with MPS and without;
-and, where Ray is there and time is left, a whole search. A part that fails says so and ends no other.
+and, where Ray is there and time is left, a whole search. Each part is a process of its own: one that fails, hangs or
+crashes says so, with its stack, and ends no other.
 
     python benchmarks/gpu/measure.py                      # on a machine with a GPU
     python benchmarks/gpu/measure.py --device cpu --quick # that it runs at all, on any machine; figures mean nothing
 
 A machine without network has no raysweep: `pack.py` collects what else is needed, and the working tree is enough of it.
-Not yet run on a card.
 """
 
 import argparse
+import faulthandler
 import importlib.util
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -22,6 +24,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +37,11 @@ from gpu import cases, side_by_side, speed  # noqa: E402
 from gpu.trainer import FULL, HEAVY, QUICK, Size  # noqa: E402
 from raysweep.train.precision import prepare_process  # noqa: E402
 
-PARTS = ("cases", "speed", "calls", "together", "search")
+PARTS = ("cases", "graphs", "speed", "calls", "together", "search")
 SEARCH_S = 100.0
 """What a search needs at least."""
+FORK = multiprocessing.get_context("fork")
+"""A part begins with what is imported here, and the card is its own: this process never asks for it."""
 
 
 class Visit:
@@ -62,10 +67,42 @@ class Visit:
             return
         print(f"- {name} ({self.left_s:.0f} s left)", flush=True)
         try:
-            self.found[name] = function()
-        except Exception:
+            self.found[name] = run_apart(function, max(self.left_s, needs_s, 60))
+        except ChildProcessError as error:
             self.num_failed += 1
-            print(f"  FAILED: {traceback.format_exc()}", flush=True)
+            print(f"  FAILED: {error}", flush=True)
+
+
+def run_apart(function: Callable[[], Any], timeout_s: float) -> Any:
+    """Runs a function in a process of its own and returns what it returns.
+
+    Raises:
+        ChildProcessError: it raised, crashed or took longer.
+    """
+    ours, theirs = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=_answer, args=(theirs, function))
+    process.start()
+    theirs.close()
+    try:
+        if ours.poll(timeout_s):
+            return ours.recv()
+        process.kill()
+        raise ChildProcessError(f"it took more than {timeout_s:.0f} s")
+    except EOFError:
+        process.join()
+        raise ChildProcessError(f"its process ended with exit code {process.exitcode}") from None
+    finally:
+        process.join(5)
+        process.kill()
+
+
+def _answer(connection: Connection, function: Callable[[], Any]) -> None:
+    faulthandler.enable()
+    try:
+        connection.send(function())
+    except Exception:
+        print(traceback.format_exc(), flush=True)
+        sys.exit(1)
 
 
 def search(device: torch.device, folder: Path, left_s: float) -> str:
@@ -95,6 +132,8 @@ def describe(device: torch.device) -> dict[str, Any]:
     """Describes the machine."""
     found: dict[str, Any] = {"torch": torch.__version__, "python": sys.version.split()[0], "cores": os.cpu_count()}
     if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise RuntimeError("torch sees no CUDA device; --device cpu --quick shows that the script runs")
         properties = torch.cuda.get_device_properties(device)
         found |= {"card": properties.name, "memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
     print(", ".join(f"{key} {value}" for key, value in found.items()), flush=True)
@@ -103,17 +142,27 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def visit(args: argparse.Namespace, device: torch.device, size: Size, folder: Path) -> int:
     """Runs all chosen parts; returns the exit code."""
-    prepare_process(args.threads)
+
+    def prepared(function: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            prepare_process(args.threads)
+            return function()
+
+        return run
+
     about = Visit(args.minutes, args.only)
-    machine = describe(device)
+    machine = run_apart(lambda: describe(device), 60)
     quick = size == QUICK
-    about.run("cases", "cases", 0, lambda: cases.check_all(device, size, folder))
+    about.run("cases", "cases", 0, prepared(lambda: cases.check_all(device, size, folder)))
+    for name in HEAVY if device.type == "cuda" else ():
+        about.run("graphs", f"graphs of {name}", 0, prepared(partial(cases.check_graphs, name, device, size, folder)))
     for name in HEAVY:
         needs_s = 0 if quick else (40 if name == "car_resnet" else 15)
-        about.run("speed", f"speed of {name}", needs_s, partial(speed.measure_study, name, device, size, folder))
+        measure = prepared(partial(speed.measure_study, name, device, size, folder))
+        about.run("speed", f"speed of {name}", needs_s, measure)
     for name in HEAVY:
-        needs_s = 0 if quick else 15
-        about.run("calls", f"calls of {name}", needs_s, partial(speed.count_calls, name, device, size, folder))
+        count = prepared(partial(speed.count_calls, name, device, size, folder))
+        about.run("calls", f"calls of {name}", 0 if quick else 15, count)
     about.run("together", "side by side", 0 if quick else 60, lambda: side_by_side.measure(device, size, folder))
     about.run("search", "a search on Ray", SEARCH_S, lambda: search(device, folder, about.left_s - 10))
     print(json.dumps({"name": "gpu", "machine": machine, "found": about.found}))
@@ -130,8 +179,6 @@ def main() -> None:
     parser.add_argument("--process", nargs=2, metavar=("FOLDER", "COUNT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     device = torch.device(args.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        parser.error("torch sees no CUDA device; --device cpu --quick shows that the script runs")
     if args.process:
         side_by_side.run_process(Path(args.process[0]), int(args.process[1]), device, quick=args.quick)
         return

@@ -20,7 +20,7 @@ LOOP = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "op
 """What training and the studies import beside torch, torchvision, timm and scikit-learn, which are there."""
 SEARCH = (
     "ray", "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "sqlalchemy", "cmaes", "alembic",
-    "mako", "plotly", "wandb", "platformdirs", "gitpython", "gitdb", "smmap", "sentry-sdk", "opentelemetry-api",
+    "mako", "plotly", "wandb", "platformdirs", "gitpython", "gitdb", "smmap", "opentelemetry-api",
     "opentelemetry-sdk", "opentelemetry-proto", "opentelemetry-semantic-conventions",
 )  # fmt: skip
 """What a search on Ray with `--wandb disabled` needs beside that."""
