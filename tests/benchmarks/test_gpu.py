@@ -48,6 +48,25 @@ def test_what_has_no_time_left_is_left_out_and_said() -> None:
     assert "- a search on Ray: left out, -0 s are left and it needs 100" in done.stdout
 
 
+def test_a_part_that_crashes_shows_its_stack_and_ends_no_other() -> None:
+    script = (
+        "import os, runpy, signal, sys\n"
+        "part = runpy.run_path(sys.argv[1])['Visit'](1, ['speed'])\n"
+        "part.run('speed', 'a crash', 0, lambda: os.kill(os.getpid(), signal.SIGSEGV))\n"
+        "part.run('speed', 'a failure', 0, lambda: 1 / 0)\n"
+        "part.run('speed', 'the next', 0, lambda: 3)\n"
+        "print(part.found, part.num_failed)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(FOLDER / "measure.py")], capture_output=True, text=True, check=True
+    )
+    assert "FAILED: its process ended with exit code -11" in done.stdout
+    assert "Segmentation fault" in done.stderr
+    assert "_answer" in done.stderr
+    assert "ZeroDivisionError" in done.stdout
+    assert done.stdout.splitlines()[-1] == "{'the next': 3} 2"
+
+
 def test_wheels_are_stripped_of_what_is_not_used_and_stay_wheels(tmp_path: Path) -> None:
     wheel = tmp_path / "ray-1-py3-none-any.whl"
     kept = {"ray/__init__.py": "", "ray-1.dist-info/METADATA": "Name: ray", "ray/client/main.js": "x"}
