@@ -188,6 +188,7 @@ def _draw_sizes(run: FinalRun, findings: Findings) -> None:
         [entry.size for entry in entries],
         [entry.error for entry in entries],
         [entry.pca_error for entry in entries],
+        stopped=[entry.stopped for entry in entries],
         smallest=findings.sizes.smallest.size,
         labels=[f"trial {entry.number}" for entry in entries],
         title="Error of each size of code",

@@ -63,6 +63,7 @@ def save_latent_sizes(
     errors: Sequence[float],
     pca_errors: Sequence[float],
     *,
+    stopped: Sequence[bool],
     smallest: int,
     labels: Sequence[str],
     title: str,
@@ -76,6 +77,7 @@ def save_latent_sizes(
         sizes: values of the code, ascending.
         errors: squared error per pixel of each size, above 0.
         pca_errors: PCA's with as many components; those that are 0 are not drawn.
+        stopped: whose trials ended before their last epoch; their points are hollow.
         smallest: the size that is marked.
         labels: what stands beside each point, such as its trial.
         title: above the figure.
@@ -87,6 +89,11 @@ def save_latent_sizes(
     shown = [value if value > 0 else np.nan for value in pca_errors]
     ax.plot(sizes, shown, "--", color=GREY, marker="s", markersize=4, label="PCA")
     ax.plot(sizes, errors, "-", color=COLOURS[0], marker="o", markersize=5, label="best trial of the size")
+    hollow = [(size, error) for size, error, early in zip(sizes, errors, stopped, strict=True) if early]
+    if hollow:
+        ax.plot(
+            *zip(*hollow, strict=True), "o", color=COLOURS[0], markersize=5, markerfacecolor="white", label="stopped"
+        )
     (mark,) = ax.plot(smallest, errors[list(sizes).index(smallest)], "o", color=COLOURS[0], markersize=11)
     mark.set(markeredgecolor=INK, markeredgewidth=1.5)
     for size, error, label in zip(sizes, errors, labels, strict=True):

@@ -36,6 +36,8 @@ class SizeError:
     number: int
     """The trial."""
     epoch: int
+    stopped: bool = False
+    """The trial ended before its last epoch: the size might do better than this."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,21 +69,23 @@ def measure_latent_sizes(
     pca = PcaYardstick(data.train, config, most=max(found))
     errors = pca.measure(data.val, found)
     sizes = tuple(
-        SizeError(size=size, error=error, pca_error=errors[size], number=number, epoch=epoch)
-        for size, (error, number, epoch) in sorted(found.items())
+        SizeError(size=size, error=error, pca_error=errors[size], number=number, epoch=epoch, stopped=stopped)
+        for size, (error, number, epoch, stopped) in sorted(found.items())
     )
     return LatentSizes(sizes=sizes, num_images=len(data.val), left_out=tuple(left_out)), pca
 
 
-def find_best_of_sizes(run_folder: RunFolder, info: DataInfo, left_out: list[str]) -> dict[int, tuple[float, int, int]]:
-    """Finds for each size of code the lowest `val/mse`, its trial and epoch, from what the trials of a run wrote.
+def find_best_of_sizes(
+    run_folder: RunFolder, info: DataInfo, left_out: list[str]
+) -> dict[int, tuple[float, int, int, bool]]:
+    """Finds each size's lowest `val/mse`, its trial and epoch, and whether that was stopped, in what trials wrote.
 
     Trials whose files are damaged are left out, and named in `left_out`.
 
     Raises:
         CorruptFileError: all are.
     """
-    best: dict[int, tuple[float, int, int]] = {}
+    best: dict[int, tuple[float, int, int, bool]] = {}
     for folder in run_folder.list_trials():
         try:
             record = load_trial(folder)
@@ -94,7 +98,8 @@ def find_best_of_sizes(run_folder: RunFolder, info: DataInfo, left_out: list[str
         task = build_task(record.config, info)
         assert isinstance(task, AutoencoderTask)
         row = min(rows, key=lambda row: row["val/mse"])
-        candidate = (row["val/mse"], record.number, int(row["epoch"]))
+        stopped = rows[-1]["epoch"] < record.config.training.epochs
+        candidate = (row["val/mse"], record.number, int(row["epoch"]), stopped)
         best[task.code_size] = min(candidate, best.get(task.code_size, candidate))
     if not best and left_out:
         raise CorruptFileError("; ".join(left_out))

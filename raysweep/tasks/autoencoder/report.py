@@ -143,6 +143,7 @@ def _size_text(sizes: LatentSizes) -> str:
             "PCA": [entry.pca_error for entry in sizes.sizes],
             "trial": [entry.number for entry in sizes.sizes],
             "epoch": [entry.epoch for entry in sizes.sizes],
+            "stopped": ["yes" if entry.stopped else "no" for entry in sizes.sizes],
         }
     )
     head = (

@@ -90,7 +90,9 @@ def build_sizes(results: Results) -> Section:
     found = results.test.latent_sizes
     sizes = found["sizes"]
     at = [entry["size"] for entry in sizes]
-    trials = [f"trial {entry['number']}" for entry in sizes]
+    stopped = [entry.get("stopped", False) for entry in sizes]  # which results of older versions do not say
+    words = [", stopped before its last epoch" if early else "" for early in stopped]
+    trials = [f"trial {entry['number']}{word}" for entry, word in zip(sizes, words, strict=True)]
     figure = go.Figure(
         [
             go.Scatter(
@@ -98,7 +100,7 @@ def build_sizes(results: Results) -> Section:
                 y=[entry["error"] for entry in sizes],
                 name="best trial of the size",
                 mode="lines+markers",
-                marker_size=9,
+                marker={"size": 9, "symbol": ["circle-open" if early else "circle" for early in stopped]},
                 customdata=trials,
                 hovertemplate="%{x} values: %{y:.5f}, %{customdata}",
             ),
@@ -120,6 +122,7 @@ def build_sizes(results: Results) -> Section:
     )
     return Section(
         title="How large a code has to be",
-        how_to_read="Where the line flattens, more values add little; below PCA's line the network beats a linear one.",
+        how_to_read="Where the line flattens, more values add little; below PCA's line the network beats a linear one. "
+        "Hollow points are trials that were stopped before their last epoch: their sizes might do better.",
         html=render_chart(figure, "Validation error by the size of the code") + render_text(text),
     )
