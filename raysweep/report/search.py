@@ -109,7 +109,8 @@ def _build_explanations(view: RunView) -> list[Section]:
         figure = visualization.plot_parallel_coordinate(
             study, params=shared or list(space), target=lambda trial: trial.values[0], target_name=metric
         )
-        figure = restyle_parallel(figure, is_maximized=view.objectives[0].direction == "maximize")
+        names = [metric, *sorted(shared or space)]
+        figure = restyle_parallel(figure, names, is_maximized=view.objectives[0].direction == "maximize")
         sections.append(
             Section(
                 title="All settings at once",
@@ -170,8 +171,11 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
     )
 
 
-def restyle_parallel(figure: go.Figure, *, is_maximized: bool) -> go.Figure:
-    """Gives the best trials a colour of their own, in place of shades that are pale on paper or in the dark."""
+def restyle_parallel(figure: go.Figure, names: list[str], *, is_maximized: bool) -> go.Figure:
+    """Gives the best trials a colour of their own, in place of shades that are pale on paper or in the dark.
+
+    `names` are those of the axes, from left to right, of which Optuna shows the first letters only.
+    """
     lines = [trace for trace in figure.data if trace.mode == "lines" and trace.customdata is not None]
     losses = [-trace.y[0] if is_maximized else trace.y[0] for trace in lines]  # where they begin; the text is rounded
     last = sorted(losses)[max(1, len(losses) // BEST_SHARE) - 1]
@@ -182,10 +186,8 @@ def restyle_parallel(figure: go.Figure, *, is_maximized: bool) -> go.Figure:
     figure.data = [*sorted(lines, key=lambda trace: trace.opacity)]
     for annotation in figure.layout.annotations:
         annotation.font.color = None
-    labels = figure.layout.xaxis.ticktext
-    figure.update_xaxes(
-        ticktext=[label.replace(".", ".<br>", 1).replace("_", "_<br>") for label in labels], tickangle=0
-    )
+    labels = [name.replace(".", ".<br>", 1).replace("_", "_<br>") for name in names]
+    figure.update_xaxes(ticktext=labels, tickangle=0, tickfont_size=10)
     figure.update_layout(height=460, width=None, showlegend=False)
     return figure
 

@@ -70,9 +70,24 @@ def test_the_line_of_the_best_trial_is_orange_however_close_the_others_are(
         trial = optuna.trial.create_trial(params=params, distributions=distributions, value=0.9312 + rate * 1e-5)
         study.add_trial(trial)
     figure = visualization.plot_parallel_coordinate(study)
-    figure = restyle_parallel(figure, is_maximized=direction == "maximize")
+    figure = restyle_parallel(figure, ["value", "rate"], is_maximized=direction == "maximize")
     leading = [trace.customdata[1][1] for trace in figure.data if trace.line.color == ORANGE]
     assert leading == [f"{round((best - 0.9312) * 1e5) / 10}"]
+
+
+def test_axes_of_all_settings_have_their_whole_names() -> None:
+    study = optuna.create_study()
+    names = ["task.discriminator_steps", "task.discriminator_learning_rate", "task.beta1"]
+    distributions: dict[str, BaseDistribution] = {name: FloatDistribution(0.0, 1.0) for name in names}
+    for value in (0.2, 0.4):
+        params = {name: value + place / 10 for place, name in enumerate(names)}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
+    figure = visualization.plot_parallel_coordinate(study)
+    shown = list(figure.layout.xaxis.ticktext)
+    wanted = ["Objective Value", *sorted(names)]
+    assert all(name.startswith(label.removesuffix("...")) for name, label in zip(wanted, shown, strict=True))
+    restyled = restyle_parallel(figure, wanted, is_maximized=False).layout.xaxis.ticktext
+    assert [label.replace("<br>", "") for label in restyled] == wanted
 
 
 def test_a_baseline_of_one_epoch_is_a_dot(record_run: Callable[..., Any]) -> None:
