@@ -40,6 +40,8 @@ TASKS = {
     1: AutoencoderConfig(width=0.25, bottleneck="dense", latent_size=8, loss="mse", learning_rate=3e-3),
     2: AutoencoderConfig(width=0.25, bottleneck="dense", latent_size=8, variant="variational", learning_rate=3e-3),
 }
+STOPPED = 0
+"""The trial that was to train an epoch more."""
 FIGURES = {
     "reconstructions.png",
     "error_by_class.png",
@@ -67,7 +69,8 @@ def run_of(
         folder = run_folder.trial(number)
         training = TrainingConfig(epochs=4, batch_size=8, precision="fp32")
         config = TrialConfig(task=task, data=DATA, training=training, seed=number)
-        save_config(folder.config, number, config, data.info, {})
+        planned = dataclasses.replace(training, epochs=5 if number == STOPPED else 4)
+        save_config(folder.config, number, dataclasses.replace(config, training=planned), data.info, {})
         objective = Objective(metric="val/mse", direction="minimize")
         fit(config, data, objective, report=lambda report: None, folder=folder)
 
@@ -165,6 +168,7 @@ def test_the_report_shows_errors_sizes_and_all_pictures(
     curve = json.loads(re.findall(r">({.*})</script>", sections["How large a code has to be"])[0])
     assert [point["x"] for point in curve["data"]] == [[8, 32], [8, 32]]
     assert curve["data"][0]["y"] == [entry["error"] for entry in results["latent_sizes"]["sizes"]]
+    assert curve["data"][0]["marker"]["symbol"] == ["circle", "circle-open"]
 
 
 def test_a_variational_autoencoder_shows_its_prior_and_its_parts_of_the_elbo(
@@ -200,6 +204,7 @@ def test_the_best_of_a_size_is_the_lowest_validation_error_of_any_trial(run_of: 
     assert found[32][:2] == (lowest[0], 0)
     better = min((1, 2), key=lambda number: lowest[number])
     assert found[8][:2] == (lowest[better], better)
+    assert (found[32][3], found[8][3]) == (True, False), "it was stopped"
 
 
 def test_the_smallest_size_is_the_first_within_5_percent_of_the_best() -> None:
