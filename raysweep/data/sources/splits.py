@@ -83,7 +83,7 @@ def complete_splits(
             kept, out = split_stratified(train.labels, share, seed)
             records[split], train = train.take(out), train.take(kept)
             sealed = ", sealed" * (split == "test")
-            notes.append(f"{len(out):,} for {split} ({len(out) / (len(out) + len(kept)):.0%}{sealed})")
+            notes.append(f"{len(out):,} for {split} ({len(out) / sum(counts):.0%}{sealed})")
     records["train"] = train
     said = f"{place} has no {' and no '.join(missing)} split: out of its {sum(counts):,} images are taken, by "
     return {split: records[split] for split in SPLITS}, (f"{said}class and data.split_seed, {' and '.join(notes)}",)

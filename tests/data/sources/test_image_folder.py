@@ -239,7 +239,7 @@ def test_splits_have_any_usual_name(tmp_path: Path, make_image_folder: Make, nam
     ("given", "sizes", "note"),
     [
         ({"train": 20, "val": 4}, (34, 8, 6), "has no test split: out of its 40 images are taken, .* 6 for test"),
-        ({"train": 20}, (28, 6, 6), r"no val and no test split: .* 6 for test \(15%, sealed\) and 6 for val \(18%\)"),
+        ({"train": 20}, (28, 6, 6), r"no val and no test split: .* 6 for test \(15%, sealed\) and 6 for val \(15%\)"),
         ({"train": 20, "test": 4}, (32, 8, 8), r"no val split: .* 8 for val \(20%\)"),
     ],
 )
