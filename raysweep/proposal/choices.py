@@ -27,7 +27,11 @@ SECONDS = {
 CORES_PER_GPU = 100
 """Cores that a GPU is taken for: rough."""
 TOTAL_EPOCHS = 60
-"""Epochs of all trials that a budget must have room for before images are made smaller: six trials of ten."""
+"""Epochs of all trials that a budget must have room for before images are made smaller: three trials of twenty."""
+WHOLE_TRIALS = 3
+"""Trials of the most epochs that a budget has room for: few, as the search stops three of four early."""
+WHOLE_PRETRAINED = 6
+"""The same with pretrained weights, from where a few epochs do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,15 +64,15 @@ def choose(images: Images, machine: Machine, time_s: float) -> Choices:
     name = models[0] if models else "autoencoder"
     size = _choose_size(images, machine, name, time_s)
     total = count_epochs(name, size, images, machine, time_s)
-    max_epochs = int(min(max(total / 6, 3), 40))
+    max_epochs = int(min(max(total / (WHOLE_PRETRAINED if had else WHOLE_TRIALS), 3), 40))
     return Choices(
         models=models,
         pretrained=bool(had),
         why_weights=reason,
         image_size=size,
         max_epochs=max_epochs,
-        # Five times as many as would end, as most are stopped early: the time is what ends the search.
-        num_trials=int(min(max(5 * total / max_epochs, 6), 200)),
+        # Ten times as many as would be whole, as most are stopped early: the time is what ends the search.
+        num_trials=int(min(max(10 * total / max_epochs, 6), 200)),
         batch_sizes=_choose_batches(images.num_train),
     )
 

@@ -51,7 +51,7 @@ STUDY = Study(
         "task.label_smoothing": FloatDistribution(0.0, 0.2),
         "task.dropout": FloatDistribution(0.0, 0.5),
         "training.batch_size": CategoricalDistribution({batch_sizes}),
-        # So many as leave room for at least six whole trials, by a rough estimate.
+        # So many as leave room for a few whole trials, by a rough estimate; most are stopped early.
         "training.epochs": IntDistribution({min_epochs}, {max_epochs}),
         "data.augmentation.strength": FloatDistribution(0.0, {most_augmentation}),
     }},{conditions}
@@ -89,7 +89,7 @@ STUDY = Study(
         "task.learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
         "task.dropout": FloatDistribution(0.0, 0.3),
         "training.batch_size": CategoricalDistribution({batch_sizes}),
-        # So many as leave room for at least six whole trials, by a rough estimate.
+        # So many as leave room for a few whole trials, by a rough estimate; most are stopped early.
         "training.epochs": IntDistribution({min_epochs}, {max_epochs}),
     }},
     # Larger codes have smaller errors; for a front of both add second_objective.
