@@ -113,11 +113,16 @@ def check_graphs(name: str, device: torch.device, size: Size, folder: Path) -> s
     """
     size = dataclasses.replace(size, num_images=min(size.num_images, NUM_IMAGES))
     data = draw_data(folder / "cases" / name, load(name, size), size)
-    losses = {}
+    losses: dict[bool, list[float]] = {}
+    notices: list[str] = []
     for graphs in (False, True):
         study = load(name, size, f"training.cuda_graphs={str(graphs).lower()}", "training.epochs=2")
         history = loop.fit(
-            study.trial_config({}, 0), data, study.objective, report=lambda _: None, worker=Worker(device=device)
+            study.trial_config({}, 0),
+            data,
+            study.objective,
+            report=lambda report: notices.append(report.notice or ""),
+            worker=Worker(device=device),
         ).history
         losses[graphs] = [value for row in history for metric, value in row.items() if metric.startswith("train/loss")]
     text = "train/loss " + ", ".join(
@@ -125,6 +130,8 @@ def check_graphs(name: str, device: torch.device, size: Size, folder: Path) -> s
     )
     if any(abs(a - b) > 0.02 * abs(a) for a, b in zip(*losses.values(), strict=True)):
         raise AssertionError(f"graphs must train as eager steps do, got {text}")
+    if any(notices):
+        raise AssertionError(f"steps must be recorded, got {'; '.join(filter(None, notices))}")
     print(f"  {name}: {text}", flush=True)
     return text
 

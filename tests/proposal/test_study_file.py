@@ -175,6 +175,8 @@ def test_more_compute_means_larger_images_and_networks(monkeypatch: pytest.Monke
     assert few.models[0] == "efficientnet_lite0"
     assert many.models[0] == "resnet50"
     assert few.image_size < many.image_size == 224
+    total = count_epochs("efficientnet_lite0", few.image_size, PHOTOGRAPHS, CPUS, 3600)
+    assert total / few.max_epochs >= 6, "from pretrained weights a few epochs do"
 
 
 def test_a_budget_has_room_for_some_whole_trials(monkeypatch: pytest.MonkeyPatch) -> None:
