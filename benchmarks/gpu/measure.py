@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -98,11 +97,7 @@ def run_apart(function: Callable[[], Any], timeout_s: float) -> Any:
 
 def _answer(connection: Connection, function: Callable[[], Any]) -> None:
     faulthandler.enable()
-    try:
-        connection.send(function())
-    except Exception:
-        print(traceback.format_exc(), flush=True)
-        sys.exit(1)
+    connection.send(function())
 
 
 def search(device: torch.device, folder: Path, left_s: float) -> str:

@@ -63,7 +63,7 @@ def test_a_part_that_crashes_shows_its_stack_and_ends_no_other() -> None:
     assert "FAILED: its process ended with exit code -11" in done.stdout
     assert "Segmentation fault" in done.stderr
     assert "_answer" in done.stderr
-    assert "ZeroDivisionError" in done.stdout
+    assert "ZeroDivisionError" in done.stderr
     assert done.stdout.splitlines()[-1] == "{'the next': 3} 2"
 
 
