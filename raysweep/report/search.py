@@ -186,7 +186,7 @@ def restyle_parallel(figure: go.Figure, names: list[str], *, is_maximized: bool)
     figure.data = [*sorted(lines, key=lambda trace: trace.opacity)]
     for annotation in figure.layout.annotations:
         annotation.font.color = None
-    labels = [name.replace(".", ".<br>", 1).replace("_", "_<br>") for name in names]
+    labels = [name.replace(".", ".<br>").replace("_", "_<br>") for name in names]
     figure.update_xaxes(ticktext=labels, tickangle=0, tickfont_size=10)
     figure.update_layout(height=460, width=None, showlegend=False)
     return figure
