@@ -25,6 +25,7 @@ def _new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     held: dict[Path, IO[bytes]] = {}
     monkeypatch.setattr(node_copies, "_held", held)
     monkeypatch.setattr(node_copies, "_said", set())
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**9, 0, 10**9))  # however full this disk is
     yield
     for lock in held.values():
         lock.close()
@@ -111,9 +112,11 @@ def test_a_part_of_the_images_is_read_from_the_copy_of_the_whole(
 
 def test_processes_side_by_side_copy_once(data: PreparedData, near: Path) -> None:
     script = (
-        "import sys, time\n"
+        "import shutil, sys, time\n"
         "from pathlib import Path\n"
+        "from types import SimpleNamespace\n"
         "from raysweep.data import node_copies\n"
+        "shutil.disk_usage = lambda folder: SimpleNamespace(total=10**9, free=10**9)\n"
         "copy = node_copies._copy\n"
         "node_copies._copy = lambda *paths: (print('copies', flush=True), time.sleep(0.5), copy(*paths))\n"
         "print(node_copies.copy_once(Path(sys.argv[1]), Path(sys.argv[2])).stat().st_size, flush=True)\n"
