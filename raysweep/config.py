@@ -131,8 +131,9 @@ class TrainingConfig:
     once where there are units for bf16, fp32 where there are none."""
     channels_last: bool = True
     """Memory layout (N, H, W, C) for convolutions; with precision=auto (N, C, H, W) where that measures faster."""
-    cuda_graphs: bool = False
-    """Records a training step once and repeats it: for small networks on a GPU, with one worker; not yet run on one."""
+    cuda_graphs: Literal["auto", True, False] = "auto"
+    """Records a training step once and repeats it: needs a GPU, one worker and a task that is_capturable, which one
+    with code of your own is not. auto: wherever that holds."""
     eval_batch_size: int = 500
     """Images per evaluation step on one worker; changes speed, not results; 1 to 65536."""
     checkpoint_period_s: float = 5.0

@@ -96,9 +96,10 @@ def parse_field(config: Any, name: str, text: str) -> Any:
     annotation = type(config[leaf]) if isinstance(config, Mapping) else _annotations(type(config))[leaf]
     if text.lower() == "none" and type(None) in typing.get_args(annotation):
         return None
-    choices = [choice for choice in typing.get_args(annotation) if not isinstance(choice, str) and str(choice) == text]
-    if typing.get_origin(annotation) is typing.Literal and choices:
-        return choices[0]
+    if typing.get_origin(annotation) is typing.Literal:  # validate_strings takes texts alone
+        values = {str(choice).lower(): choice for choice in typing.get_args(annotation)}
+        if text.lower() in values:
+            return values[text.lower()]
     try:
         if typing.get_origin(annotation) is Mapping:
             return _adapter(annotation).validate_json(text)

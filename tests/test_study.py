@@ -75,6 +75,11 @@ def test_a_setting_of_a_number_that_is_one_of_some() -> None:
     assert study.data.channels == 3
 
 
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("true", True), ("False", False)])
+def test_a_setting_that_is_a_word_or_yes_or_no(text: str, value: object) -> None:
+    assert make_study().with_settings([f"training.cuda_graphs={text}"]).training.cuda_graphs == value
+
+
 def test_setting_a_choice_opens_or_closes_what_hangs_on_it() -> None:
     opened = make_study().with_settings(["task.optimizer=sgd"])
     assert "task.momentum" in opened.space

@@ -158,7 +158,7 @@ def visit(args: argparse.Namespace, device: torch.device, size: Size, folder: Pa
     for name in HEAVY:
         count = prepared(partial(speed.count_calls, name, device, size, folder))
         about.run("calls", f"calls of {name}", 0 if quick else 15, count)
-    about.run("together", "side by side", 0 if quick else 60, lambda: side_by_side.measure(device, size, folder))
+    about.run("together", "side by side", 0 if quick else 120, lambda: side_by_side.measure(device, size, folder))
     about.run("search", "a search on Ray", SEARCH_S, lambda: search(device, folder, about.left_s - 10))
     print(json.dumps({"name": "gpu", "machine": machine, "found": about.found}))
     return int(bool(about.num_failed or about.found.get("cases")))

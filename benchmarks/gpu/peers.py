@@ -112,6 +112,7 @@ class Loop:
         def run() -> None:
             step(self.pixels[self.places].float().div_(255), self.labels[self.places])
 
+        self._step = step  # a graph does not keep the memory of the network whose steps it replays
         self._run = self._capture(run) if graphs else run
 
     def _capture(self, run: Callable[[], None]) -> Callable[[], None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from gpu.speed import EAGER
 from gpu.trainer import FULL, QUICK, Size, Trainer, draw_data, load
 from raysweep.cluster.mps import CONTROL
 from raysweep.train.precision import prepare_process
@@ -70,7 +71,7 @@ def run_process(folder: Path, count: int, device: torch.device, *, quick: bool) 
     """Trains as one of several processes: says when it is ready, waits for a word, prints its images/s."""
     size = QUICK if quick else FULL
     prepare_process(1)
-    study = load(STUDY, size)
+    study = load(STUDY, size, EAGER)
     trainer = Trainer(study.trial_config({}, 0), draw_data(folder / STUDY, study, size), device, sharing=count)
     trainer.measure(4)
     print("ready", flush=True)

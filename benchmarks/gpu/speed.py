@@ -16,6 +16,8 @@ from raysweep.train.precision import resolve_precision
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
 LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch")
 AUGMENTED = "data.augmentation.strength=1"
+EAGER = "training.cuda_graphs=false"
+GRAPHS = "training.cuda_graphs=true"
 
 
 def measure_study(name: str, device: torch.device, size: Size, folder: Path) -> dict[str, float]:
@@ -24,11 +26,14 @@ def measure_study(name: str, device: torch.device, size: Size, folder: Path) -> 
     data = draw_data(folder / name, plain, size)
     on_gpu = device.type == "cuda"
     ways: dict[str, tuple[tuple[str, ...], bool]] = {
-        "eager": ((), False),
-        "resident": ((), True),
-        **({"graphs": (("training.cuda_graphs=true",), True)} if on_gpu else {}),
-        **({"augmented": ((AUGMENTED,), True)} if AUGMENTED in HEAVY[name] else {}),
+        "eager": ((EAGER,), False),
+        "resident": ((EAGER,), True),
+        **({"graphs": ((GRAPHS,), True)} if on_gpu else {}),
     }
+    if AUGMENTED in HEAVY[name]:
+        ways |= {
+            f"augmented {way}": ((AUGMENTED, *ways[way][0]), True) for way in ("resident", "graphs") if way in ways
+        }
     runs: dict[str, Any] = {
         way: Trainer(load(name, size, *settings).trial_config({}, 0), data, device, resident=resident).run
         for way, (settings, resident) in ways.items()
@@ -42,7 +47,8 @@ def measure_study(name: str, device: torch.device, size: Size, folder: Path) -> 
             speeds[way].append(time_images(lambda run=runs[way]: run(size.num_steps), device))
     medians = {way: statistics.median(values) for way, values in speeds.items()}
     print(f"  {name}: images/s: " + ", ".join(f"{way} {speed:,.0f}" for way, speed in medians.items()))
-    ratios = [("resident", "bare"), ("graphs", "eager"), ("graphs", "bare graphs"), ("augmented", "resident")]
+    ratios = [("resident", "bare"), ("graphs", "eager"), ("graphs", "bare graphs")]
+    ratios += [(f"augmented {way}", way) for way in ("resident", "graphs")]
     print("  " + name + ": " + ", ".join(f"{a}/{b} {medians[a] / medians[b]:.2f}" for a, b in ratios if a in medians))
     return medians
 
@@ -69,7 +75,7 @@ def build_loop(name: str, device: torch.device, size: Size, data: PreparedData, 
 
 def count_calls(name: str, device: torch.device, size: Size, folder: Path) -> dict[str, float]:
     """Counts what a step waits for and launches; prints it. On a CPU: its operations."""
-    config = load(name, size, *HEAVY[name]).trial_config({}, 0)
+    config = load(name, size, EAGER, *HEAVY[name]).trial_config({}, 0)
     trainer = Trainer(config, draw_data(folder / name, load(name, size), size), device)
     trainer.run(4)
     wait(device)

@@ -57,7 +57,7 @@ class Size:
 
 FULL = Size(
     num_images=12_800, num_steps=60, repeats=3, photo_model="skresnet34", photo_side=224, photo_batch=64,
-    seconds=4.0, counts=(1, 4, 8, 16),
+    seconds=4.0, counts=(1, 4, 8),
 )  # fmt: skip
 QUICK = Size(
     num_images=192, num_steps=2, repeats=1, photo_model="resnet10t", photo_side=32, photo_batch=4,

@@ -162,7 +162,7 @@ def check_graphs(
         case CategoricalDistribution(choices=choices):
             asked = True in choices
         case _:
-            asked = study.training.cuda_graphs
+            asked = study.training.cuda_graphs is True
     causes = {
         f"{num_workers} workers": num_workers > 1,
         "no GPU": gpus_per_worker == 0,
@@ -172,7 +172,7 @@ def check_graphs(
         got = ", ".join(cause for cause, holds in causes.items() if holds)
         raise UsageError(
             f"training.cuda_graphs=true needs one worker with a GPU and a task that is_capturable, got {got}; "
-            "set --set training.cuda_graphs=false"
+            "set --set training.cuda_graphs=auto"
         )
 
 

@@ -226,14 +226,24 @@ def build_runner(
     Raises:
         TrialError: CUDA graphs are asked for where there can be none.
     """
-    if not config.training.cuda_graphs:
-        return StepRunner(task, state, images, config, worker)
-    if worker.device.type != "cuda" or worker.num_workers > 1 or not task.is_capturable:
+    recorder = CudaRecorder(worker.device) if records_graphs(task, config, worker) else None
+    return StepRunner(task, state, images, config, worker, recorder=recorder, tell=tell)
+
+
+def records_graphs(task: Task, config: TrialConfig, worker: Worker) -> bool:
+    """Tells whether steps are recorded as CUDA graphs.
+
+    Raises:
+        TrialError: they are asked for where there can be none.
+    """
+    asked = config.training.cuda_graphs
+    can = worker.device.type == "cuda" and worker.num_workers == 1 and task.is_capturable
+    if asked is True and not can:
         raise TrialError(
             f"training.cuda_graphs=true needs a GPU, one worker and a task that is_capturable, got "
-            f"{worker.device.type}, {worker.num_workers} worker(s), {type(task).__name__}; set it to false"
+            f"{worker.device.type}, {worker.num_workers} worker(s), {type(task).__name__}; set it to auto"
         )
-    return StepRunner(task, state, images, config, worker, recorder=CudaRecorder(worker.device), tell=tell)
+    return can and asked is not False
 
 
 def seed_generators(seed: int, device: torch.device) -> None:

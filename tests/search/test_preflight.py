@@ -25,7 +25,7 @@ def test_graphs_that_cannot_be_recorded_are_refused(
         check_graphs(GRAPHS, num_workers, is_capturable=is_capturable, gpus_per_worker=gpus_per_worker)
     assert str(caught.value) == (
         f"training.cuda_graphs=true needs one worker with a GPU and a task that is_capturable, got {got}; "
-        "set --set training.cuda_graphs=false"
+        "set --set training.cuda_graphs=auto"
     )
     check_graphs(load_study("fashion_cnn"), num_workers, is_capturable=is_capturable, gpus_per_worker=gpus_per_worker)
 
