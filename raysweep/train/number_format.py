@@ -20,13 +20,14 @@ import torch
 import torch.distributed
 
 from raysweep import atomic_files, config_fields, file_guard
-from raysweep.data.batches import Batch, Worker
+from raysweep.data.batches import Ingredients, Worker
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.run_folder import SearchFolder, TrialFolder
 from raysweep.storage_faults import guard_writing
 from raysweep.train.device import is_out_of_memory, release_memory
 from raysweep.train.precision import resolve_precision
 from raysweep.train.state import TrainState
+from raysweep.train.step import NUM_EAGER, CudaRecorder, StepRunner, records_graphs
 from raysweep.train.task import Task, build_task
 from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import NumberFormat, load_trial, save_config
@@ -34,7 +35,7 @@ from raysweep.trial_record import NumberFormat, load_trial, save_config
 MARGIN = 1.05
 """What is named first in CANDIDATES is taken unless another one is faster by more than this factor."""
 BUDGET_S = 0.35
-"""Of measuring one candidate, after its first step; at least one step more is taken."""
+"""Of measuring one candidate, after the steps that are not counted; at least one step more is taken."""
 MAX_STEPS = 10
 MAX_VALUES = 32 * 3 * 128 * 128
 """Of a batch on CPUs, which are as fast with fewer images."""
@@ -98,14 +99,15 @@ def _find_format(config: TrialConfig, data: PreparedData, worker: Worker, format
 def measure_format(config: TrialConfig, data: PreparedData, worker: Worker) -> NumberFormat:
     """Trains a few steps of each candidate on noise, and returns the fastest; the trial begins as if it had not."""
     # So many epochs that no schedule ends while steps are timed, however short the trial is.
-    training = dataclasses.replace(config.training, epochs=max(config.training.epochs, MAX_STEPS + 1))
-    task = build_task(dataclasses.replace(config, training=training), data.info, 1, data.folder)
+    training = dataclasses.replace(config.training, epochs=max(config.training.epochs, NUM_EAGER + MAX_STEPS + 2))
+    config = dataclasses.replace(config, training=training)
+    task = build_task(config, data.info, 1, data.folder)
     batch = _draw_batch(config, data.info, worker)
     may_change = config.training.channels_last
     try:
         state = task.init_state(Worker(device=worker.device), lambda module: module)
         speeds = {
-            candidate: len(batch.labels) / _time_step(task, state, batch, candidate)
+            candidate: len(batch.indices) / _time_step(task, state, batch, candidate, config, data, worker)
             for candidate in CANDIDATES
             if may_change or not candidate[1]
         }
@@ -139,34 +141,48 @@ def name_network(config: TrialConfig, info: DataInfo) -> str:
     return hashlib.sha256(repr((config.data.image_size, shapes)).encode()).hexdigest()[:16]
 
 
-def _time_step(task: Task, state: TrainState, batch: Batch, candidate: Candidate) -> float:
-    """Times a training step in seconds, the fastest of some, on a copy of the state."""
+def _time_step(
+    task: Task,
+    state: TrainState,
+    batch: Ingredients,
+    candidate: Candidate,
+    config: TrialConfig,
+    data: PreparedData,
+    worker: Worker,
+) -> float:
+    """Times a training step in seconds, as trials run it, the fastest of some, on a copy of the state."""
     precision, channels_last = candidate
     task, state = copy.copy(task), copy.deepcopy(state)
     task.training = dataclasses.replace(task.training, precision=precision, channels_last=channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     for module in state.modules.values():
         module.to(memory_format=layout)
+    recorder = CudaRecorder(worker.device) if records_graphs(task, config, worker) else None
+    runner = StepRunner(task, state, data.train, config, worker, recorder=recorder)
+    num_uncounted = NUM_EAGER + 1 if recorder else 1
     durations_s: list[float] = []
-    while len(durations_s) < 2 or (len(durations_s) <= MAX_STEPS and sum(durations_s[1:]) < BUDGET_S):
+    while not durations_s or (len(durations_s) < MAX_STEPS and sum(durations_s) < BUDGET_S):
         began = time.perf_counter()
-        task.train_step(state, batch)
-        state.end_step()
-        if batch.images.device.type == "cuda":
-            torch.cuda.synchronize(batch.images.device)
-        durations_s.append(time.perf_counter() - began)
-    return min(durations_s[1:])
+        runner.run(batch, 0)
+        if worker.device.type == "cuda":
+            torch.cuda.synchronize(worker.device)
+        if num_uncounted:
+            num_uncounted -= 1
+        else:
+            durations_s.append(time.perf_counter() - began)
+    return min(durations_s)
 
 
-def _draw_batch(config: TrialConfig, info: DataInfo, worker: Worker) -> Batch:
-    """Draws a worker's share of a batch of noise in [0, 1], on its device."""
-    shape = config.data.channels, config.data.image_size, config.data.image_size
+def _draw_batch(config: TrialConfig, info: DataInfo, worker: Worker) -> Ingredients:
+    """Draws a worker's share of a batch of noise, on its device."""
+    shape = config.data.image_size, config.data.image_size, config.data.channels
     num_images = max(2, config.training.batch_size // worker.num_workers)
     if worker.device.type == "cpu":
         num_images = max(2, min(num_images, MAX_VALUES // int(np.prod(shape))))
-    images = torch.rand(num_images, *shape, generator=torch.Generator().manual_seed(0)).to(worker.device)
+    pixels = torch.randint(256, (num_images, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     rows = np.arange(num_images)
-    return Batch(images, torch.from_numpy(rows % len(info.classes)).to(worker.device), rows)
+    labels = torch.from_numpy(rows % len(info.classes))
+    return Ingredients({"pixels": pixels.to(worker.device), "labels": labels.to(worker.device)}, rows)
 
 
 def _keep_first(path: Path, found: NumberFormat) -> bool:

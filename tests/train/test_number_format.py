@@ -1,5 +1,6 @@
 """What `precision=auto` is for a network: measured once, kept for the run, written beside the model."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,32 @@ def test_each_candidate_is_trained(
     assert channels_last or not found.channels_last
 
 
+def test_where_steps_are_recorded_what_repeats_them_is_timed(
+    config: TrialConfig, data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[str] = []
+
+    class Recorder:
+        """Computes nothing, as a capture does: there are no graphs on a CPU."""
+
+        def __init__(self, device: torch.device) -> None: ...
+
+        def side_stream(self) -> contextlib.AbstractContextManager[None]:
+            run.append("eager")
+            return contextlib.nullcontext()
+
+        def record(self, step: Callable[[], None]) -> Callable[[], None]:
+            run.append("recorded")
+            return lambda: run.append("repeated")
+
+    monkeypatch.setattr(number_format, "records_graphs", lambda *_: True)
+    monkeypatch.setattr(number_format, "CudaRecorder", Recorder)
+    found = measure_format(config, data, WORKER)
+    assert min(found.images_per_s.values()) > 0
+    repeated = ["repeated"] * (number_format.MAX_STEPS + 1)
+    assert run == len(found.images_per_s) * ["eager", "eager", "eager", "recorded", *repeated]
+
+
 def test_a_trial_of_fewer_steps_than_are_timed_is_measured(
     make_config: Callable[..., TrialConfig], data: PreparedData
 ) -> None:
@@ -180,7 +207,7 @@ def test_what_is_exact_is_taken_of_equals(
     config: TrialConfig, data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds = {("fp32", True): 1.0, ("fp32", False): 0.98, ("bf16", True): 0.97, ("bf16", False): 2.0}
-    monkeypatch.setattr(number_format, "_time_step", lambda task, state, batch, candidate: speeds[candidate])
+    monkeypatch.setattr(number_format, "_time_step", lambda task, state, batch, candidate, *_: speeds[candidate])
     assert measure_format(config, data, WORKER).precision == "fp32"
     speeds["bf16", False] = 0.5
     found = measure_format(config, data, WORKER)
@@ -203,7 +230,7 @@ def test_timing_a_candidate_leaves_the_state_as_it_is(config: TrialConfig, data:
     state = task.init_state(WORKER, lambda module: module)
     before = {name: value.clone() for name, value in state.modules["model"].state_dict().items()}
     batch = number_format._draw_batch(config, data.info, WORKER)
-    assert number_format._time_step(task, state, batch, ("fp32", False)) > 0
+    assert number_format._time_step(task, state, batch, ("fp32", False), config, data, WORKER) > 0
     assert task.training == config.training
     assert (state.step, state.optimizers["model"].state) == (0, {})
     for name, value in state.modules["model"].state_dict().items():
