@@ -169,7 +169,8 @@ NOT_RUN = {
     "sbatch clusters/slurm.sh car_resnet --storage /shared/results": "needs a Slurm; tests/cluster/test_slurm.py",
     "srun --cpus-per-task=8 --gpus-per-node=1 .venv/bin/python -m platform.tune fashion_cnn --address local": "needs a "
     "Slurm",
-    "python -m platform.tune fashion_cnn --trials-per-gpu auto": "needs a GPU; tests/planning/test_probe.py chooses",
+    "python -m platform.tune fashion_cnn --trials-per-gpu 8": "needs a GPU",
+    "bash clusters/setup_node.sh STORAGE mps": "needs a GPU",
     # without a network
     "pip download --requirement requirements.lock --dest packages": "needs a network",
     "pip wheel --no-deps --wheel-dir packages .": "tests/test_wheel.py builds it without a network",
