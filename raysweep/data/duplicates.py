@@ -136,7 +136,7 @@ def _describe_copies(groups: Sequence[Group]) -> Iterator[str]:
 def _say_alike(groups: Sequence[Group]) -> str:
     """Says how many are told by their looks only."""
     alike = sum(len({content.digest for content in group}) > 1 for group in groups)
-    return f" ({alike:,} saved anew)" if alike else ""
+    return f" ({alike:,} resized or recompressed)" if alike else ""
 
 
 def _name(first: Content, second: Content, num: int) -> str:

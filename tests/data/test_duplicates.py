@@ -44,7 +44,7 @@ def test_an_image_that_was_saved_anew_is_told_by_its_looks(kind: str, scale: flo
     groups = find_duplicates([*others, first, again])
     assert groups == [[first, again]]
     (note,) = describe_duplicates(groups)
-    assert note.startswith("1 image of train is in test too (1 saved anew), and left out of train")
+    assert note.startswith("1 image of train is in test too (1 resized or recompressed), and left out of train")
     assert "(first and again)" in note
 
 

@@ -495,7 +495,7 @@ def test_what_test_has_too_is_taken_out_of_train(cars: Path, tmp_path: Path) -> 
     assert len(ImageSet(test_folder)) == 12
     assert [note.split(",")[0] for note in data.info.notes] == [
         "1 image of train is in val too",
-        "1 image of train is in test too (1 saved anew)",
+        "1 image of train is in test too (1 resized or recompressed)",
         "1 image is in two classes: at most one is right (" + f"{folder}/train/class2/copied.jpg is class2",
     ]
 
