@@ -8,7 +8,8 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from plotly import graph_objects as go
 
-from raysweep.report.charts import BLUE, ORANGE, draw_curves, draw_history, draw_timeline
+from raysweep.report.charts import BLUE, ORANGE, draw_curves, draw_history, draw_timeline, list_curve
+from raysweep.report.focus import focus
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Cell, Section, render, render_chart, render_table
@@ -37,13 +38,22 @@ def build_search_sections(view: RunView) -> list[Section]:
 
 def _build_history(view: RunView) -> Section:
     objective = view.objectives[0]
-    better = "higher" if objective.direction == "maximize" else "lower"
+    is_maximized = objective.direction == "maximize"
+    better = "higher" if is_maximized else "lower"
+    figure = draw_history(view)
+    values = [trial.value for trial in view.ended if trial.value is not None]
+    left_out = focus(figure, values, is_maximized=is_maximized, also=_find_baseline(view), what="trial")
     return Section(
         title="How the search went",
         how_to_read=f"Each dot is a trial, {better} is better; the line is the best value up to then, and "
-        "where it runs level the search found nothing better.",
-        html=render_chart(draw_history(view), f"{objective.metric} of each trial, and the best so far"),
+        f"where it runs level the search found nothing better.{left_out}",
+        html=render_chart(figure, f"{objective.metric} of each trial, and the best so far"),
     )
+
+
+def _find_baseline(view: RunView) -> list[float]:
+    """Returns the baseline's value, where it has one."""
+    return [trial.value for trial in view.ended if trial.number == BASELINE and trial.value is not None]
 
 
 def _build_curves(view: RunView) -> list[Section]:
@@ -54,11 +64,15 @@ def _build_curves(view: RunView) -> list[Section]:
     stopped = "; pale lines end where a trial was stopped, as it would hardly have become the best"
     stopped *= any(trial.state == "PRUNED" for trial in view.ended)
     state = view.name_state(TrialState.RUNNING.name)
+    values = [value for trial in view.trials for _, value, _ in list_curve(view, trial.number) if value is not None]
+    also = [*_find_baseline(view), *(end for forecast in forecasts.values() for end in (forecast.low, forecast.high))]
+    is_maximized = view.objectives[0].direction == "maximize"
+    left_out = focus(figure, values, is_maximized=is_maximized, also=also, what="value")
     running = f" Dotted lines lead to where {state} trials are expected to end, with 95 % intervals." * bool(forecasts)
     return [
         Section(
             title="Learning curves",
-            how_to_read=f"Each line is a trial, from epoch to epoch{stopped}.{running}",
+            how_to_read=f"Each line is a trial, from epoch to epoch{stopped}.{running}{left_out}",
             html=render_chart(figure, f"{view.objectives[0].metric} after each epoch of all trials"),
         )
     ]
