@@ -98,6 +98,8 @@ def describe_distribution(distribution: BaseDistribution, format_value: Callable
         case CategoricalDistribution(choices=choices):
             return ", ".join(map(format_value, choices))
         case FloatDistribution(low=low, high=high) | IntDistribution(low=low, high=high):
+            if low == high:
+                return format_value(low)
             steps = f" in steps of {format_value(distribution.step)}" if distribution.step not in (None, 1) else ""
             return f"{format_value(low)} to {format_value(high)}{steps}{', logarithmic' * distribution.log}"
     return str(distribution)

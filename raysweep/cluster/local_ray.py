@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # comes with Ray
 
+from raysweep import signals
 from raysweep.cluster.ray_internals import ray_on_loopback
 from raysweep.errors import UsageError
 
@@ -24,13 +26,13 @@ MAX_FOLDER_BYTES = 40
 
 @contextlib.contextmanager
 def keep_local() -> Iterator[dict[str, Any]]:
-    """Keeps a Ray that starts meanwhile to this machine and user; yields what `ray.init` is to be told.
+    """Keeps a Ray that starts meanwhile to this machine, user and command; yields what `ray.init` is to be told.
 
     Raises:
         UsageError: the folder for it is somebody else's.
     """
     protect_token()
-    with on_loopback():
+    with on_loopback(), apart_from_group():
         yield {"_temp_dir": str(make_folder())}
 
 
@@ -46,6 +48,39 @@ def on_loopback() -> Iterator[None]:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     with ray_on_loopback():
         yield
+
+
+@contextlib.contextmanager
+def apart_from_group() -> Iterator[None]:
+    """Has processes that start meanwhile be of a process group of their own.
+
+    `timeout` sends its signal to the group of a command: that would end Ray before the command could end in order.
+    Where a terminal's keys go to the command, it stays as it is: Ray does not mind Ctrl-C.
+    """
+    group = os.getpgrp()
+    if not signals.is_installed() or os.getsid(0) == os.getpid() or _in_foreground():
+        yield
+        return
+    with subprocess.Popen(["sleep", "600"], process_group=0) as leader:
+        os.setpgid(0, leader.pid)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(PermissionError):  # all others of the group have ended
+                os.setpgid(0, group)
+            leader.kill()
+
+
+def _in_foreground() -> bool:
+    """Tells whether this process's group has the keys of a terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
 
 
 def find_interface(address: str, interfaces: Mapping[str, Sequence[Any]]) -> str | None:

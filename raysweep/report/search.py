@@ -96,6 +96,7 @@ def _build_front(view: RunView) -> list[Section]:
     for trace, name, colour in zip(figure.data, ("beaten", "on the front"), (BLUE, ORANGE), strict=False):
         trace.update(name=name, showlegend=True)
         trace.marker = {"color": colour, "size": 9, "opacity": 0.8}
+    figure.update_yaxes(exponentformat="none", separatethousands=True)
     return [
         Section(
             title="Pareto front",
