@@ -190,6 +190,8 @@ def _train_epoch(
     """
     began = time.perf_counter()
     learning_rate = next(iter(state.optimizers.values())).param_groups[-1]["lr"]
+    for module in state.prepared.values():
+        module.train()  # once: it walks through all layers
     batches = iterate_ingredients(
         images,
         config.data,

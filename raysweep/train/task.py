@@ -112,10 +112,7 @@ class Task(ABC):
         )
 
     def train_step(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
-        """Trains on a batch; returns means over it, such as `loss`, detached."""
-        for name, module in state.modules.items():
-            if not module.training:  # it walks through all layers
-                state.prepared[name].train()
+        """Trains on a batch; returns means over it, such as `loss`, detached. The modules are in training mode."""
         if self.num_parts > 1:
             return accumulate(self, state, batch)
         means = self.compute_loss(state, batch)

@@ -107,8 +107,7 @@ class GanTask(Task):
 
     def train_step(self, state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
         """Trains the discriminator and, in every `discriminator_steps`-th step, the generator."""
-        generator, device = state.modules["generator"].train(), batch.images.device
-        state.modules["discriminator"].train()
+        generator, device = state.modules["generator"], batch.images.device
         trains_generator = self._trains_generator(state)
         noise = torch.randn(len(batch.images), self.config.latent_size, device=device)
         with torch.set_grad_enabled(trains_generator), autocast(self.training.precision, device):
