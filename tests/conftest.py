@@ -1,5 +1,6 @@
 """What tests share: one local Ray cluster per session, factories of small data sets in real files, a small study."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -361,3 +362,23 @@ def keep_squares(
         return keep_model(tmp_path_factory.mktemp("run"), config, data, num_epochs=num_epochs)
 
     return keep
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Makes stderr a terminal; what is returned closes it and reads what was drawn there."""
+    master, slave = os.openpty()
+    told = os.fdopen(slave, "w")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys, "stderr", told)
+
+    def read() -> str:
+        told.close()
+        parts = []
+        with contextlib.suppress(OSError), os.fdopen(master, "rb", buffering=0) as drawn:  # its end is an error
+            while part := drawn.read(100_000):  # no more than one write
+                parts.append(part)
+        return b"".join(parts).decode()
+
+    return read

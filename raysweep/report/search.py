@@ -68,11 +68,13 @@ def _build_curves(view: RunView) -> list[Section]:
     also = [*_find_baseline(view), *(end for forecast in forecasts.values() for end in (forecast.low, forecast.high))]
     is_maximized = view.objectives[0].direction == "maximize"
     left_out = focus(figure, values, is_maximized=is_maximized, also=also, what="value")
+    has_baseline = any(trace.name == "baseline" for trace in figure.data)
+    drawn_on = "; the dashed one is the baseline, drawn on at its best value" * has_baseline
     running = f" Dotted lines lead to where {state} trials are expected to end, with 95 % intervals." * bool(forecasts)
     return [
         Section(
             title="Learning curves",
-            how_to_read=f"Each line is a trial, from epoch to epoch{stopped}.{running}{left_out}",
+            how_to_read=f"Each line is a trial, from epoch to epoch{stopped}{drawn_on}.{running}{left_out}",
             html=render_chart(figure, f"{view.objectives[0].metric} after each epoch of all trials"),
         )
     ]

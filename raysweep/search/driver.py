@@ -87,8 +87,9 @@ class SearchDriver:
         return None
 
     def _start(self, trial_id: str) -> TrialSpec | None:
-        late = self.deadline is not None and self._began and time.monotonic() > self.deadline
-        proposal = self.strategy.propose(only_resumed=bool(late))
+        is_first = not self._began and not self.strategy.results()
+        late = self.deadline is not None and not is_first and time.monotonic() > self.deadline
+        proposal = self.strategy.propose(only_resumed=late)
         if proposal is None:
             return None
         number, params = proposal

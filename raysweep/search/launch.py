@@ -46,10 +46,9 @@ class SearchContext:
     measured: bool = False
     """Whether they leave in their folders what they take of their nodes."""
 
-    @property
-    def deadline(self) -> float | None:
-        """Returns when, by the monotonic clock, no new trial starts any more, if the trials begin now."""
-        return time.monotonic() + self.study.budget.time_s if self.study.budget.time_s else None
+    def find_deadline(self, searched_s: float) -> float | None:
+        """Finds when, by the monotonic clock, no new trial starts any more; searched_s: what was used of the budget."""
+        return time.monotonic() + self.study.budget.time_s - searched_s if self.study.budget.time_s else None
 
 
 def launch_trials(

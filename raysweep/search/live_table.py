@@ -11,6 +11,7 @@ from rich.table import Table
 from raysweep.config import format_value
 from raysweep.search.observer import Observer
 from raysweep.search.progress import SearchProgress
+from raysweep.search.progress_lines import ProgressLines
 from raysweep.stages import is_drawn, is_quiet
 from raysweep.task_config import Metric
 from raysweep.trial_result import TrialResult
@@ -59,6 +60,7 @@ class LiveTable(Observer):
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=2, transient=True)
         self._cell = NotebookCell() if console.is_jupyter and not is_quiet() else None
         self._draws = is_drawn()
+        self._lines = ProgressLines(progress)
 
     @property
     def is_shown(self) -> bool:
@@ -89,7 +91,9 @@ class LiveTable(Observer):
         self._update_cell()
 
     def trial_ended(self, result: TrialResult) -> None:
-        """Updates the cell."""
+        """Updates the cell; on a terminal a line above the table stays."""
+        if self._draws:
+            self._lines.trial_ended(result)
         self._update_cell()
 
     def time_passed(self) -> None:

@@ -41,7 +41,7 @@ class Overrides:
     max_epochs: int | None = None
     """Clips the range of epochs, and the baseline's."""
     time_s: float | None = field(default=None, metadata=flag("--time-budget", metavar="2h", parse=parse_duration))
-    """No new trial starts after this time."""
+    """No new trial starts after so much time of searching, in all sessions together."""
     target: float | None = None
     """No new trial starts once one has reached this objective."""
     settings: tuple[str, ...] = field(default=(), metadata=flag("--set", metavar="KEY=VALUE"))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from raysweep import atomic_files, config_fields, file_guard
 from raysweep.config import format_value
-from raysweep.errors import StorageError, UsageError, first_line
+from raysweep.errors import CorruptFileError, StorageError, UsageError, first_line
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
 from raysweep.search.progress import SearchProgress, Snapshot
@@ -28,6 +28,8 @@ HEARTBEAT_S = 10.0
 """How often it is written at least while trials run."""
 AFTER_RESULTS = ("upload", "end")
 """Stages in which the results are stored: --resume finds nothing to compute, however such a session ended."""
+SEARCH = "search"
+"""The stage whose time the time budget is."""
 End = Literal["finished", "interrupted", "failed"]
 
 
@@ -47,7 +49,9 @@ class RunStatus:
     error: str | None = None
     """Why it failed."""
     search: Snapshot | None = None
-    """Of the trials that run, or else ran last; none: none have."""
+    """Of the trials that run, else of the search's; none: none have."""
+    searched_s: float = 0.0
+    """Seconds that the search has taken, in all sessions."""
 
 
 class StatusFile(Observer):
@@ -56,7 +60,10 @@ class StatusFile(Observer):
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self._stage = "preparation"
+        self._search: SearchProgress | None = None
         self._progress: SearchProgress | None = None
+        self._searched_s = load_searched_s(folder)
+        self._search_began: float | None = None
         self._began = _now()
         self._written = 0.0
 
@@ -70,8 +77,16 @@ class StatusFile(Observer):
 
     def enter(self, stage: str, progress: SearchProgress | None = None) -> None:
         """Begins a stage; progress: of trials that run in it."""
-        self._stage, self._progress = stage, progress or self._progress
+        self._searched_s, self._search_began = self.searched_s, time.monotonic() if stage == SEARCH else None
+        self._search = progress if stage == SEARCH else self._search
+        self._stage, self._progress = stage, progress or self._search
         self._write()
+
+    @property
+    def searched_s(self) -> float:
+        """Returns the seconds that the search has taken, in all sessions."""
+        now_s = 0.0 if self._search_began is None else time.monotonic() - self._search_began
+        return self._searched_s + now_s
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Writes it."""
@@ -106,6 +121,7 @@ class StatusFile(Observer):
             end=end,
             error=error,
             search=None if self._progress is None else self._progress.take_snapshot(),
+            searched_s=round(self.searched_s, 1),
         )
         with contextlib.suppress(StorageError, OSError, ValueError):  # ValueError: a value is infinite
             values = {"schema_version": SCHEMA_VERSION, **config_fields.to_json(status)}
@@ -150,14 +166,28 @@ def look_at_run(folder: RunFolder) -> SeenStatus:
             "its images are decoded; look again then, or give the folder of another run"
         )
     holder = find_holder(folder)
-    written = None
-    if os.path.lexists(folder.status):
-        written = file_guard.read_json(folder.status, WHAT, REMEDY, _from_json)
+    written = _load(folder)
     is_whole = written is None or written.stage in AFTER_RESULTS
     end: End = "finished" if is_whole and folder.results.is_file() else "interrupted"
     if written is not None and written.end is not None and written.stage not in AFTER_RESULTS:
         end = written.end
     return SeenStatus(run=str(folder.path), state=end if holder is None else "running", holder=holder, written=written)
+
+
+def load_searched_s(folder: RunFolder) -> float:
+    """Loads the seconds that the search has taken, in all sessions: 0 where that is not known."""
+    try:
+        written = _load(folder)
+    except CorruptFileError:
+        return 0.0
+    return 0.0 if written is None else written.searched_s
+
+
+def _load(folder: RunFolder) -> RunStatus | None:
+    if not os.path.lexists(folder.status):
+        return None
+    status: RunStatus = file_guard.read_json(folder.status, WHAT, REMEDY, _from_json)
+    return status
 
 
 def _from_json(values: Mapping[str, Any]) -> RunStatus:

@@ -1,5 +1,6 @@
 """Runs a stage of a run in which trials train, the search or that of its finalists, and shows how far it is."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from raysweep.search.control import Control
@@ -10,7 +11,7 @@ from raysweep.search.observer import Observer
 from raysweep.search.pareto import announce_two_objectives
 from raysweep.search.progress import SearchProgress
 from raysweep.search.progress_lines import ProgressLines
-from raysweep.search.status import StatusFile
+from raysweep.search.status import SEARCH, StatusFile
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.stages import tell
 from raysweep.storage_faults import say
@@ -32,14 +33,18 @@ def run_trial_stage(
         StorageError: the storage is at fault; no trial is told to have failed by that.
         Interrupted: the stage is to end; what ran goes on when it is resumed.
     """
-    if not strategy.has_work():
-        return
-    study, deadline = context.study, context.deadline
-    announce_two_objectives(study)
-    num_trials = study.budget.trials
+    study, num_trials = context.study, context.study.budget.trials
+    deadline = context.find_deadline(status.searched_s if name == SEARCH else 0.0)
     progress = SearchProgress(study.objectives, num_trials, deadline, strategy.results(), strategy.num_reported)
     control = Control(CommandBox(status.folder), progress, save_num_trials)
     status.enter(name, progress)  # from here on commands are sent: it is after the box has removed earlier ones
+    is_late = deadline is not None and time.monotonic() > deadline and bool(strategy.results())
+    if not strategy.has_work(only_resumed=is_late):
+        if strategy.has_work():
+            tell(f"{name}: the time budget is used up, in all sessions together; a longer --time-budget goes on")
+        control.close()
+        return
+    announce_two_objectives(study)
     tell(f"{name}: {num_trials} trial{'s' * (num_trials != 1)}, {context.concurrency} side by side")
     try:
         with LiveTable(progress, study.task.metrics) as table:

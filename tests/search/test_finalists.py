@@ -153,6 +153,16 @@ def test_the_text_says_what_there_is_of_a_lift(values: Any, says: str) -> None:
     assert any("1 of 2 seeds failed: diverged" in line for line in lines) == (None in [*values[0], *values[1]])
 
 
+def test_of_seeds_that_agree_no_interval_is_said() -> None:
+    finalists = [make_finalist(0, 0.5, [0.5, 0.6]), make_finalist(1, 0.8, [0.75, 0.75])]
+    record = summarise_finalists(finalists, ACCURACY, 1, 2)
+    assert record is not None
+    assert [found.low is None for found in record.configurations] == [False, True]
+    assert any(
+        "trial 1: 0.7500 (no interval, as all seeds agree, n = 2)" in x for x in describe_finalists(record, ACCURACY)
+    )
+
+
 def test_of_a_loss_the_text_says_which_sign_is_optimistic() -> None:
     finalists = [make_finalist(0, 0.5, [0.5, 0.5]), make_finalist(1, 0.3, [0.4, 0.4])]
     lines = describe_finalists(summarise_finalists(finalists, LOSS, 1, 2), LOSS)

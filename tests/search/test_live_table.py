@@ -1,6 +1,7 @@
 """The live table, as text."""
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -53,6 +54,16 @@ def test_running_trials_counts_and_the_best_against_the_baseline() -> None:
     for shown in ("2/8", "0.7100", "0.6200", "0.8100", "1,234 images/s", "0/8"):
         assert shown in text
     assert "0.7770" not in text
+
+
+def test_on_a_terminal_a_line_for_each_trial_that_has_ended_is_left(terminal: Callable[[], str]) -> None:
+    progress, table = build([ACCURACY], [end(0, 0.5)])
+    with table:
+        progress.trial_started(1, CONFIG, {})
+        for observer in (progress, table):
+            observer.trial_ended(end(1, 0.75))
+    left = terminal()
+    assert "trial 1 complete, val/accuracy 0.7500; best val/accuracy 0.7500 (trial 1), the baseline 0.5000" in left
 
 
 @pytest.mark.parametrize(("objectives", "is_shown"), [([ACCURACY], False), ([ACCURACY, SIZE], True)])

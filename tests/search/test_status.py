@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -15,9 +16,10 @@ from raysweep.commands.status import status
 from raysweep.config import Objective
 from raysweep.errors import CorruptFileError, StudyFailedError, UsageError
 from raysweep.run_folder import RunFolder
+from raysweep.search import status as status_file
 from raysweep.search.progress import SearchProgress
 from raysweep.search.session.lock import find_holder, hold_lock
-from raysweep.search.status import StatusFile, describe_status, look_at_run
+from raysweep.search.status import StatusFile, describe_status, load_searched_s, look_at_run
 from raysweep.trial_result import TrialResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +70,35 @@ def test_another_process_sees_what_a_search_does(folder: RunFolder) -> None:
         "  trial 1: epoch 2 of 8, val/accuracy 0.8100",
     ]
     assert lines[4].startswith("1,234 images/s, about ")
+
+
+def test_the_time_of_the_search_is_that_of_all_sessions(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(status_file, "time", SimpleNamespace(monotonic=lambda: now))
+    for session in range(2):
+        with StatusFile(folder) as file:
+            assert file.searched_s == 30.0 * session
+            file.enter("search", make_progress())
+            now += 30
+            file.enter("final evaluation")
+            now += 500
+    assert load_searched_s(folder) == 60.0
+    folder.status.write_text("{")
+    assert load_searched_s(folder) == 0.0
+
+
+def test_after_finalists_it_is_the_search_that_is_told(folder: RunFolder) -> None:
+    with StatusFile(folder) as file:
+        file.enter("search", make_progress())
+        file.enter("finalists", SearchProgress([Objective(metric="val/accuracy")], 4, None, []))
+        during = look_at_run(folder).written
+        file.enter("final evaluation")
+    written = look_at_run(folder).written
+    assert during is not None
+    assert during.search is not None
+    assert written is not None
+    assert written.search is not None
+    assert (during.search.num_trials, written.search.num_trials) == (4, 6)
 
 
 def test_who_looks_keeps_no_driver_out(folder: RunFolder) -> None:

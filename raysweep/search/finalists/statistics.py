@@ -46,7 +46,8 @@ class Finalist:
 
     def describe(self) -> FinalistRecord:
         """Sums up the trainings for the results."""
-        low, high = (None, None) if self.mean is None else mean_interval(self.values)
+        has_interval = self.mean is not None and len(set(self.values)) > 1
+        low, high = mean_interval(self.values) if has_interval else (None, None)
         return FinalistRecord(
             trial=self.trial.number,
             params=self.trial.params,
@@ -171,10 +172,12 @@ def describe_finalists(record: FinalistsRecord | None, objective: Objective) -> 
 
 def _describe_configuration(found: FinalistRecord) -> str:
     name = f"trial {found.trial}{', the baseline' * (found.trial == BASELINE)}"
-    if found.mean is None or found.low is None or found.high is None:
+    if found.mean is None:
         failed = [error for value, error in zip(found.values, found.errors, strict=True) if value is None]
         return f"{name}: no mean, {len(failed)} of {len(found.values)} seeds failed: {failed[0]}"
-    interval = f"{format_value(found.low)} to {format_value(found.high)}"
+    interval = "no interval, as all seeds agree"
+    if found.low is not None and found.high is not None:
+        interval = f"{format_value(found.low)} to {format_value(found.high)}"
     text = f"{name}: {format_value(found.mean)} ({interval}, n = {len(found.values)})"
     if found.optimism is None or found.search_value is None:
         return f"{text}; it did not complete in the search"

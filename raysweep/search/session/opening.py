@@ -26,6 +26,7 @@ from raysweep.search.session.identity import (
 from raysweep.search.session.lock import hold_lock
 from raysweep.search.session.space_change import change_space
 from raysweep.search.session.storage import guard_study, has_study, open_storage
+from raysweep.search.status import load_searched_s
 from raysweep.search.strategy.strategy import Strategy, create_strategy
 from raysweep.study import Study
 from raysweep.trial_result import TrialResult
@@ -178,7 +179,9 @@ def load_finished(study: Study, options: RunOptions, stored: StudyRecord, identi
         return None
     strategy = open_strategy(study, folder, identity)
     results, trials = load_results(folder), strategy.results()
-    if strategy.has_work() or len(results.trials) != len(trials):
+    budget_s = study.budget.time_s
+    is_late = budget_s is not None and load_searched_s(folder) > budget_s
+    if strategy.has_work(only_resumed=is_late) or len(results.trials) != len(trials):
         return None
     for ours, theirs in zip(results.trials, trials, strict=True):
         if ours.state == theirs.state == "COMPLETE" and (ours.number, ours.value) != (theirs.number, theirs.value):
@@ -196,9 +199,9 @@ def load_finished(study: Study, options: RunOptions, stored: StudyRecord, identi
         return None
     has, asked_for = len(results.trials), study.budget.trials
     why = f": it has {has} trials, and --trials asks for {asked_for}" if asked_for < has else ""
+    more = "longer --time-budget" if strategy.has_work() else "larger --trials"
     print(
-        f"{folder.path} is finished, and nothing is done{why}: {has} trials and their evaluation; a larger --trials "
-        "extends it",
+        f"{folder.path} is finished, and nothing is done{why}: {has} trials and their evaluation; a {more} extends it",
         file=sys.stderr,
     )
     return results

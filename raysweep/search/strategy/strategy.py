@@ -80,9 +80,9 @@ class Strategy:
         with self._threads.limit(limits=1, user_api="blas"), self._write_together():
             yield
 
-    def has_work(self) -> bool:
+    def has_work(self, only_resumed: bool = False) -> bool:
         """Checks whether there is a trial to propose."""
-        return bool(self._to_resume) or self.has_budget()
+        return bool(self._to_resume) or (not only_resumed and self.has_budget())
 
     def has_budget(self) -> bool:
         """Checks whether a further trial may start: trials are left, and the target is not reached."""
