@@ -365,20 +365,24 @@ def keep_squares(
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Makes stderr a terminal; what is returned closes it and reads what was drawn there."""
-    master, slave = os.openpty()
-    told = os.fdopen(slave, "w")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(sys, "stderr", told)
+def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Callable[[], str]]:
+    """Makes stderr a terminal when it is called; what that returns closes the terminal and reads what was drawn."""
 
-    def read() -> str:
-        told.close()
-        parts = []
-        with contextlib.suppress(OSError), os.fdopen(master, "rb", buffering=0) as drawn:  # its end is an error
-            while part := drawn.read(100_000):  # no more than one write
-                parts.append(part)
-        return b"".join(parts).decode()
+    def open_stderr() -> Callable[[], str]:
+        master, slave = os.openpty()
+        told = os.fdopen(slave, "w")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "120")
+        monkeypatch.setattr(sys, "stderr", told)
 
-    return read
+        def read() -> str:
+            told.close()
+            parts = []
+            with contextlib.suppress(OSError), os.fdopen(master, "rb", buffering=0) as drawn:  # its end is an error
+                while part := drawn.read(100_000):  # no more than one write
+                    parts.append(part)
+            return b"".join(parts).decode()
+
+        return read
+
+    return open_stderr

@@ -41,10 +41,11 @@ def test_quiet_says_nothing_until_it_ends(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "a line of progress\n"
 
 
-def test_on_a_terminal_a_bar_is_drawn_and_one_line_is_left(terminal: Callable[[], str]) -> None:
+def test_on_a_terminal_a_bar_is_drawn_and_one_line_is_left(open_terminal: Callable[[], Callable[[], str]]) -> None:
+    read = open_terminal()
     with stage("decoding", 4000, "images") as shown:
         shown.num_done = 1000
-    drawn = terminal()
+    drawn = read()
     assert "━" in drawn
     assert "decoding: 1,000 of 4,000 images" in drawn
     assert drawn.rstrip().splitlines()[-1].endswith("images/s")

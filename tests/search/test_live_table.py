@@ -56,13 +56,16 @@ def test_running_trials_counts_and_the_best_against_the_baseline() -> None:
     assert "0.7770" not in text
 
 
-def test_on_a_terminal_a_line_for_each_trial_that_has_ended_is_left(terminal: Callable[[], str]) -> None:
+def test_on_a_terminal_a_line_for_each_trial_that_has_ended_is_left(
+    open_terminal: Callable[[], Callable[[], str]],
+) -> None:
+    read = open_terminal()
     progress, table = build([ACCURACY], [end(0, 0.5)])
     with table:
         progress.trial_started(1, CONFIG, {})
         for observer in (progress, table):
             observer.trial_ended(end(1, 0.75))
-    left = terminal()
+    left = read()
     assert "trial 1 complete, val/accuracy 0.7500; best val/accuracy 0.7500 (trial 1), the baseline 0.5000" in left
 
 
