@@ -10,6 +10,7 @@ from raysweep.search.finalists.statistics import describe_finalists
 from raysweep.search.pareto import describe_front
 from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results
+from raysweep.stages import format_duration
 
 WRITE_AGAIN = "`raysweep evaluate RUN` writes it again"
 _ENDS = {"FAIL": "failed", "COMPLETE": "ended early", "PRUNED": "was stopped"}
@@ -27,7 +28,8 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
         file_guard.read_text(folder.test / test.report, "the report of a run", WRITE_AGAIN).rstrip(),
         "",
         f"{results.study}: {len(trials)} trial{'s' * (len(trials) != 1)}, {counts['COMPLETE']} complete, "
-        f"{counts['PRUNED']} stopped early, {counts['FAIL']} failed, in {results.duration_s:.0f} s",
+        f"{counts['PRUNED']} stopped early, {counts['FAIL']} failed; the last session took "
+        f"{format_duration(results.duration_s)}",
         *(f"  trial {trial.number} {_ENDS[trial.state]}: {trial.error}" for trial in trials if trial.error),
         *(
             f"  trial {trial.number} went on after the cluster lost a node, {trial.node_losses} time(s)"
