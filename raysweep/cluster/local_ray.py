@@ -4,7 +4,6 @@ import contextlib
 import os
 import secrets
 import stat
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,21 +53,19 @@ def on_loopback() -> Iterator[None]:
 def apart_from_group() -> Iterator[None]:
     """Has processes that start meanwhile be of a process group of their own.
 
-    `timeout` sends its signal to the group of a command: that would end Ray before the command could end in order.
-    Where a terminal's keys go to the command, it stays as it is: Ray does not mind Ctrl-C.
+    `timeout` sends its signal to the group that it leads, which would end Ray before the command could end in order. A
+    command that leads a group itself is not of it; and Ctrl-C in a terminal, which Ray does not mind, has to arrive.
     """
     group = os.getpgrp()
-    if not signals.is_installed() or os.getsid(0) == os.getpid() or _in_foreground():
+    if not signals.is_installed() or group == os.getpid() or _in_foreground():
         yield
         return
-    with subprocess.Popen(["sleep", "600"], process_group=0) as leader:
-        os.setpgid(0, leader.pid)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(PermissionError):  # all others of the group have ended
-                os.setpgid(0, group)
-            leader.kill()
+    os.setpgid(0, 0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):  # all others of the group have ended
+            os.setpgid(0, group)
 
 
 def _in_foreground() -> bool:
