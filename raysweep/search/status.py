@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from raysweep import atomic_files, config_fields, file_guard
 from raysweep.config import format_value
-from raysweep.errors import CorruptFileError, StorageError, UsageError, first_line
+from raysweep.errors import RaysweepError, StorageError, UsageError, first_line
 from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
 from raysweep.search.progress import SearchProgress, Snapshot
@@ -178,7 +178,7 @@ def load_searched_s(folder: RunFolder) -> float:
     """Loads the seconds that the search has taken, in all sessions: 0 where that is not known."""
     try:
         written = _load(folder)
-    except CorruptFileError:
+    except RaysweepError:
         return 0.0
     return 0.0 if written is None else written.searched_s
 
