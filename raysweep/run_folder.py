@@ -246,7 +246,7 @@ class RunFolder(SearchFolder):
 
     @property
     def status(self) -> Path:
-        """Locates what the run was doing a moment ago, for whoever looks from outside: no run reads it."""
+        """Locates what the run was doing a moment ago, for whoever looks, and how long it has searched."""
         return self.path / "status.json"
 
     @property

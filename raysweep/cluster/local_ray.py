@@ -53,11 +53,12 @@ def on_loopback() -> Iterator[None]:
 def apart_from_group() -> Iterator[None]:
     """Has processes that start meanwhile be of a process group of their own.
 
-    `timeout` sends its signal to the group that it leads, which would end Ray before the command could end in order. A
-    command that leads a group itself is not of it; and Ctrl-C in a terminal, which Ray does not mind, has to arrive.
+    A signal to the whole group of a command, as `timeout` sends it, would end Ray before the command ends in order. But
+    a command that a terminal's Ctrl-C goes to stays in its group, as Ray minds no Ctrl-C.
     """
     group = os.getpgrp()
-    if not signals.is_installed() or group == os.getpid() or _in_foreground():
+    is_leader, may_leave = group == os.getpid(), _is_timeout(group) or not _in_foreground()
+    if not signals.is_installed() or is_leader or not may_leave:
         yield
         return
     os.setpgid(0, 0)
@@ -66,6 +67,14 @@ def apart_from_group() -> Iterator[None]:
     finally:
         with contextlib.suppress(PermissionError):  # all others of the group have ended
             os.setpgid(0, group)
+
+
+def _is_timeout(group: int) -> bool:
+    """Tells whether a process group is led by `timeout`."""
+    try:
+        return bool(psutil.Process(group).name() == "timeout")
+    except psutil.Error:
+        return False
 
 
 def _in_foreground() -> bool:

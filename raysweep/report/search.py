@@ -41,7 +41,7 @@ def _build_history(view: RunView) -> Section:
     is_maximized = objective.direction == "maximize"
     better = "higher" if is_maximized else "lower"
     figure = draw_history(view)
-    values = [trial.value for trial in view.ended if trial.value is not None]
+    values = [trial.value for trial in view.ended if trial.value is not None and trial.state != "FAIL"]
     left_out = focus(figure, values, is_maximized=is_maximized, also=_find_baseline(view), what="trial")
     return Section(
         title="How the search went",

@@ -40,7 +40,7 @@ class FinalistRecord:
     mean: float | None
     """Over all seeds; none: one failed."""
     low: float | None
-    """Lower end of the mean's 95 % interval."""
+    """Lower end of the mean's 95 % interval; none: there is no mean, or all seeds agree."""
     high: float | None
     """Upper end of it."""
     optimism: float | None

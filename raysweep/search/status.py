@@ -17,10 +17,11 @@ from raysweep.run_folder import RunFolder
 from raysweep.search.observer import Observer
 from raysweep.search.progress import SearchProgress, Snapshot
 from raysweep.search.session.lock import Holder, find_holder
+from raysweep.storage_faults import say
 from raysweep.trial_result import TrialResult
 
 WHAT = "what a run is doing"
-REMEDY = "remove it: the run does not need it"
+REMEDY = "remove it: what it had used of a time budget is lost, nothing else"
 SCHEMA_VERSION = 1
 PERIOD_S = 1.0
 """How often the file is written at most, but for trials that start or end."""
@@ -178,7 +179,8 @@ def load_searched_s(folder: RunFolder) -> float:
     """Loads the seconds that the search has taken, in all sessions: 0 where that is not known."""
     try:
         written = _load(folder)
-    except RaysweepError:
+    except RaysweepError as error:
+        say(f"how long the search has taken is not known, and a time budget begins anew: {error}")
         return 0.0
     return 0.0 if written is None else written.searched_s
 

@@ -13,7 +13,7 @@ from raysweep.search.progress import SearchProgress
 from raysweep.search.progress_lines import ProgressLines
 from raysweep.search.status import SEARCH, StatusFile
 from raysweep.search.strategy.strategy import Strategy
-from raysweep.stages import tell
+from raysweep.stages import format_duration, tell
 from raysweep.storage_faults import say
 
 
@@ -34,14 +34,18 @@ def run_trial_stage(
         Interrupted: the stage is to end; what ran goes on when it is resumed.
     """
     study, num_trials = context.study, context.study.budget.trials
-    deadline = context.find_deadline(status.searched_s if name == SEARCH else 0.0)
+    searched_s = status.searched_s if name == SEARCH else 0.0
+    deadline = context.find_deadline(searched_s)
     progress = SearchProgress(study.objectives, num_trials, deadline, strategy.results(), strategy.num_reported)
     control = Control(CommandBox(status.folder), progress, save_num_trials)
     status.enter(name, progress)  # from here on commands are sent: it is after the box has removed earlier ones
     is_late = deadline is not None and time.monotonic() > deadline and bool(strategy.results())
     if not strategy.has_work(only_resumed=is_late):
         if strategy.has_work():
-            tell(f"{name}: the time budget is used up, in all sessions together; a longer --time-budget goes on")
+            tell(
+                f"{name}: it has taken {format_duration(searched_s)} in all sessions, more than its time budget; "
+                "a longer --time-budget goes on"
+            )
         control.close()
         return
     announce_two_objectives(study)

@@ -156,7 +156,7 @@ def _time_step(
     task.training = dataclasses.replace(task.training, precision=precision, channels_last=channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     for module in state.modules.values():
-        module.to(memory_format=layout)
+        module.to(memory_format=layout).train()
     recorder = CudaRecorder(worker.device) if records_graphs(task, config, worker) else None
     runner = StepRunner(task, state, data.train, config, worker, recorder=recorder)
     num_uncounted = NUM_EAGER + 1 if recorder else 1

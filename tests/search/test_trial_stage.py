@@ -91,7 +91,7 @@ def test_a_time_budget_is_that_of_all_sessions(
     with StatusFile(folder) as status:
         trial_stage.run_trial_stage("search", context, strategy, [], status)
         assert bool(launched) is is_launched
-        said = "search: the time budget is used up, in all sessions together; a longer --time-budget goes on"
+        said = "search: it has taken 60 s in all sessions, more than its time budget; a longer --time-budget goes on"
         assert (said in capsys.readouterr().err) is not is_launched
     written = look_at_run(folder).written
     assert written is not None

@@ -192,10 +192,10 @@ def _describe_lift(record: FinalistsRecord, metric: str) -> str:
         return "the winner on validation is the baseline: there is no lift over it"
     if lift is None:
         return f"winner on validation: trial {winner}; no lift is stated, as the baseline failed with a seed"
-    text = (
-        f"winner on validation: trial {winner}, {_signed(lift.difference)} {metric} over the baseline "
-        f"(95 % interval by Welch's t {_signed(lift.low)} to {_signed(lift.high)})"
-    )
+    interval = f"95 % interval by Welch's t {_signed(lift.low)} to {_signed(lift.high)}"
+    if lift.low == lift.high:
+        interval = "no interval, as all seeds agree"
+    text = f"winner on validation: trial {winner}, {_signed(lift.difference)} {metric} over the baseline ({interval})"
     return f"{text}; the interval includes zero: no lift is shown" if lift.includes_zero else text
 
 
