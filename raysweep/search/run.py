@@ -48,7 +48,7 @@ from raysweep.search.results import Machine, Results
 from raysweep.search.retention import Retention, keep_for_search, keep_of_points
 from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
-from raysweep.search.status import StatusFile
+from raysweep.search.status import SEARCH, StatusFile
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.search.trial_stage import run_trial_stage
 from raysweep.stages import quieted
@@ -124,7 +124,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
         observers = [*followers.trackers, retention, notifier, report, *followers.own]
         save_num_trials = partial(_save_num_trials, context, identity, followers.trackers)
-        run_trial_stage("search", context, strategy, observers, followers.status, save_num_trials)
+        run_trial_stage(SEARCH, context, strategy, observers, followers.status, save_num_trials)
         trials = _take_results(study, folder, strategy)
         finalists = _retrain_finalists(context, identity, trials, followers, factories)
         followers.status.enter("final evaluation")

@@ -21,11 +21,15 @@ from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
 
+@pytest.fixture
+def data(tmp_path: Path, save_prepared: Callable[..., PreparedData], draw_squares: Callable[..., Any]) -> PreparedData:
+    return save_prepared(tmp_path / "data", {"train": draw_squares(8, 0), "val": draw_squares(4, 1)}, "abcd")
+
+
 def test_the_status_has_the_epoch_that_a_resumed_trial_goes_on_from(
     tmp_path: Path,
     study: Study,
-    save_prepared: Callable[..., PreparedData],
-    draw_squares: Callable[..., Any],
+    data: PreparedData,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def launch(context: SearchContext, strategy: Strategy, observers: Sequence[Observer], *_: object) -> None:
@@ -44,7 +48,6 @@ def test_the_status_has_the_epoch_that_a_resumed_trial_goes_on_from(
     for epoch in (1, 2):
         killed.report(0, epoch, 0.5)
     strategy = create_strategy(study, open_storage(folder, None), study.name, sampler="random", pruner="none")
-    data = save_prepared(tmp_path / "data", {"train": draw_squares(8, 0), "val": draw_squares(4, 1)}, "abcd")
     context = SearchContext(study=study, data=data, request=Request(), concurrency=1, folder=folder)
     with StatusFile(folder) as status:
         trial_stage.run_trial_stage("search", context, strategy, [], status)
@@ -65,8 +68,7 @@ def test_the_status_has_the_epoch_that_a_resumed_trial_goes_on_from(
 def test_a_time_budget_is_that_of_all_sessions(
     tmp_path: Path,
     study: Study,
-    save_prepared: Callable[..., PreparedData],
-    draw_squares: Callable[..., Any],
+    data: PreparedData,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     searched_s: float,
@@ -86,7 +88,6 @@ def test_a_time_budget_is_that_of_all_sessions(
     if resumes:
         before.propose()
     strategy = create_strategy(timed, open_storage(folder, None), study.name, sampler="random", pruner="none")
-    data = save_prepared(tmp_path / "data", {"train": draw_squares(8, 0), "val": draw_squares(4, 1)}, "abcd")
     context = SearchContext(study=timed, data=data, request=Request(), concurrency=1, folder=folder)
     with StatusFile(folder) as status:
         trial_stage.run_trial_stage("search", context, strategy, [], status)
