@@ -68,7 +68,7 @@ def _build_curves(view: RunView) -> list[Section]:
     also = [*_find_baseline(view), *(end for forecast in forecasts.values() for end in (forecast.low, forecast.high))]
     is_maximized = view.objectives[0].direction == "maximize"
     left_out = focus(figure, values, is_maximized=is_maximized, also=also, what="value")
-    has_baseline = any(trace.name == "baseline" for trace in figure.data)
+    has_baseline = any(trace.name == "baseline" and trace.mode == "lines" for trace in figure.data)  # not a dot
     drawn_on = "; the dashed one is the baseline, drawn on at its best value" * has_baseline
     running = f" Dotted lines lead to where {state} trials are expected to end, with 95 % intervals." * bool(forecasts)
     return [
