@@ -1,29 +1,30 @@
-"""Chooses networks, image size, epochs and trials from facts: pure functions, but for the look for weights."""
+"""Chooses networks, image size, epochs and trials from facts and times; looks for weights, and is pure but for that."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from raysweep.errors import UsageError
 from raysweep.proposal.facts import Images, Machine
 from raysweep.tasks.classification.config import FASHION_CNN, ClassificationConfig
 
+AUTOENCODER = "autoencoder"
+"""What stands for the network of a study without classes."""
+Timer = Callable[[str, int], float]
+"""Tells how many seconds a core takes to train a network, by its name, on an image of a side."""
 TINY = 48
 """Shorter side up to which images have no use for networks made for photographs, in pixels."""
 SIZES = (224, 160, 128, 96, 64)
 """Sides of photographs that are considered, in pixels."""
 SECONDS = {
     FASHION_CNN: 0.006,
-    "mobilenetv3_small_050": 0.002,
-    "resnet10t": 0.008,
-    "efficientnet_lite0": 0.010,
     "efficientnet_b0": 0.012,
     "resnet18": 0.013,
     "regnety_016": 0.015,
-    "resnet34": 0.027,
     "resnet50": 0.032,
     "convnext_tiny": 0.035,
-    "autoencoder": 0.006,
+    AUTOENCODER: 0.006,
 }
-"""Of one core to train on one image of 64x64: rough, from a measurement of some and the operations of the others."""
+"""Of one core to train on one image of 64x64, for machines with GPUs, where nothing is timed: rough."""
 CORES_PER_GPU = 100
 """Cores that a GPU is taken for: rough."""
 TOTAL_EPOCHS = 60
@@ -47,9 +48,11 @@ class Choices:
     max_epochs: int
     num_trials: int
     batch_sizes: tuple[int, int, int]
+    images_per_s: float
+    """That a core trains the baseline's network on, as was counted with."""
 
 
-def choose(images: Images, machine: Machine, time_s: float) -> Choices:
+def choose(images: Images, machine: Machine, time_s: float, timer: Timer) -> Choices:
     """Chooses; looks for the pretrained weights of photographs' networks, which fetches them where there is a network.
 
     Where they cannot be had networks are trained from scratch.
@@ -61,9 +64,10 @@ def choose(images: Images, machine: Machine, time_s: float) -> Choices:
     elif models and not reason:
         models = ("resnet18", "resnet34") if machine.num_gpus else ("resnet10t", "resnet18")
         reason = "the weights of none of the candidates can be had: no network, and no copy in HF_HOME"
-    name = models[0] if models else "autoencoder"
-    size = _choose_size(images, machine, name, time_s)
-    total = count_epochs(name, size, images, machine, time_s)
+    name = models[0] if models else AUTOENCODER
+    size = _choose_size(images, machine, name, time_s, timer)
+    seconds = timer(name, size)
+    total = count_epochs(seconds, images, machine, time_s)
     max_epochs = int(min(max(total / (WHOLE_PRETRAINED if had else WHOLE_TRIALS), 3), 40))
     return Choices(
         models=models,
@@ -74,7 +78,13 @@ def choose(images: Images, machine: Machine, time_s: float) -> Choices:
         # Ten times as many as would be whole, as most are stopped early: the time is what ends the search.
         num_trials=int(min(max(10 * total / max_epochs, 6), 200)),
         batch_sizes=_choose_batches(images.num_train),
+        images_per_s=1 / seconds,
     )
+
+
+def guess_seconds(name: str, size: int) -> float:
+    """Is the timer of machines with GPUs: goes by a table."""
+    return SECONDS[name] * (size / 64) ** 2
 
 
 def find_weights(models: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,10 +101,10 @@ def find_weights(models: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(had)
 
 
-def count_epochs(name: str, size: int, images: Images, machine: Machine, time_s: float) -> float:
-    """Estimates how many epochs of a network a time budget has room for, over all trials."""
+def count_epochs(seconds: float, images: Images, machine: Machine, time_s: float) -> float:
+    """Estimates how many epochs a time budget has room for, over all trials, by a core's seconds for an image."""
     cores = machine.num_gpus * CORES_PER_GPU or machine.num_cpus
-    return time_s * cores / (images.num_train * SECONDS[name] * (size / 64) ** 2)
+    return time_s * cores / (images.num_train * seconds)
 
 
 def _choose_models(images: Images, machine: Machine) -> tuple[tuple[str, ...], str]:
@@ -108,15 +118,17 @@ def _choose_models(images: Images, machine: Machine) -> tuple[tuple[str, ...], s
     return ("efficientnet_lite0", "resnet10t", "mobilenetv3_small_050"), ""
 
 
-def _choose_size(images: Images, machine: Machine, name: str, time_s: float) -> int:
+def _choose_size(images: Images, machine: Machine, name: str, time_s: float, timer: Timer) -> int:
     """Chooses the largest side that the images have and the budget has room for."""
     if not images.num_classes:
         return 28 if images.side == 28 else 64 if machine.num_gpus and images.side >= 64 else 32
     if images.side <= TINY:
         return min(max(images.side // 4 * 4, 16), TINY)
-    sizes = [size for size in SIZES if size <= max(images.side, SIZES[-1])]
-    enough = (size for size in sizes if count_epochs(name, size, images, machine, time_s) >= TOTAL_EPOCHS)
-    return next(enough, sizes[-1])
+    smallest = SIZES[-1]
+    sizes = [size for size in SIZES if size <= max(images.side, smallest)]
+    by_pixel = timer(name, smallest) / smallest**2
+    enough = (size for size in sizes if count_epochs(by_pixel * size**2, images, machine, time_s) >= TOTAL_EPOCHS)
+    return next(enough, smallest)
 
 
 def _choose_batches(num_train: int) -> tuple[int, int, int]:

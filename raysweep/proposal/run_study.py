@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysweep.catalogue import list_studies
+from raysweep.catalogue import list_studies, load_study
 from raysweep.data.sources import is_folder, resolve_source
 from raysweep.errors import UsageError
 from raysweep.paths import resolve_path
@@ -20,12 +20,14 @@ DEFAULT_TIME_S = 3600.0
 def find_run_study(study: str, values: Mapping[str, Any]) -> str:
     """Returns `study`, or where it is a folder or source of images the file of the study that is proposed for them.
 
-    The file is STORAGE/NAME.py, NAME being the run's; a run that goes on takes it as it is. values: of flags, by their
-    fields of Overrides and RunOptions; none where nothing was said.
+    The file is STORAGE/NAME.py, NAME being the run's. One that is there is taken as it is, by a run that goes on, and
+    by a new one if it is for the same images and time. values: of flags, by their fields of Overrides and RunOptions; none
+    where nothing was said.
 
     Raises:
         DataError: the images cannot be had.
-        UsageError: the run is there already, or goes on and has no such file, or see `write_proposal`.
+        UsageError: the run is there already, or goes on and has no such file, or the file is for others, or see
+            `write_proposal`.
     """
     if study.endswith(".py") or study in list_studies() or (is_folder(study) and not os.path.isdir(study)):  # noqa: PTH112 - never raises
         return study
@@ -42,11 +44,20 @@ def find_run_study(study: str, values: Mapping[str, Any]) -> str:
                 f"there is no study file {path} of a run to go on with; give the run's study, or its --name"
             )
         return str(path)
+    time_s = said.get("time_s", DEFAULT_TIME_S)
+    if path.exists():
+        there = load_study(str(path))
+        if (there.data.source, there.budget.time_s) != (source, time_s):
+            raise UsageError(
+                f"{path} is for other images or another time, and is not overwritten; run it with `tune {path}`, "
+                "remove it, or give another --name"
+            )
+        print(f"study file: {path}, as it is", file=sys.stderr)
+        return str(path)
     from raysweep.proposal.facts import look_at_machine
     from raysweep.proposal.study_file import write_proposal
 
     machine = look_at_machine(use_gpus=said.get("gpus_per_worker") != 0)
-    time_s = said.get("time_s", DEFAULT_TIME_S)
     write_proposal(path, name, source, machine, time_s=time_s, storage=storage, data_root=find_data_root())
     print(f"study file: {path}", file=sys.stderr)
     return str(path)

@@ -1,14 +1,15 @@
 """Writes a proposal as a study file: plain data with comments that say why, to be read and changed."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 from raysweep import atomic_files
 from raysweep.catalogue import load_study
 from raysweep.data.description import UNEVEN
-from raysweep.errors import UsageError
-from raysweep.proposal.choices import Choices, choose
+from raysweep.proposal.choices import Choices, choose, guess_seconds
 from raysweep.proposal.facts import Images, Machine, look_at_images
+from raysweep.stages import stage
 from raysweep.tasks.classification.config import FASHION_CNN
 
 MAX_LINE = 120
@@ -51,7 +52,7 @@ STUDY = Study(
         "task.label_smoothing": FloatDistribution(0.0, 0.2),
         "task.dropout": FloatDistribution(0.0, 0.5),
         "training.batch_size": CategoricalDistribution({batch_sizes}),
-        # So many as leave room for a few whole trials, by a rough estimate; most are stopped early.
+        # So many as leave room for a few whole trials: {speed}; most are stopped early.
         "training.epochs": IntDistribution({min_epochs}, {max_epochs}),
         "data.augmentation.strength": FloatDistribution(0.0, {most_augmentation}),
     }},{conditions}
@@ -89,7 +90,7 @@ STUDY = Study(
         "task.learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
         "task.dropout": FloatDistribution(0.0, 0.3),
         "training.batch_size": CategoricalDistribution({batch_sizes}),
-        # So many as leave room for a few whole trials, by a rough estimate; most are stopped early.
+        # So many as leave room for a few whole trials: {speed}; most are stopped early.
         "training.epochs": IntDistribution({min_epochs}, {max_epochs}),
     }},
     # Larger codes have smaller errors; for a front of both add second_objective.
@@ -107,12 +108,17 @@ def write_proposal(
 
     Raises:
         DataError: the images cannot be had.
-        UsageError: there is a file with another content, or one that cannot be written.
+        UsageError: the file cannot be written.
     """
     images = look_at_images(source, storage=storage, data_root=data_root)
-    text = render(name, images, machine, choose(images, machine, time_s), time_s)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise UsageError(f"{path} exists and is not overwritten; run it with `tune {path}`, or give another name")
+    if machine.num_gpus:
+        timer = guess_seconds
+    else:
+        from raysweep.proposal.timer import time_image  # slow: imports torch
+
+        timer = functools.cache(time_image)
+    with stage("time a few training steps, for a study"):
+        text = render(name, images, machine, choose(images, machine, time_s, timer), time_s)
     atomic_files.make_folder(path.parent)
     atomic_files.write_text(path, text)
     load_study(str(path))
@@ -139,6 +145,8 @@ def render(name: str, images: Images, machine: Machine, choices: Choices, time_s
         "epochs": max(2, choices.max_epochs // 2),
         "min_epochs": max(2, choices.max_epochs // 4),
         "max_epochs": choices.max_epochs,
+        "speed": f"{choices.images_per_s:,.{0 if choices.images_per_s >= 10 else 1}f} images/s a core, "
+        + ("by a rough table" if machine.num_gpus else "as timed here"),
         "batch_size": choices.batch_sizes[0],
         "batch_sizes": choices.batch_sizes,
         "num_trials": choices.num_trials,

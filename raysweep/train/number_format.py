@@ -104,12 +104,13 @@ def measure_format(config: TrialConfig, data: PreparedData, worker: Worker) -> N
     task = build_task(config, data.info, 1, data.folder)
     batch = _draw_batch(config, data.info, worker)
     may_change = config.training.channels_last
+    formats = {"fp32", resolve_precision("auto", worker.device)}
     try:
         state = task.init_state(Worker(device=worker.device), lambda module: module)
         speeds = {
             candidate: len(batch.indices) / _time_step(task, state, batch, candidate, config, data, worker)
             for candidate in CANDIDATES
-            if may_change or not candidate[1]
+            if (may_change or not candidate[1]) and candidate[0] in formats
         }
     except RuntimeError as error:
         if not is_out_of_memory(error):

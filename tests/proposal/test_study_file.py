@@ -11,6 +11,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import timm
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
@@ -20,10 +21,11 @@ from raysweep.catalogue import load_study
 from raysweep.commands.new import new
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.errors import UsageError
-from raysweep.proposal.choices import Choices, choose, count_epochs, find_weights
+from raysweep.proposal.choices import AUTOENCODER, Choices, choose, count_epochs, find_weights
 from raysweep.proposal.facts import Images, Machine
 from raysweep.proposal.run_study import find_run_study, name_run
 from raysweep.proposal.study_file import render
+from raysweep.proposal.timer import time_image
 from raysweep.search.preflight import check_models, check_study
 from raysweep.study import Study
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
@@ -49,7 +51,13 @@ PRETRAINED = Choices(
     max_epochs=12,
     num_trials=20,
     batch_sizes=(32, 64, 128),
+    images_per_s=40.0,
 )
+
+
+def timer(name: str, size: int) -> float:
+    """Times of a machine that trains on a hundred images of 64 pixels a second, whatever the network."""
+    return 0.01 * (size / 64) ** 2
 
 
 @pytest.fixture(autouse=True)
@@ -171,23 +179,39 @@ def test_weights_are_looked_for_and_not_assumed(tmp_path: Path, monkeypatch: pyt
 
 def test_more_compute_means_larger_images_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: models)
-    few, many = (choose(PHOTOGRAPHS, machine, 3600) for machine in (CPUS, GPUS))
+    few, many = (choose(PHOTOGRAPHS, machine, 3600, timer) for machine in (CPUS, GPUS))
     assert few.models[0] == "efficientnet_lite0"
     assert many.models[0] == "resnet50"
     assert few.image_size < many.image_size == 224
-    total = count_epochs("efficientnet_lite0", few.image_size, PHOTOGRAPHS, CPUS, 3600)
+    total = count_epochs(1 / few.images_per_s, PHOTOGRAPHS, CPUS, 3600)
     assert total / few.max_epochs >= 6, "from pretrained weights a few epochs do"
 
 
 def test_a_budget_has_room_for_some_whole_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: ())
     for minutes in (30, 60, 600):
-        choices = choose(PHOTOGRAPHS, CPUS, 60 * minutes)
+        choices = choose(PHOTOGRAPHS, CPUS, 60 * minutes, timer)
         assert choices.models == ("resnet10t", "resnet18")
         assert not choices.pretrained
-        total = count_epochs("resnet10t", choices.image_size, PHOTOGRAPHS, CPUS, 60 * minutes)
+        total = count_epochs(timer("resnet10t", choices.image_size), PHOTOGRAPHS, CPUS, 60 * minutes)
         assert total / choices.max_epochs >= 3
         assert choices.num_trials >= 6
+
+
+def test_a_faster_machine_trains_longer_or_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: ())
+    slow = choose(PHOTOGRAPHS, CPUS, 3600, lambda name, size: timer(name, size) * 10)
+    fast = choose(PHOTOGRAPHS, CPUS, 3600, lambda name, size: timer(name, size) / 10)
+    assert slow.image_size == 64 < fast.image_size
+    assert slow.max_epochs < fast.max_epochs
+
+
+@pytest.mark.parametrize(("name", "size"), [("test_resnet", 32), ("fashion_cnn", 28), (AUTOENCODER, 32)])
+def test_steps_are_timed_in_one_thread(name: str, size: int) -> None:
+    threads = torch.get_num_threads()
+    small, large = time_image(name, size), time_image(name, 2 * size)
+    assert 0 < small < large < 1
+    assert torch.get_num_threads() == threads
 
 
 def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
@@ -205,7 +229,10 @@ def test_a_run_on_a_folder_has_its_study_beside_it(tmp_path: Path) -> None:
     assert path == str(tmp_path / "results/my_digits.py")
     assert (study := load_study(path)).name == "my_digits"
     assert study.budget.time_s == 60
-    assert find_run_study(str(folder), said) == path  # after a start that went wrong
+    text = Path(path).read_text()
+    Path(path).write_text(text.replace("dropout=0.2", "dropout=0.1"))
+    assert find_run_study(str(folder), said) == path, "after a start that went wrong, or a look at it"
+    assert cast(ClassificationConfig, load_study(path).task).dropout == 0.1
     with pytest.raises(UsageError, match="is not overwritten"):
         find_run_study(str(folder), said | {"time_s": 6000.0})
     folder.rename(tmp_path / "moved")
