@@ -21,8 +21,8 @@ def find_run_study(study: str, values: Mapping[str, Any]) -> str:
     """Returns `study`, or where it is a folder or source of images the file of the study that is proposed for them.
 
     The file is STORAGE/NAME.py, NAME being the run's. One that is there is taken as it is, by a run that goes on, and
-    by a new one if it is for the same images and time. values: of flags, by their fields of Overrides and RunOptions; none
-    where nothing was said.
+    by a new one if it is for the same images and time. values: of flags, by their fields of Overrides and RunOptions;
+    none where nothing was said.
 
     Raises:
         DataError: the images cannot be had.
