@@ -16,6 +16,8 @@ from raysweep.trial_result import BASELINE, Params
 if TYPE_CHECKING:
     from raysweep.search.driver import SearchDriver
 
+LATE = "; the time budget is used up, so that no further trial starts until a longer one resumes the search"
+
 
 class Control:
     """Takes commands from a run's folder and has its driver obey."""
@@ -76,7 +78,8 @@ class Control:
         strategy = driver.strategy
         number = strategy.enqueue(parse_point(strategy.study, arguments))
         if strategy.has_budget():
-            return f"the baseline with {', '.join(arguments)} is tried as trial {number}, as soon as one may start"
+            text = f"the baseline with {', '.join(arguments)} is tried as trial {number}, as soon as one may start"
+            return text + LATE * driver.is_late()
         begun = strategy.count_begun()
         return (
             f"the baseline with {', '.join(arguments)} waits as trial {number}: no further trial is to start; `trials "
@@ -97,7 +100,8 @@ class Control:
         self.save_num_trials(number)
         driver.strategy.set_num_trials(number)
         self.progress.num_trials = number
-        return f"the search has {number} trials in all, of which {begun} have begun"
+        text = f"the search has {number} trials in all, of which {begun} have begun"
+        return text + LATE * (driver.is_late() and number > begun)
 
     def _pause(self, driver: "SearchDriver", arguments: Sequence[str]) -> str:
         self._set_paused(driver, True)

@@ -75,9 +75,9 @@ class SearchDriver:
         """Tells whether a trial is to start as soon as the disk has room for it, or somebody lets the search go on."""
         if self.fault is not None or self.is_ending:
             return False
-        return (self.is_paused or self.disk.lack is not None) and self.strategy.has_work(only_resumed=self._is_late())
+        return (self.is_paused or self.disk.lack is not None) and self.strategy.has_work(only_resumed=self.is_late())
 
-    def _is_late(self) -> bool:
+    def is_late(self) -> bool:
         """Tells whether the time budget is used up; there is time for a search's first trial in any case."""
         is_first = not self._began and not self.strategy.results()
         return self.deadline is not None and not is_first and time.monotonic() > self.deadline
@@ -92,7 +92,7 @@ class SearchDriver:
         return None
 
     def _start(self, trial_id: str) -> TrialSpec | None:
-        proposal = self.strategy.propose(only_resumed=self._is_late())
+        proposal = self.strategy.propose(only_resumed=self.is_late())
         if proposal is None:
             return None
         number, params = proposal

@@ -16,7 +16,7 @@ from raysweep.data.images import PreparedData
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.search import control_files
-from raysweep.search.control import Control, parse_point
+from raysweep.search.control import LATE, Control, parse_point
 from raysweep.search.control_files import Command, CommandBox, CommandError, send_command
 from raysweep.search.disk_watch import DiskWatch
 from raysweep.search.driver import SearchDriver
@@ -163,6 +163,17 @@ def test_a_point_beyond_the_budget_waits_for_more_trials(search: Search) -> None
     assert search.driver.strategy.optuna_study.trials[3].params["task.learning_rate"] == 0.002
     assert search.saved == [4]
     assert search.progress.num_trials == 4
+
+
+def test_trials_beyond_the_time_budget_are_not_promised(search: Search) -> None:
+    assert search.start() == 0
+    search.driver.deadline = time.monotonic() - 1
+    for said in (("trials", "9"), ("add-point", "task.learning_rate=0.001")):
+        assert "the time budget is used up" in search.say(*said)
+    assert search.say("trials", "2") == "the search has 2 trials in all, of which 1 have begun; " + LATE.removeprefix(
+        "; "
+    )
+    assert search.say("trials", "1").endswith("have begun"), "nothing is promised"
 
 
 def test_a_paused_search_starts_nothing_and_does_not_end(search: Search) -> None:
