@@ -2,11 +2,11 @@
 
 Claim: noise, blank images and shuffled pixels at an AUROC of at least 0.99, images of another set at least 0.90, and
 95 % of a set's own test images kept. What chooses the score sees validation images only.
-Data: the drawn cars, Fashion-MNIST and MNIST, both also tinted and written as small colour JPEGs, and any folder of
-photographs (--photographs). Each is an outlier to all others; a set and its JPEGs are not to each other.
+Data: the drawn cars, Fashion-MNIST and MNIST, both also tinted and written as small colour JPEGs, and any folders of
+pictures (--folders). Each is an outlier to all others; a set and its JPEGs are not to each other.
 Networks are small and learn from 800 images, so that many of them know little: that is what is looked at.
 
-    .venv/bin/python benchmarks/rejection.py --photographs FOLDER      # about 10 min on 2 cores
+    .venv/bin/python benchmarks/rejection.py --folders FOLDER...      # about 2 min on 2 quiet cores
 """
 
 import argparse
@@ -82,12 +82,10 @@ def _all_test_images(prepared: Prepared) -> Pixels:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photographs", type=Path, help="a folder of photographs with a folder a class, too")
+    parser.add_argument("--folders", type=Path, nargs="+", default=(), help="of pictures, each with a folder a class")
     parser.add_argument("--epochs", type=int, nargs="+", default=(1, 8), help="when to look; default 1 8")
     args = parser.parse_args()
-    kinds = dict(KINDS)
-    if args.photographs:
-        kinds = {"photographs": Kind(str(args.photographs), 64, 3, "lcnet_050"), **kinds}
+    kinds = {path.resolve().name: Kind(str(path), 64, 3, "lcnet_050") for path in args.folders} | KINDS
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     root = os.environ.get("RAYSWEEP_DATA")
     folder = Path(tempfile.mkdtemp(prefix="raysweep-bench-rejection-"))
