@@ -27,12 +27,13 @@ SECONDS = {
 """Of one core to train on one image of 64x64, for machines with GPUs, where nothing is timed: rough."""
 CORES_PER_GPU = 100
 """Cores that a GPU is taken for: rough."""
-TOTAL_EPOCHS = 60
-"""Epochs of all trials that a budget must have room for before images are made smaller: three trials of twenty."""
 WHOLE_TRIALS = 3
 """Trials of the most epochs that a budget has room for: few, as the search stops three of four early."""
-WHOLE_PRETRAINED = 6
-"""The same with pretrained weights, from where a few epochs do."""
+MOST_EPOCHS, MOST_PRETRAINED = 40, 15
+"""Of a trial, from scratch and from pretrained weights, from where a few epochs do."""
+LEAST_EPOCHS, LEAST_PRETRAINED = 20, 5
+"""Of a whole trial; images are made smaller until a budget has room for some of these. Pretrained networks have learned
+on large images, and lose more by small ones than by few epochs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +66,11 @@ def choose(images: Images, machine: Machine, time_s: float, timer: Timer) -> Cho
         models = ("resnet18", "resnet34") if machine.num_gpus else ("resnet10t", "resnet18")
         reason = "the weights of none of the candidates can be had: no network, and no copy in HF_HOME"
     name = models[0] if models else AUTOENCODER
-    size = _choose_size(images, machine, name, time_s, timer)
+    least, most = (LEAST_PRETRAINED, MOST_PRETRAINED) if had else (LEAST_EPOCHS, MOST_EPOCHS)
+    size = _choose_size(images, machine, name, time_s, timer, WHOLE_TRIALS * least)
     seconds = timer(name, size)
     total = count_epochs(seconds, images, machine, time_s)
-    max_epochs = int(min(max(total / (WHOLE_PRETRAINED if had else WHOLE_TRIALS), 3), 40))
+    max_epochs = int(min(max(total / WHOLE_TRIALS, 3), most))
     return Choices(
         models=models,
         pretrained=bool(had),
@@ -118,8 +120,8 @@ def _choose_models(images: Images, machine: Machine) -> tuple[tuple[str, ...], s
     return ("efficientnet_lite0", "resnet10t", "mobilenetv3_small_050"), ""
 
 
-def _choose_size(images: Images, machine: Machine, name: str, time_s: float, timer: Timer) -> int:
-    """Chooses the largest side that the images have and the budget has room for."""
+def _choose_size(images: Images, machine: Machine, name: str, time_s: float, timer: Timer, num_epochs: int) -> int:
+    """Chooses the largest side that the images have, and with which the budget has room for so many epochs."""
     if not images.num_classes:
         return 28 if images.side == 28 else 64 if machine.num_gpus and images.side >= 64 else 32
     if images.side <= TINY:
@@ -127,7 +129,7 @@ def _choose_size(images: Images, machine: Machine, name: str, time_s: float, tim
     smallest = SIZES[-1]
     sizes = [size for size in SIZES if size <= max(images.side, smallest)]
     by_pixel = timer(name, smallest) / smallest**2
-    enough = (size for size in sizes if count_epochs(by_pixel * size**2, images, machine, time_s) >= TOTAL_EPOCHS)
+    enough = (size for size in sizes if count_epochs(by_pixel * size**2, images, machine, time_s) >= num_epochs)
     return next(enough, smallest)
 
 

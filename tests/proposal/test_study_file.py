@@ -117,7 +117,9 @@ def test_small_grey_images_get_a_small_cnn_in_grey(tmp_path: Path) -> None:
     assert isinstance(study.task, ClassificationConfig)
     assert study.task.model == "fashion_cnn"
     assert (study.data.image_size, study.data.channels, study.data.normalization) == (28, 1, "unit")
-    assert {"task.model": "resnet10t"}.items() <= study.starting_points[2].items()
+    baseline, longest, _, other = study.starting_points
+    assert longest["training.epochs"] > baseline["training.epochs"]
+    assert other["task.model"] == "resnet10t"
     assert study.budget.time_s == 1800
 
 
@@ -179,12 +181,13 @@ def test_weights_are_looked_for_and_not_assumed(tmp_path: Path, monkeypatch: pyt
 
 def test_more_compute_means_larger_images_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: models)
-    few, many = (choose(PHOTOGRAPHS, machine, 3600, timer) for machine in (CPUS, GPUS))
+    few, many = (choose(PHOTOGRAPHS, machine, 900, timer) for machine in (CPUS, GPUS))
     assert few.models[0] == "efficientnet_lite0"
     assert many.models[0] == "resnet50"
     assert few.image_size < many.image_size == 224
-    total = count_epochs(1 / few.images_per_s, PHOTOGRAPHS, CPUS, 3600)
-    assert total / few.max_epochs >= 6, "from pretrained weights a few epochs do"
+    total = count_epochs(1 / few.images_per_s, PHOTOGRAPHS, CPUS, 900)
+    assert total / few.max_epochs >= 3
+    assert few.max_epochs <= 15, "from pretrained weights a few epochs do"
 
 
 def test_a_budget_has_room_for_some_whole_trials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +207,16 @@ def test_a_faster_machine_trains_longer_or_larger(monkeypatch: pytest.MonkeyPatc
     fast = choose(PHOTOGRAPHS, CPUS, 3600, lambda name, size: timer(name, size) / 10)
     assert slow.image_size == 64 < fast.image_size
     assert slow.max_epochs < fast.max_epochs
+
+
+def test_pretrained_networks_get_larger_images_for_fewer_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {}
+    for had in (("efficientnet_lite0",), ()):
+        monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models, had=had: had)
+        choices = choose(PHOTOGRAPHS, CPUS, 600, timer)
+        sizes[choices.pretrained] = choices.image_size
+        assert choices.max_epochs >= 3
+    assert sizes[True] > sizes[False]
 
 
 @pytest.mark.parametrize(("name", "size"), [("test_resnet", 32), ("fashion_cnn", 28), (AUTOENCODER, 32)])
