@@ -71,7 +71,7 @@ def _list_facts(view: RunView) -> list[tuple[str, str]]:
     ]
     if results is not None:
         machine = results.machine
-        gpus = f", {machine.num_gpus:g} GPUs" if machine.num_gpus else ", no GPU"
+        gpus = f", {machine.num_gpus:g} GPU{'s' * (machine.num_gpus != 1)}" if machine.num_gpus else ", no GPU"
         nodes = f"{machine.num_nodes} node{'s' * (machine.num_nodes != 1)}"
         facts.append(("machine", f"{nodes}, {machine.num_cpus:g} CPUs ({machine.processor}){gpus}"))
     facts.append(("run", f"{view.folder.path.name}, id {record.identity.run_id}"))

@@ -1,7 +1,8 @@
 """Builds the report's sections on the search."""
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from optuna import visualization
 from optuna.distributions import BaseDistribution
@@ -18,6 +19,8 @@ from raysweep.trial_result import BASELINE
 
 BEST_SHARE = 10
 """One in so many complete trials is among the best that are pointed out."""
+MANY_DECADES = 2.5
+"""Decades of a logarithmic axis above which each is marked once."""
 MIN_EXPLAINED = 4
 """Complete trials from which on it is shown what made the difference: of fewer it is chance."""
 
@@ -176,7 +179,8 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
         )
         figure.update_layout(height=240, width=None, showlegend=False, yaxis_title=None, xaxis_title=key)
         if figure.layout.xaxis.type == "log":
-            figure.update_xaxes(nticks=4)  # those of a short range have many digits
+            marks = mark_decades([value for trace in figure.data for value in trace.x])
+            figure.update_xaxes(tickvals=marks, ticktext=[f"{mark:.3g}" for mark in marks])
         for trace in figure.data:
             trace.x = [value.strip("'") if isinstance(value, str) else value for value in trace.x]
         charts.append(render_chart(figure, f"{metric} by {key}"))
@@ -186,6 +190,18 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
         "well, whatever the others were.",
         html=render("grid.html", items=charts),
     )
+
+
+def mark_decades(values: Sequence[float]) -> list[float]:
+    """Marks a logarithmic axis of these values: at 1, 2 and 5 of each decade; over many decades at 1 alone.
+
+    Where none of these lies among the values, their ends are marked.
+    """
+    low, high = math.log10(min(values)), math.log10(max(values))
+    digits = (1, 2, 5) if high - low < MANY_DECADES else (1,)
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    marks = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
+    return [mark for mark in marks if low - 0.05 <= math.log10(mark) <= high + 0.05] or [min(values), max(values)]
 
 
 def restyle_parallel(figure: go.Figure, names: list[str], *, is_maximized: bool) -> go.Figure:

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from raysweep.report.charts import ORANGE, assign_lanes, draw_curves, draw_timeline
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import load_view
-from raysweep.report.search import restyle_parallel
+from raysweep.report.search import mark_decades, restyle_parallel
 from raysweep.run_folder import RunFolder
 from raysweep.search.session.lock import hold_lock
 
@@ -96,3 +96,16 @@ def test_a_baseline_of_one_epoch_is_a_dot(record_run: Callable[..., Any]) -> Non
         run.end(run.start(num_epochs=1))
     traces = {trace.name: trace for trace in draw_curves(load_view(run.folder), {}).data}
     assert traces["baseline"].mode == "lines+markers"
+
+
+@pytest.mark.parametrize(
+    ("values", "marks"),
+    [
+        ([2e-4, 4.9e-3], [2e-4, 5e-4, 1e-3, 2e-3, 5e-3]),
+        ([16, 256], [20, 50, 100, 200]),
+        ([1.3e-5, 0.2], [1e-4, 1e-3, 1e-2, 1e-1]),
+        ([0.3, 0.3], [0.3, 0.3]),
+    ],
+)
+def test_logarithmic_axes_are_marked_alike(values: list[float], marks: list[float]) -> None:
+    assert mark_decades(values) == marks
