@@ -197,7 +197,10 @@ def find_doubts(areas: dict[str, float], num_val: int) -> list[str]:
     if missed := [f"{kind} {areas[kind]:.2f}" for kind in GROSS if areas[kind] < LEAST_GROSS]:
         doubts.append(f"its AUROC is below {LEAST_GROSS:g} on what is no picture at all: {', '.join(missed)}")
     if areas["mean"] < LEAST_MEAN:
-        doubts.append(f"its AUROC on made-up outliers is {areas['mean']:.2f} on average, below {LEAST_MEAN:g}")
+        doubts.append(
+            f"its AUROC is {areas['mean']:.2f} on average, below {LEAST_MEAN:g}, on validation images spoilt so that "
+            "they are of no class (cut up, mixed, inverted, ...)"
+        )
     if num_val < LEAST_VAL:
         doubts.append(f"its threshold rests on {num_val} validation images, fewer than {LEAST_VAL}")
     return doubts
