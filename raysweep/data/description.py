@@ -82,8 +82,8 @@ def list_notes(source: Source, seen: Survey) -> list[str]:
     return [*source.notes, *classes, *describe_images(seen), *describe_duplicates(seen.groups)]
 
 
-def describe_json(source: Source, seen: Survey) -> str:
-    """Says the same as JSON."""
+def describe_json(source: Source, seen: Survey, drawn: dict[str, list[str]]) -> str:
+    """Says the same as JSON, with the images that are `drawn` on the contact sheet, row by row."""
     values: dict[str, Any] = {
         "source": source.name,
         "classes": {split: dict(_count_classes(source, split)) for split in SPLITS},
@@ -93,25 +93,30 @@ def describe_json(source: Source, seen: Survey) -> str:
         "broken": _list_faults(source, seen),
         "same": [[content.name for content in group] for group in seen.groups],
         "notes": list_notes(source, seen),
+        "contact_sheet": drawn,
     }
     return json.dumps(values, indent=2, ensure_ascii=False)
 
 
-def save_contact_sheet(path: Path, source: Source) -> None:
-    """Draws training images, a row for each class: the test split stays sealed."""
+def save_contact_sheet(path: Path, source: Source) -> dict[str, list[str]]:
+    """Draws training images, a row for each class: the test split stays sealed; returns their names, row by row."""
     from raysweep.evaluate.figures.images import save_rows  # slow: imports matplotlib
 
     train = source.records["train"]
     labels = space_evenly(len(source.classes), SHEET_ROWS).tolist()
     sheet = np.full((len(labels), SHEET_COLUMNS, SIDE, SIDE, 3), 255, dtype=np.uint8)
+    drawn: dict[str, list[str]] = {}
     for row, label in enumerate(labels):
         members = np.flatnonzero(train.labels == label)
-        for column, place in enumerate(space_evenly(len(members), SHEET_COLUMNS).tolist()):
-            _, sheet[row, column] = look_at(train, members[place])
+        places = members[space_evenly(len(members), SHEET_COLUMNS)].tolist()
+        drawn[source.classes[label]] = [train.name(place) for place in places]
+        for column, place in enumerate(places):
+            _, sheet[row, column] = look_at(train, place)
     counts = _count_classes(source, "train")
     names = [f"{source.classes[label]} ({counts[source.classes[label]]:,})" for label in labels]
     left = f"; {len(labels)} of {len(source.classes)} classes" * (len(labels) < len(source.classes))
     save_rows(path, sheet, names=names, title=source.name, subtitle=f"training images, by class{left}")
+    return drawn
 
 
 def _list_faults(source: Source, seen: Survey) -> dict[str, str]:

@@ -63,6 +63,9 @@ def test_the_command_writes_lines_or_json_and_a_sheet(folder: Path, tmp_path: Pa
     assert values["classes"]["train"] == {"class0": 31, "class1": 30}
     assert len(values["same"]) == 1
     assert any(".heic 1" in note for note in values["notes"])
+    drawn = values["contact_sheet"]
+    assert {name: len(files) for name, files in drawn.items()} == {"class0": 12, "class1": 12}
+    assert all("/class1/" in name and Path(name).is_file() for name in drawn["class1"])
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > sheet.height > 100
 
