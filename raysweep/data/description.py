@@ -16,6 +16,8 @@ from raysweep.data.survey import SIDE, Survey, look_at
 SHEET_COLUMNS, SHEET_ROWS = 12, 24
 FEW = 20
 """A class with fewer training images is told."""
+FEW_VAL = 200
+"""With fewer validation images it is told that chance takes part in the choice of the best trial."""
 UNEVEN = 10
 """Times that the largest class has of the smallest's training images, from which on it is told."""
 TINY = 0.5
@@ -35,6 +37,20 @@ def describe_classes(source: Source) -> Iterator[str]:
         yield (
             f"classes are uneven: {largest} has {counts[largest]:,} training images, {smallest} {counts[smallest]:,}; "
             "accuracy says little of the small ones: look at val/macro_f1, and search task.class_weighting"
+        )
+
+
+def describe_choice(source: Source) -> Iterator[str]:
+    """Says, in a sentence, whether chance takes part in the choice of the best trial: few images make it.
+
+    The half width of the 95 % interval of a share of n is at most 1.96 * sqrt(0.25 / n), by the normal approximation.
+    """
+    num_val = len(source.records["val"])
+    if 0 < num_val < FEW_VAL:
+        yield (
+            f"only {num_val} validation images choose the best trial: an accuracy on them is uncertain by up to "
+            f"{1.96 * (0.25 / num_val) ** 0.5:.2f}, so that chance takes part; more images help, and so do "
+            "--finalists 3 --seeds 3"
         )
 
 
@@ -78,7 +94,7 @@ def describe_survey(source: Source, seen: Survey) -> str:
 
 def list_notes(source: Source, seen: Survey) -> list[str]:
     """Lists what a user may not expect, a sentence each."""
-    classes = [source.no_classes] if source.no_classes else describe_classes(source)
+    classes = [source.no_classes] if source.no_classes else [*describe_classes(source), *describe_choice(source)]
     return [*source.notes, *classes, *describe_images(seen), *describe_duplicates(seen.groups)]
 
 

@@ -73,7 +73,7 @@ def find_images(study: Study, options: RunOptions) -> "Source":
     Raises:
         DataError: they cannot be had, or have no classes and the task needs some.
     """
-    from raysweep.data.description import describe_classes, describe_images  # slow: imports Pillow
+    from raysweep.data.description import describe_choice, describe_classes, describe_images  # slow: imports Pillow
     from raysweep.data.survey import sample_train
 
     source = load_source(
@@ -85,7 +85,7 @@ def find_images(study: Study, options: RunOptions) -> "Source":
     if study.task.needs_classes and source.no_classes:
         raise DataError(source.no_classes)
     seen = describe_images(sample_train(source, NUM_SAMPLED), study.data.image_size, study.data.channels)
-    classes = describe_classes(source) if study.task.needs_classes else ()
+    classes = (*describe_classes(source), *describe_choice(source)) if study.task.needs_classes else ()
     print_notes((*source.notes, *classes, *seen))
     return source
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from raysweep.commands.data import data
-from raysweep.data.description import describe_classes, describe_images, describe_survey
+from raysweep.data.description import describe_choice, describe_classes, describe_images, describe_survey
 from raysweep.data.records import SPLITS, Records, Source
 from raysweep.data.sources.image_folder import load_folder
 from raysweep.data.survey import sample_train, survey
@@ -110,3 +110,12 @@ def test_grey_and_tiny_images_are_told(tmp_path: Path, make_image_folder: Make) 
     seen = sample_train(load(folder), 10)
     assert "all 10 images looked at are grey" in next(describe_images(seen, 32))
     assert list(describe_images(seen, 32, channels=1)) == []
+
+
+@pytest.mark.parametrize(("num_val", "said"), [(51, "up to 0.14"), (200, None), (0, None)])
+def test_it_is_told_that_chance_chooses_by_few_images(num_val: int, said: str | None) -> None:
+    records = make_source(100, 100).records["train"]
+    source = Source(name="x", classes=("a", "b"), records={"val": records.take(np.arange(num_val))})
+    found = list(describe_choice(source))
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
