@@ -27,6 +27,7 @@ from raysweep.data.batches import Worker
 from raysweep.data.images import PreparedData
 from raysweep.data.node_copies import read_nearby
 from raysweep.data.stream import RayStream
+from raysweep.registry import load_object
 from raysweep.run_folder import TrialFolder
 from raysweep.train.accumulation import choose_num_parts
 from raysweep.train.device import choose_device, forget_frames, is_out_of_memory, release_memory
@@ -69,8 +70,27 @@ class TrialSpec:
     number_formats: Path | None = None
     """Where the run keeps what `training.precision=auto` is; none: that is not measured."""
 
-    def split(self, num_parts: int) -> "TrialSpec":
-        """Returns the same trial with the images of a step in so many parts, and a notice of it."""
+    def spare_memory(self) -> "TrialSpec | None":
+        """Returns the same trial with less memory to be trained in, and a notice of it; none: there is no such way.
+
+        Where its steps may have been CUDA graphs, they are run eagerly; else the images of a step come in more parts.
+        """
+        if self._may_record:
+            training = dataclasses.replace(self.config.training, cuda_graphs=False)
+            config = dataclasses.replace(self.config, training=training)
+            notice = "out of memory: steps are run eagerly, as CUDA graphs keep memory of their own"
+            return dataclasses.replace(self, config=config, notice=notice)
+        num_parts = choose_num_parts(self.config, self.num_parts, self.request.num_workers)
+        return None if num_parts is None else self._split(num_parts)
+
+    @property
+    def _may_record(self) -> bool:
+        task = self.config.task
+        can = load_object(task.task).is_capturable and not task.code_references
+        on_gpu = self.request.num_workers == 1 and self.request.gpus_per_worker > 0
+        return can and on_gpu and self.config.training.cuda_graphs is not False
+
+    def _split(self, num_parts: int) -> "TrialSpec":
         batch = -(-self.config.training.batch_size // self.request.num_workers)
         notice = (
             f"out of memory: {-(-batch // num_parts)} of a step's {batch} images are shown at once; gradients add "
@@ -103,7 +123,7 @@ def run_trial(config: dict[str, Any]) -> None:
 
 
 def _train_within_memory(spec: TrialSpec) -> TrialFailure | None:
-    """Trains; whenever the memory runs out, again from the last checkpoint with half as many images at once."""
+    """Trains; whenever the memory runs out, again from the last checkpoint in a way that takes less of it."""
     while True:
         try:
             if spec.request.num_workers == 1:
@@ -114,15 +134,12 @@ def _train_within_memory(spec: TrialSpec) -> TrialFailure | None:
                 _train_distributed(spec)
             return None
         except Exception as error:  # a trial may fail in any way; the study goes on and shows the cause
-            num_parts = choose_num_parts(spec.config, spec.num_parts, spec.request.num_workers)
-            failure = (
-                None if num_parts and is_out_of_memory(error) else record_failure(spec.folder, spec.data.folder, error)
-            )
+            spared = spec.spare_memory() if is_out_of_memory(error) else None
+            failure = record_failure(spec.folder, spec.data.folder, error) if spared is None else None
             forget_frames(error)
-        if failure is not None:
+        if spared is None:
             return failure
-        assert num_parts is not None
-        spec = spec.split(num_parts)
+        spec = spared
         release_memory()
 
 

@@ -197,6 +197,58 @@ def test_a_trial_that_runs_out_of_memory_later_goes_on_from_its_last_epoch(
     assert last.metrics["train/parts_per_step"] == 2
 
 
+def test_where_graphs_take_the_memory_steps_are_run_eagerly(
+    run: Callable[..., list[TrialReport]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU, where no step is recorded: what is looked at is what the trial is tried with."""
+    compute_loss = ClassificationTask.compute_loss
+
+    def compute(self: ClassificationTask, state: TrainState, batch: Any) -> dict[str, torch.Tensor]:
+        if self.training.cuda_graphs is not False:
+            raise torch.OutOfMemoryError(NO_MEMORY)
+        return compute_loss(self, state, batch)
+
+    monkeypatch.setattr(ClassificationTask, "compute_loss", compute)
+    monkeypatch.setattr(trial, "choose_device", lambda num_gpus: torch.device("cpu"))
+    (report,) = run(batch_size=16, epochs=1, request=Request(gpus_per_worker=1))
+    assert isinstance(report, EpochReport)
+    assert report.notice == "out of memory: steps are run eagerly, as CUDA graphs keep memory of their own"
+    assert "train/parts_per_step" not in report.metrics
+
+
+@pytest.mark.parametrize(
+    ("request_", "graphs", "ways"),
+    [
+        (Request(gpus_per_worker=1), "auto", [("auto", 1), (False, 1), (False, 2), (False, 4)]),
+        (Request(gpus_per_worker=1), False, [(False, 1), (False, 2), (False, 4)]),
+        (Request(), "auto", [("auto", 1), ("auto", 2), ("auto", 4)]),
+        (Request(num_workers=2, gpus_per_worker=1), "auto", [("auto", 1), ("auto", 2)]),
+    ],
+)
+def test_memory_is_spared_where_there_is_a_way(
+    make_config: Callable[..., TrialConfig],
+    make_data: Callable[..., PreparedData],
+    tmp_path: Path,
+    request_: Request,
+    graphs: Any,
+    ways: list[tuple[Any, int]],
+) -> None:
+    spec: trial.TrialSpec | None = trial.TrialSpec(
+        number=0,
+        config=make_config(batch_size=16, cuda_graphs=graphs),
+        data=make_data(num_train=32, num_val=8),
+        objective=Objective(metric="val/accuracy"),
+        folder=TrialFolder(tmp_path),
+        request=request_,
+        scratch=tmp_path,
+    )
+    tried = []
+    while spec is not None:
+        tried.append((spec.config.training.cuda_graphs, spec.num_parts))
+        spec = spec.spare_memory()
+    assert tried == ways
+
+
 def test_a_trial_whose_memory_holds_next_to_nothing_fails(
     run: Callable[..., list[TrialReport]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
