@@ -85,6 +85,9 @@ def main() -> None:
     parser.add_argument("--folders", type=Path, nargs="+", default=(), help="of pictures, each with a folder a class")
     parser.add_argument("--epochs", type=int, nargs="+", default=(1, 8), help="when to look; default 1 8")
     args = parser.parse_args()
+    names = [path.resolve().name for path in args.folders]
+    if len({*names, *KINDS}) < len(names) + len(KINDS):
+        parser.error(f"folders must have names of their own, other than {', '.join(KINDS)}; got {', '.join(names)}")
     kinds = {path.resolve().name: Kind(str(path), 64, 3, "lcnet_050") for path in args.folders} | KINDS
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     root = os.environ.get("RAYSWEEP_DATA")

@@ -30,6 +30,9 @@ def data(folder: str, sheet: Path, storage: Path, as_json: bool) -> None:
         resolve_source(folder), split_seed=0, storage=storage.expanduser().resolve(), data_root=find_data_root()
     )
     seen = survey(source)
+    if not as_json:
+        click.echo(escape_controls(describe_survey(source, seen)))
     drawn = save_contact_sheet(sheet, source)
-    click.echo(describe_json(source, seen, drawn) if as_json else escape_controls(describe_survey(source, seen)))
+    if as_json:
+        click.echo(describe_json(source, seen, drawn))
     click.echo(f"contact sheet: {sheet}; --json names its images", err=True)

@@ -10,7 +10,7 @@ from raysweep.tasks.classification.config import FASHION_CNN, ClassificationConf
 AUTOENCODER = "autoencoder"
 """What stands for the network of a study without classes."""
 Timer = Callable[[str, int], float]
-"""Tells how many seconds a core takes to train a network, by its name, on an image of a side."""
+"""Tells how many seconds a core takes to train a network, by its name, on one image of that side, in pixels."""
 TINY = 48
 """Shorter side up to which images have no use for networks made for photographs, in pixels."""
 SIZES = (224, 160, 128, 96, 64)
@@ -50,7 +50,7 @@ class Choices:
     num_trials: int
     batch_sizes: tuple[int, int, int]
     images_per_s: float
-    """That a core trains the baseline's network on, as was counted with."""
+    """Images a second that a core trains the baseline's network on, as estimated."""
 
 
 def choose(images: Images, machine: Machine, time_s: float, timer: Timer) -> Choices:
@@ -85,7 +85,7 @@ def choose(images: Images, machine: Machine, time_s: float, timer: Timer) -> Cho
 
 
 def guess_seconds(name: str, size: int) -> float:
-    """Is the timer of machines with GPUs: goes by a table."""
+    """Guesses by a table: the timer of machines with GPUs."""
     return SECONDS[name] * (size / 64) ** 2
 
 

@@ -13,6 +13,7 @@ from raysweep.errors import UsageError
 from raysweep.paths import resolve_path
 from raysweep.search.options import DEFAULT_STORAGE, RunOptions
 from raysweep.search.start import find_data_root
+from raysweep.stages import quieted
 
 DEFAULT_TIME_S = 3600.0
 
@@ -21,8 +22,8 @@ def find_run_study(study: str, values: Mapping[str, Any]) -> str:
     """Returns `study`, or where it is a folder or source of images the file of the study that is proposed for them.
 
     The file is STORAGE/NAME.py, NAME being the run's. One that is there is taken as it is, by a run that goes on, and
-    by a new one if it is for the same images and time. values: of flags, by their fields of Overrides and RunOptions;
-    none where nothing was said.
+    by a new one if it is for the same path and time budget. values: of flags, by their fields of Overrides and
+    RunOptions; none where nothing was said.
 
     Raises:
         DataError: the images cannot be had.
@@ -44,23 +45,47 @@ def find_run_study(study: str, values: Mapping[str, Any]) -> str:
                 f"there is no study file {path} of a run to go on with; give the run's study, or its --name"
             )
         return str(path)
-    time_s = said.get("time_s", DEFAULT_TIME_S)
+    time_s = said.get("time_s")
+    is_quiet = said.get("quiet", False)
     if path.exists():
-        there = load_study(str(path))
-        if (there.data.source, there.budget.time_s) != (source, time_s):
-            raise UsageError(
-                f"{path} is for other images or another time, and is not overwritten; run it with `tune {path}`, "
-                "remove it, or give another --name"
-            )
-        print(f"study file: {path}, as it is", file=sys.stderr)
+        _check_same(path, name, source, time_s)
+        _tell_path(f"{path}, as it is there; without it a new one is made", is_quiet)
         return str(path)
     from raysweep.proposal.facts import look_at_machine
     from raysweep.proposal.study_file import write_proposal
 
     machine = look_at_machine(use_gpus=said.get("gpus_per_worker") != 0)
-    write_proposal(path, name, source, machine, time_s=time_s, storage=storage, data_root=find_data_root())
-    print(f"study file: {path}", file=sys.stderr)
+    with quieted(is_quiet):
+        write_proposal(
+            path,
+            name,
+            source,
+            machine,
+            time_s=DEFAULT_TIME_S if time_s is None else time_s,
+            storage=storage,
+            data_root=find_data_root(),
+        )
+    _tell_path(str(path), is_quiet)
     return str(path)
+
+
+def _tell_path(text: str, is_quiet: bool) -> None:
+    if not is_quiet:
+        print(f"study file: {text}", file=sys.stderr)
+
+
+def _check_same(path: Path, name: str, source: str, time_s: float | None) -> None:
+    """Raises UsageError where a study file is not for this run; time_s: the time budget that was asked for, if any."""
+    there = load_study(str(path))
+    asked: dict[str, tuple[Any, Any]] = {"name": (there.name, name), "data.source": (there.data.source, source)}
+    if time_s is not None:
+        asked["time budget in seconds"] = there.budget.time_s, time_s
+    for what, (has, wants) in asked.items():
+        if has != wants:
+            raise UsageError(
+                f"the {what} of {path} must be {wants!r}, got {has!r}, and it is not overwritten; run it with `tune "
+                f"{path}`, remove it, or give another --name"
+            )
 
 
 def name_run(source: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from raysweep import atomic_files
 from raysweep.catalogue import load_study
 from raysweep.data.description import UNEVEN
-from raysweep.proposal.choices import Choices, choose, guess_seconds
+from raysweep.proposal.choices import CORES_PER_GPU, Choices, choose, guess_seconds
 from raysweep.proposal.facts import Images, Machine, look_at_images
 from raysweep.stages import stage
 from raysweep.tasks.classification.config import FASHION_CNN
@@ -52,7 +52,7 @@ STUDY = Study(
         "task.label_smoothing": FloatDistribution(0.0, 0.2),
         "task.dropout": FloatDistribution(0.0, 0.5),
         "training.batch_size": CategoricalDistribution({batch_sizes}),
-        # So many as leave room for a few whole trials: {speed}; most are stopped early.
+        # At most what leaves time for three full trainings: {speed}.
         "training.epochs": IntDistribution({min_epochs}, {max_epochs}),
         "data.augmentation.strength": FloatDistribution(0.0, {most_augmentation}),
     }},{conditions}
@@ -90,7 +90,7 @@ STUDY = Study(
         "task.learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
         "task.dropout": FloatDistribution(0.0, 0.3),
         "training.batch_size": CategoricalDistribution({batch_sizes}),
-        # So many as leave room for a few whole trials: {speed}; most are stopped early.
+        # At most what leaves time for three full trainings: {speed}.
         "training.epochs": IntDistribution({min_epochs}, {max_epochs}),
     }},
     # Larger codes have smaller errors; for a front of both add second_objective.
@@ -117,7 +117,7 @@ def write_proposal(
         from raysweep.proposal.timer import time_image  # slow: imports torch
 
         timer = functools.cache(time_image)
-    with stage("time a few training steps, for a study"):
+    with stage("choose networks and image size"):
         text = render(name, images, machine, choose(images, machine, time_s, timer), time_s)
     atomic_files.make_folder(path.parent)
     atomic_files.write_text(path, text)
@@ -145,8 +145,9 @@ def render(name: str, images: Images, machine: Machine, choices: Choices, time_s
         "epochs": max(2, choices.max_epochs // 2),
         "min_epochs": max(2, choices.max_epochs // 4),
         "max_epochs": choices.max_epochs,
-        "speed": f"{choices.images_per_s:,.{0 if choices.images_per_s >= 10 else 1}f} images/s a core, "
-        + ("by a rough table" if machine.num_gpus else "as timed here"),
+        "speed": f"a GPU counted as {CORES_PER_GPU} cores, by a rough table"
+        if machine.num_gpus
+        else f"{choices.images_per_s:,.{0 if choices.images_per_s >= 10 else 1}f} images/s a core, as timed here",
         "batch_size": choices.batch_sizes[0],
         "batch_sizes": choices.batch_sizes,
         "num_trials": choices.num_trials,

@@ -9,6 +9,7 @@ import torch
 from raysweep.config import DataConfig, TrainingConfig
 from raysweep.data.batches import Worker
 from raysweep.data.images import DataInfo, PreparedData
+from raysweep.errors import UsageError
 from raysweep.proposal.choices import AUTOENCODER
 from raysweep.task_config import TaskConfig
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
@@ -25,7 +26,10 @@ def time_image(name: str, size: int) -> float:
     """Returns the seconds that a core takes to train a network on an image in colour, in the fastest number format.
 
     A few steps on noise in one thread, with nothing beside them: where as many trials run as there are cores, each is
-    somewhat slower.
+    somewhat slower. size: side of the image, in pixels.
+
+    Raises:
+        UsageError: the memory runs out.
     """
     task: TaskConfig
     if name == AUTOENCODER:
@@ -48,6 +52,11 @@ def time_image(name: str, size: int) -> float:
     )
     with _one_thread():
         found = measure_format(config, PreparedData(folder=Path("noise"), info=info), Worker())
+    if not found.images_per_s:
+        raise UsageError(
+            f"{name} must be trained on {BATCH_SIZE} images of {size} pixels to time it, and the memory ran out; free "
+            "some, or give a study in the place of a folder"
+        )
     return 1 / max(found.images_per_s.values())
 
 

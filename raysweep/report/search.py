@@ -180,7 +180,7 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
         figure.update_layout(height=240, width=None, showlegend=False, yaxis_title=None, xaxis_title=key)
         if figure.layout.xaxis.type == "log":
             marks = mark_decades([value for trace in figure.data for value in trace.x])
-            figure.update_xaxes(tickvals=marks, ticktext=[f"{mark:.3g}" for mark in marks])
+            figure.update_xaxes(tickvals=marks, ticktext=[f"{mark:g}" for mark in marks])
         for trace in figure.data:
             trace.x = [value.strip("'") if isinstance(value, str) else value for value in trace.x]
         charts.append(render_chart(figure, f"{metric} by {key}"))
@@ -195,13 +195,14 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
 def mark_decades(values: Sequence[float]) -> list[float]:
     """Marks a logarithmic axis of these values: at 1, 2 and 5 of each decade; over many decades at 1 alone.
 
-    Where none of these lies among the values, their ends are marked.
+    Where fewer than two of these lie among the values, their ends are marked.
     """
     low, high = math.log10(min(values)), math.log10(max(values))
     digits = (1, 2, 5) if high - low < MANY_DECADES else (1,)
     decades = range(math.floor(low), math.ceil(high) + 1)
     marks = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
-    return [mark for mark in marks if low - 0.05 <= math.log10(mark) <= high + 0.05] or [min(values), max(values)]
+    inside = [mark for mark in marks if low - 0.05 <= math.log10(mark) <= high + 0.05]
+    return inside if len(inside) > 1 else [float(f"{end:.3g}") for end in (min(values), max(values))]
 
 
 def restyle_parallel(figure: go.Figure, names: list[str], *, is_maximized: bool) -> go.Figure:

@@ -16,7 +16,7 @@ from raysweep.trial_result import BASELINE, Params
 if TYPE_CHECKING:
     from raysweep.search.driver import SearchDriver
 
-LATE = "; the time budget is used up, so that no further trial starts until a longer one resumes the search"
+LATE = "; but the time budget is used up: no further trial starts before a `tune ... --resume` with a longer one"
 
 
 class Control:
@@ -83,7 +83,7 @@ class Control:
         begun = strategy.count_begun()
         return (
             f"the baseline with {', '.join(arguments)} waits as trial {number}: no further trial is to start; `trials "
-            f"{begun + 1}` gives it room where {begun} are all"
+            f"{begun + 1}` gives it room where {begun} are all{LATE * driver.is_late()}"
         )
 
     def _set_num_trials(self, driver: "SearchDriver", arguments: Sequence[str]) -> str:
@@ -111,7 +111,7 @@ class Control:
         if not driver.is_paused:
             raise UsageError("the search is not paused")
         self._set_paused(driver, False)
-        return "trials start again"
+        return "trials start again" + LATE * driver.is_late()
 
     def _set_paused(self, driver: "SearchDriver", is_paused: bool) -> None:
         driver.is_paused = self.progress.is_paused = is_paused

@@ -1,11 +1,12 @@
 """Studies proposed from folders: each loads, starting points build networks, and what was chosen fits the images."""
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import huggingface_hub.constants
 import numpy as np
@@ -21,7 +22,8 @@ from raysweep.catalogue import load_study
 from raysweep.commands.new import new
 from raysweep.data.images import DataInfo, PreparedData
 from raysweep.errors import UsageError
-from raysweep.proposal.choices import AUTOENCODER, Choices, choose, count_epochs, find_weights
+from raysweep.proposal import timer as timer_module
+from raysweep.proposal.choices import AUTOENCODER, Choices, choose, count_epochs, find_weights, guess_seconds
 from raysweep.proposal.facts import Images, Machine
 from raysweep.proposal.run_study import find_run_study, name_run
 from raysweep.proposal.study_file import render
@@ -30,6 +32,8 @@ from raysweep.search.preflight import check_models, check_study
 from raysweep.study import Study
 from raysweep.tasks.autoencoder.config import AutoencoderConfig
 from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.train.number_format import measure_format
+from raysweep.trial_record import NumberFormat
 
 Make = Callable[..., Path]
 PHOTOGRAPHS = Images(
@@ -220,11 +224,39 @@ def test_pretrained_networks_get_larger_images_for_fewer_epochs(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("name", "size"), [("test_resnet", 32), ("fashion_cnn", 28), (AUTOENCODER, 32)])
-def test_steps_are_timed_in_one_thread(name: str, size: int) -> None:
-    threads = torch.get_num_threads()
-    small, large = time_image(name, size), time_image(name, 2 * size)
-    assert 0 < small < large < 1
-    assert torch.get_num_threads() == threads
+def test_steps_are_timed_in_one_thread(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def measure(*arguments: Any) -> NumberFormat:
+        threads.append(torch.get_num_threads())
+        return measure_format(*arguments)
+
+    monkeypatch.setattr(timer_module, "measure_format", measure)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert 0 < time_image(name, size) < 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1]
+
+
+def test_a_network_that_the_memory_does_not_hold_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = NumberFormat(precision="bf16", channels_last=True)
+    monkeypatch.setattr(timer_module, "measure_format", lambda *_: nothing)
+    with pytest.raises(UsageError, match="the memory ran out"):
+        time_image("fashion_cnn", 28)
+
+
+@pytest.mark.parametrize("had", [(), ("efficientnet_b0",), ("regnety_016",), ("convnext_tiny",), ("resnet50",)])
+@pytest.mark.parametrize(("side", "num_classes"), [(400, 10), (28, 10), (28, 0)])
+def test_on_gpus_times_are_in_a_table(
+    had: tuple[str, ...], side: int, num_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: had)
+    images = dataclasses.replace(PHOTOGRAPHS, side=side, num_classes=num_classes)
+    assert choose(images, GPUS, 3600, guess_seconds).images_per_s > 0
 
 
 def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
@@ -246,8 +278,11 @@ def test_a_run_on_a_folder_has_its_study_beside_it(tmp_path: Path) -> None:
     Path(path).write_text(text.replace("dropout=0.2", "dropout=0.1"))
     assert find_run_study(str(folder), said) == path, "after a start that went wrong, or a look at it"
     assert cast(ClassificationConfig, load_study(path).task).dropout == 0.1
-    with pytest.raises(UsageError, match="is not overwritten"):
-        find_run_study(str(folder), said | {"time_s": 6000.0})
+    assert find_run_study(str(folder), said | {"time_s": None}) == path, "whatever its time budget"
+    for change in ({"time_s": 6000.0}, {"name": "other"}):
+        (tmp_path / "results/other.py").write_text(text)
+        with pytest.raises(UsageError, match="and it is not overwritten"):
+            find_run_study(str(folder), said | change)
     folder.rename(tmp_path / "moved")
     assert find_run_study(str(tmp_path / "moved"), said | {"resume": True, "name": "my_digits"}) == path
     with pytest.raises(UsageError, match="no study file"):

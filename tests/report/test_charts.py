@@ -104,7 +104,8 @@ def test_a_baseline_of_one_epoch_is_a_dot(record_run: Callable[..., Any]) -> Non
         ([2e-4, 4.9e-3], [2e-4, 5e-4, 1e-3, 2e-3, 5e-3]),
         ([16, 256], [20, 50, 100, 200]),
         ([1.3e-5, 0.2], [1e-4, 1e-3, 1e-2, 1e-1]),
-        ([0.3, 0.3], [0.3, 0.3]),
+        ([300, 4000], [500, 1000, 2000]),
+        ([0.3, 0.4501], [0.3, 0.45]),
     ],
 )
 def test_logarithmic_axes_are_marked_alike(values: list[float], marks: list[float]) -> None:

@@ -161,7 +161,7 @@ def test_where_bf16_is_faster_it_stays_auto(config: TrialConfig, found: NumberFo
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_each_candidate_is_trained(
-    make_config: Callable[..., TrialConfig], data: PreparedData, channels_last: bool
+    make_config: Callable[..., TrialConfig], data: PreparedData, channels_last: bool, bf16_units: None
 ) -> None:
     config = make_config(precision="auto", channels_last=channels_last)
     found = measure_format(config, data, WORKER)
@@ -203,8 +203,16 @@ def test_a_trial_of_fewer_steps_than_are_timed_is_measured(
     assert measure_format(config, data, WORKER).images_per_s
 
 
-def test_what_is_exact_is_taken_of_equals(
+def test_without_units_bf16_is_not_timed(
     config: TrialConfig, data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is computed there all the same, and takes many times as long."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert set(measure_format(config, data, WORKER).images_per_s) == {"fp32, channels last", "fp32, contiguous"}
+
+
+def test_what_is_exact_is_taken_of_equals(
+    config: TrialConfig, data: PreparedData, monkeypatch: pytest.MonkeyPatch, bf16_units: None
 ) -> None:
     speeds = {("fp32", True): 1.0, ("fp32", False): 0.98, ("bf16", True): 0.97, ("bf16", False): 2.0}
     monkeypatch.setattr(number_format, "_time_step", lambda task, state, batch, candidate, *_: speeds[candidate])
