@@ -1,4 +1,7 @@
-"""Images in a bucket, `s3://BUCKET/FOLDER` or `gs://BUCKET/FOLDER`: copied once below the storage, then a folder."""
+"""Images in a bucket, `s3://BUCKET/FOLDER` or `gs://BUCKET/FOLDER`: copied once below the storage, then a folder.
+
+`gs://anonymous@BUCKET/FOLDER` is a public one. What follows a question mark is for pyarrow's `FileSystem.from_uri`.
+"""
 
 import hashlib
 import os
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 NUM_THREADS = 16
 """Of copying, which waits for the network."""
+RETRY_S = 20
+"""How long Google's client asks for a token or an answer; by itself it does for a quarter of an hour."""
 
 
 def load(argument: str, *, split_seed: int, storage: Path, data_root: Path | None, scheme: str) -> Source:
@@ -34,7 +39,8 @@ def load(argument: str, *, split_seed: int, storage: Path, data_root: Path | Non
     """
     uri = f"{scheme}:{argument}"
     parts = urlsplit(uri)
-    if not parts.netloc or "@" in parts.netloc:
+    is_public = scheme == "gs" and parts.netloc.startswith("anonymous@")
+    if not parts.hostname or ("@" in parts.netloc and not is_public):
         raise DataError(
             f"a bucket is {scheme}://BUCKET/FOLDER, with credentials in the environment and none in it, got "
             f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -67,7 +73,7 @@ def copy_bucket(uri: str, folder: Path) -> None:
     """
     from pyarrow import fs  # slow
 
-    files, root = fs.FileSystem.from_uri(uri)
+    files, root = fs.FileSystem.from_uri(_limit_retries(uri))
     listed = [info for info in files.get_file_info(fs.FileSelector(root, recursive=True)) if info.is_file]
     wanted = {_place(folder, root, info.path): info for info in listed if _is_wanted(info.base_name)}
     if not wanted:
@@ -83,6 +89,13 @@ def copy_bucket(uri: str, folder: Path) -> None:
         path.unlink()
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         list(threads.map(partial(_copy, files), missing.items()))
+
+
+def _limit_retries(uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.scheme != "gs" or "retry_limit_seconds" in parts.query:
+        return uri
+    return parts._replace(query="&".join(filter(None, [parts.query, f"retry_limit_seconds={RETRY_S}"]))).geturl()
 
 
 def _is_wanted(name: str) -> bool:

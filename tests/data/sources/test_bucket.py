@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from raysweep.data.records import SPLITS, Source
+from raysweep.data.sources import bucket as bucket_module
 from raysweep.data.sources import load_source
 from raysweep.errors import DataError
 
@@ -94,6 +95,22 @@ def test_a_bucket_that_cannot_be_used_is_refused(tmp_path: Path, bucket: Any, sp
     with pytest.raises(DataError, match=message) as caught:
         load(spec, tmp_path)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("gs://anonymous@cars/data?scheme=http&endpoint_override=127.0.0.1:9", "cannot be read: .*Could not connect"),
+        ("gs://someone@cars/data", "none in it, got gs://cars/data$"),
+        ("gs://anonymous@/data", "a bucket is gs://BUCKET/FOLDER"),
+    ],
+)
+def test_a_bucket_of_google_that_cannot_be_reached_is_said_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, message: str
+) -> None:
+    monkeypatch.setattr(bucket_module, "RETRY_S", 1)
+    with pytest.raises(DataError, match=message):
+        load(spec, tmp_path)
 
 
 def test_an_object_must_not_leave_its_place(tmp_path: Path, bucket: Any, make_image_folder: Make) -> None:
