@@ -178,8 +178,9 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
             }
         )
         figure.update_layout(height=240, width=None, showlegend=False, yaxis_title=None, xaxis_title=key)
-        if figure.layout.xaxis.type == "log":
-            marks = mark_decades([value for trace in figure.data for value in trace.x])
+        values = [value for trace in figure.data for value in trace.x]
+        if figure.layout.xaxis.type == "log" and values:
+            marks = mark_decades(values)
             figure.update_xaxes(tickvals=marks, ticktext=[f"{mark:g}" for mark in marks])
         for trace in figure.data:
             trace.x = [value.strip("'") if isinstance(value, str) else value for value in trace.x]
