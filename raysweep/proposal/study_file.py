@@ -165,8 +165,8 @@ def _write_choices(images: Images, choices: Choices) -> dict[str, Any]:
     factor = '        "task.backbone_factor": FloatDistribution(0.05, 1.0, log=True),\n'
     weighting = '        "task.class_weighting": FloatDistribution(0.0, 1.0),\n'
     when = f'When("task.model", "{FASHION_CNN}", {{"task.batch_norm": CategoricalDistribution((False, True))}})'
-    norm = ['{"task.batch_norm": True}'] if is_own else []
-    longest = f'{{"training.epochs": {choices.max_epochs}}}'
+    norm = ['"task.batch_norm": True'] if is_own else []
+    longest = ", ".join([f'"training.epochs": {choices.max_epochs}', *norm])
     return {
         "model": head,
         "models": _tuple([f'"{model}"' for model in choices.models]),
@@ -176,7 +176,9 @@ def _write_choices(images: Images, choices: Choices) -> dict[str, Any]:
         "own_space": factor * choices.pretrained + weighting * images.is_uneven,
         "most_augmentation": 0.5 if is_own else 1.0,
         "conditions": f"\n    conditions=({when},)," * is_own,
-        "points": _tuple([longest, *norm, *(f'{{"task.model": "{model}"}}' for model in others[:2])]),
+        "points": _tuple(
+            [f"{{{text}}}" for text in (longest, *norm, *(f'"task.model": "{model}"' for model in others[:2]))]
+        ),
         "objective": "val/macro_f1" if images.is_uneven else "val/accuracy",
         "why_objective": f"  # classes are uneven, {UNEVEN} times or more: accuracy tells little" * images.is_uneven,
     }
