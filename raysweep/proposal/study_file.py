@@ -167,6 +167,7 @@ def _write_choices(images: Images, choices: Choices) -> dict[str, Any]:
     when = f'When("task.model", "{FASHION_CNN}", {{"task.batch_norm": CategoricalDistribution((False, True))}})'
     norm = ['"task.batch_norm": True'] if is_own else []
     longest = ", ".join([f'"training.epochs": {choices.max_epochs}', *norm])
+    points = [longest, *norm, *(f'"task.model": "{model}"' for model in others[:2])]
     return {
         "model": head,
         "models": _tuple([f'"{model}"' for model in choices.models]),
