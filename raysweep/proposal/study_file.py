@@ -177,9 +177,7 @@ def _write_choices(images: Images, choices: Choices) -> dict[str, Any]:
         "own_space": factor * choices.pretrained + weighting * images.is_uneven,
         "most_augmentation": 0.5 if is_own else 1.0,
         "conditions": f"\n    conditions=({when},)," * is_own,
-        "points": _tuple(
-            [f"{{{text}}}" for text in (longest, *norm, *(f'"task.model": "{model}"' for model in others[:2]))]
-        ),
+        "points": _tuple([f"{{{point}}}" for point in points]),
         "objective": "val/macro_f1" if images.is_uneven else "val/accuracy",
         "why_objective": f"  # classes are uneven, {UNEVEN} times or more: accuracy tells little" * images.is_uneven,
     }
