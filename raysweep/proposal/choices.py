@@ -29,11 +29,13 @@ CORES_PER_GPU = 100
 """Cores that a GPU is taken for: rough."""
 WHOLE_TRIALS = 3
 """Trials of the most epochs that a budget has room for: few, as the search stops three of four early."""
+LONGEST_SHARE = 2 / 3
+"""Of a time budget that the longest trial takes, alone on its core or GPU, however many there are."""
 MOST_EPOCHS, MOST_PRETRAINED = 40, 15
 """Of a trial, from scratch and from pretrained weights, from where a few epochs do."""
 LEAST_EPOCHS, LEAST_PRETRAINED = 20, 5
-"""Of a whole trial; images are made smaller until a budget has room for some of these. Pretrained networks have learned
-on large images, and lose more by small ones than by few epochs."""
+"""Of the longest trial; images are made smaller until a budget has room for it. Pretrained networks have learned on
+large images, and lose more by small ones than by few epochs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,10 +69,10 @@ def choose(images: Images, machine: Machine, time_s: float, timer: Timer) -> Cho
         reason = "the weights of none of the candidates can be had: no network, and no copy in HF_HOME"
     name = models[0] if models else AUTOENCODER
     least, most = (LEAST_PRETRAINED, MOST_PRETRAINED) if had else (LEAST_EPOCHS, MOST_EPOCHS)
-    size = _choose_size(images, machine, name, time_s, timer, WHOLE_TRIALS * least)
+    size = _choose_size(images, machine, name, time_s, timer, least)
     seconds = timer(name, size)
     total = count_epochs(seconds, images, machine, time_s)
-    max_epochs = int(min(max(total / WHOLE_TRIALS, 3), most))
+    max_epochs = int(min(max(total * find_longest(machine), 3), most))
     return Choices(
         models=models,
         pretrained=bool(had),
@@ -109,6 +111,11 @@ def count_epochs(seconds: float, images: Images, machine: Machine, time_s: float
     return time_s * cores / (images.num_train * seconds)
 
 
+def find_longest(machine: Machine) -> float:
+    """Finds which share of all epochs the longest trial may have: it leaves room for others, and ends in time."""
+    return min(1 / WHOLE_TRIALS, LONGEST_SHARE / (machine.num_gpus or machine.num_cpus))
+
+
 def _choose_models(images: Images, machine: Machine) -> tuple[tuple[str, ...], str]:
     """Chooses networks to look for weights of, or those that are trained from scratch, and why."""
     if not images.num_classes:
@@ -120,8 +127,8 @@ def _choose_models(images: Images, machine: Machine) -> tuple[tuple[str, ...], s
     return ("efficientnet_lite0", "resnet10t", "mobilenetv3_small_050"), ""
 
 
-def _choose_size(images: Images, machine: Machine, name: str, time_s: float, timer: Timer, num_epochs: int) -> int:
-    """Chooses the largest side that the images have, and with which the budget has room for so many epochs."""
+def _choose_size(images: Images, machine: Machine, name: str, time_s: float, timer: Timer, least: int) -> int:
+    """Chooses the largest side that the images have, and with which the longest trial has so many epochs at least."""
     if not images.num_classes:
         return 28 if images.side == 28 else 64 if machine.num_gpus and images.side >= 64 else 32
     if images.side <= TINY:
@@ -129,8 +136,11 @@ def _choose_size(images: Images, machine: Machine, name: str, time_s: float, tim
     smallest = SIZES[-1]
     sizes = [size for size in SIZES if size <= max(images.side, smallest)]
     by_pixel = timer(name, smallest) / smallest**2
-    enough = (size for size in sizes if count_epochs(by_pixel * size**2, images, machine, time_s) >= num_epochs)
-    return next(enough, smallest)
+    for size in sizes:
+        total = count_epochs(by_pixel * size**2, images, machine, time_s)
+        if total * find_longest(machine) >= least:
+            return size
+    return smallest
 
 
 def _choose_batches(num_train: int) -> tuple[int, int, int]:

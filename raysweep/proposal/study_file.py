@@ -52,7 +52,7 @@ STUDY = Study(
         "task.label_smoothing": FloatDistribution(0.0, 0.2),
         "task.dropout": FloatDistribution(0.0, 0.5),
         "training.batch_size": CategoricalDistribution({batch_sizes}),
-        # At most what leaves time for three full trainings: {speed}.
+        # So that the longest ends in time: {speed}.
         "training.epochs": IntDistribution({min_epochs}, {max_epochs}),
         "data.augmentation.strength": FloatDistribution(0.0, {most_augmentation}),
     }},{conditions}
@@ -90,7 +90,7 @@ STUDY = Study(
         "task.learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
         "task.dropout": FloatDistribution(0.0, 0.3),
         "training.batch_size": CategoricalDistribution({batch_sizes}),
-        # At most what leaves time for three full trainings: {speed}.
+        # So that the longest ends in time: {speed}.
         "training.epochs": IntDistribution({min_epochs}, {max_epochs}),
     }},
     # Larger codes have smaller errors; for a front of both add second_objective.

@@ -205,6 +205,15 @@ def test_a_budget_has_room_for_some_whole_trials(monkeypatch: pytest.MonkeyPatch
         assert choices.num_trials >= 6
 
 
+@pytest.mark.parametrize("num_cpus", [1, 2, 64])
+def test_the_longest_trial_ends_in_time_on_one_of_many_cores(num_cpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: ())
+    choices = choose(PHOTOGRAPHS, Machine(num_cpus=num_cpus), 1200, timer)
+    assert choices.max_epochs * PHOTOGRAPHS.num_train / choices.images_per_s <= 1200 * 0.67
+    assert choices.max_epochs >= 10
+    assert choices.num_trials >= 10 * num_cpus or choices.num_trials == 200
+
+
 def test_a_faster_machine_trains_longer_or_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysweep.proposal.choices.find_weights", lambda models: ())
     slow = choose(PHOTOGRAPHS, CPUS, 3600, lambda name, size: timer(name, size) * 10)
