@@ -78,9 +78,8 @@ class SearchDriver:
         return (self.is_paused or self.disk.lack is not None) and self.strategy.has_work(only_resumed=self.is_late())
 
     def is_late(self) -> bool:
-        """Tells whether the time budget is used up; there is time for a search's first trial in any case."""
-        is_first = not self._began and not self.strategy.results()
-        return self.deadline is not None and not is_first and time.monotonic() > self.deadline
+        """Tells whether the time budget is used up."""
+        return self.strategy.is_late(self.deadline)
 
     def start(self, trial_id: str) -> TrialSpec | None:
         """Starts the next trial; none when there is none to start, or no storage for it."""

@@ -1,6 +1,5 @@
 """Runs a stage of a run in which trials train, the search or that of its finalists, and shows how far it is."""
 
-import time
 from collections.abc import Callable, Sequence
 
 from raysweep.search.control import Control
@@ -39,8 +38,7 @@ def run_trial_stage(
     progress = SearchProgress(study.objectives, num_trials, deadline, strategy.results(), strategy.num_reported)
     control = Control(CommandBox(status.folder), progress, save_num_trials)
     status.enter(name, progress)  # from here on commands are sent: it is after the box has removed earlier ones
-    is_late = deadline is not None and time.monotonic() > deadline and bool(strategy.results())
-    if not strategy.has_work(only_resumed=is_late):
+    if not strategy.has_work(only_resumed=strategy.is_late(deadline)):
         if strategy.has_work():
             tell(
                 f"{name}: it has taken {format_duration(searched_s)} in all sessions, more than its time budget; "

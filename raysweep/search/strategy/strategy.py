@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -83,6 +84,10 @@ class Strategy:
     def has_work(self, only_resumed: bool = False) -> bool:
         """Checks whether there is a trial to propose."""
         return bool(self._to_resume) or (not only_resumed and self.has_budget())
+
+    def is_late(self, deadline: float | None) -> bool:
+        """Tells whether it is past a deadline, by the monotonic clock; for a search's first trial it never is."""
+        return deadline is not None and self.count_begun() > 0 and time.monotonic() > deadline
 
     def has_budget(self) -> bool:
         """Checks whether a further trial may start: trials are left, and the target is not reached."""
