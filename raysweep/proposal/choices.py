@@ -25,6 +25,9 @@ SECONDS = {
     AUTOENCODER: 0.006,
 }
 """Of one core to train on one image of 64x64, for machines with GPUs, where nothing is timed: rough."""
+RATE, FAST_RATE = 1e-3, 3e-3
+"""Learning rates: the second is of the small pretrained networks of CPUs, which have few epochs (`benchmarks/README.md`,
+fine-tuning, 2026-11-28: 0.78 and 0.87 after three)."""
 CORES_PER_GPU = 100
 """Cores that a GPU is taken for: rough."""
 WHOLE_TRIALS = 3
@@ -51,6 +54,7 @@ class Choices:
     max_epochs: int
     num_trials: int
     batch_sizes: tuple[int, int, int]
+    learning_rate: float
     images_per_s: float
     """Images a second that a core trains the baseline's network on, as estimated."""
 
@@ -82,6 +86,7 @@ def choose(images: Images, machine: Machine, time_s: float, timer: Timer) -> Cho
         # Ten times as many as would be whole, as most are stopped early: the time is what ends the search.
         num_trials=int(min(max(10 * total / max_epochs, 6), 200)),
         batch_sizes=_choose_batches(images.num_train),
+        learning_rate=FAST_RATE if had and not machine.num_gpus else RATE,
         images_per_s=1 / seconds,
     )
 

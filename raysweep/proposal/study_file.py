@@ -31,7 +31,7 @@ STUDY = Study(
         # {why_weights}
         pretrained={pretrained},
         optimizer="adamw",
-        learning_rate=1e-3,
+        learning_rate={learning_rate},
 {backbone}        weight_decay=1e-2,
         dropout=0.2,
         schedule="one_cycle",
@@ -173,6 +173,7 @@ def _write_choices(images: Images, choices: Choices) -> dict[str, Any]:
         "models": _tuple([f'"{model}"' for model in choices.models]),
         "pretrained": choices.pretrained,
         "why_weights": f"{'Pretrained' if choices.pretrained else 'From scratch'}: {choices.why_weights}.",
+        "learning_rate": choices.learning_rate,
         "backbone": "        backbone_factor=0.3,\n" * choices.pretrained,
         "own_space": factor * choices.pretrained + weighting * images.is_uneven,
         "most_augmentation": 0.5 if is_own else 1.0,

@@ -55,6 +55,7 @@ PRETRAINED = Choices(
     max_epochs=12,
     num_trials=20,
     batch_sizes=(32, 64, 128),
+    learning_rate=3e-3,
     images_per_s=40.0,
 )
 
