@@ -26,8 +26,8 @@ SECONDS = {
 }
 """Of one core to train on one image of 64x64, for machines with GPUs, where nothing is timed: rough."""
 RATE, FAST_RATE = 1e-3, 3e-3
-"""Learning rates: the second is of the small pretrained networks of CPUs, which have few epochs (`benchmarks/README.md`,
-fine-tuning, 2026-11-28: 0.78 and 0.87 after three)."""
+"""Learning rates: the second is of the small pretrained networks of CPUs, which have few epochs. After three of them it
+had 0.87 and the first 0.78 (`benchmarks/README.md`, 2026-11-28)."""
 CORES_PER_GPU = 100
 """Cores that a GPU is taken for: rough."""
 WHOLE_TRIALS = 3
