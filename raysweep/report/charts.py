@@ -1,4 +1,4 @@
-"""Draws the figures of a search that Optuna has not: history, timeline of workers, learning curves."""
+"""Draws the figures of a search that Optuna has not: history, timeline of workers, learning curves; marks axes."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +20,8 @@ COLOURS = {
     TrialState.FAIL: RED,
     TrialState.RUNNING: GREEN,
 }
+MANY_DECADES = 2.5
+"""Decades of a logarithmic axis above which each is marked once."""
 FEW = 15
 """Whole numbers on an axis up to which each has a tick."""
 Point = tuple[float | None, float | None, int | None]
@@ -227,3 +229,16 @@ def list_curve(view: RunView, number: int) -> list[Point]:
         trial = next(trial for trial in view.trials if trial.number == number)
         rows = sorted(trial.intermediate_values.items())
     return [(int(epoch), value, number) for epoch, value in rows if math.isfinite(value)]
+
+
+def mark_decades(values: Sequence[float]) -> list[float]:
+    """Marks a logarithmic axis of these values: at 1, 2 and 5 of each decade; over many decades at 1 alone.
+
+    Where fewer than two of these lie among the values, their ends are marked.
+    """
+    low, high = math.log10(min(values)), math.log10(max(values))
+    digits = (1, 2, 5) if high - low < MANY_DECADES else (1,)
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    marks = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
+    inside = [mark for mark in marks if low - 0.05 <= math.log10(mark) <= high + 0.05]
+    return inside if len(inside) > 1 else [float(f"{end:.3g}") for end in (min(values), max(values))]

@@ -1,15 +1,14 @@
 """Builds the report's sections on the search."""
 
-import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from optuna import visualization
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from plotly import graph_objects as go
 
-from raysweep.report.charts import BLUE, ORANGE, draw_curves, draw_history, draw_timeline, list_curve
+from raysweep.report.charts import BLUE, ORANGE, draw_curves, draw_history, draw_timeline, list_curve, mark_decades
 from raysweep.report.focus import focus
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import RunView
@@ -19,8 +18,6 @@ from raysweep.trial_result import BASELINE
 
 BEST_SHARE = 10
 """One in so many complete trials is among the best that are pointed out."""
-MANY_DECADES = 2.5
-"""Decades of a logarithmic axis above which each is marked once."""
 MIN_EXPLAINED = 4
 """Complete trials from which on it is shown what made the difference: of fewer it is chance."""
 
@@ -191,19 +188,6 @@ def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Secti
         "well, whatever the others were.",
         html=render("grid.html", items=charts),
     )
-
-
-def mark_decades(values: Sequence[float]) -> list[float]:
-    """Marks a logarithmic axis of these values: at 1, 2 and 5 of each decade; over many decades at 1 alone.
-
-    Where fewer than two of these lie among the values, their ends are marked.
-    """
-    low, high = math.log10(min(values)), math.log10(max(values))
-    digits = (1, 2, 5) if high - low < MANY_DECADES else (1,)
-    decades = range(math.floor(low), math.ceil(high) + 1)
-    marks = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
-    inside = [mark for mark in marks if low - 0.05 <= math.log10(mark) <= high + 0.05]
-    return inside if len(inside) > 1 else [float(f"{end:.3g}") for end in (min(values), max(values))]
 
 
 def restyle_parallel(figure: go.Figure, names: list[str], *, is_maximized: bool) -> go.Figure:

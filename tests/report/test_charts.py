@@ -10,10 +10,10 @@ import pytest
 from optuna import visualization
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from raysweep.report.charts import ORANGE, assign_lanes, draw_curves, draw_timeline
+from raysweep.report.charts import ORANGE, assign_lanes, draw_curves, draw_timeline, mark_decades
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import load_view
-from raysweep.report.search import mark_decades, restyle_parallel
+from raysweep.report.search import restyle_parallel
 from raysweep.run_folder import RunFolder
 from raysweep.search.session.lock import hold_lock
 
