@@ -6,7 +6,7 @@ Data: the drawn cars, Fashion-MNIST and MNIST, both also tinted and written as s
 pictures (--folders). Each is an outlier to all others; a set and its JPEGs are not to each other.
 Networks are small and learn from 800 images, so that many of them know little: that is what is looked at.
 
-    .venv/bin/python benchmarks/rejection.py --folders FOLDER...      # about 2 min on 2 quiet cores
+    .venv/bin/python benchmarks/rejection.py --folders FOLDER...      # two folders: 3 min on 2 quiet cores
 """
 
 import argparse
