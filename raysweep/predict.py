@@ -1,13 +1,15 @@
-"""Labels for image files, or a rejection, from a run's best model: in batches, while threads decode the next ones."""
+"""Labels for image files, or a rejection, from a run's best model: in batches, one on each core."""
 
+import copy
 import glob
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from raysweep.tasks.classification.labelling import Labeller, load_labeller
 
 BATCH_SIZE = 64
 BATCHES_AHEAD = 3
-"""Batches that are decoded, or being so, while one is labelled: what bounds memory."""
+"""Batches that wait beside those being labelled, one for each core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +83,51 @@ def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: 
     labeller = load_labeller(run_folder, model)
     if labeller.detector is not None:
         labeller.detector.tell_doubts()
-    with ThreadPoolExecutor(count_cores()) as pool:
-        for files, decoded in _decode_batches(pool, paths, model.config.data):
-            yield from _label_batch(labeller, files, decoded, device, top_k)
+    num_workers, files = count_cores(), list(paths)
+    size = min(BATCH_SIZE, -(-len(files) // num_workers))
+    batches = (files[start : start + size] for start in range(0, len(files), size or 1))
+    with _Workers(labeller, num_workers) as workers:
+        waiting = deque(workers.submit(batch, top_k) for batch in islice(batches, num_workers + BATCHES_AHEAD))
+        while waiting:
+            yield from waiting.popleft().result()
+            waiting += [workers.submit(batch, top_k) for batch in islice(batches, 1)]
 
 
-def _decode_batches(
-    pool: ThreadPoolExecutor, paths: Iterable[Path], config: DataConfig
-) -> Iterator[tuple[Sequence[Path], list[npt.NDArray[np.uint8] | str]]]:
-    """Yields files and what became of each: pixels (H, W, C), or why there are none."""
-    remaining = iter(paths)
-    waiting: deque[tuple[list[Path], list[Future[npt.NDArray[np.uint8] | str]]]] = deque()
-    while True:
-        while len(waiting) <= BATCHES_AHEAD and (files := list(islice(remaining, BATCH_SIZE))):
-            waiting.append((files, [pool.submit(_decode, path, config) for path in files]))
-        if not waiting:
-            return
-        files, futures = waiting.popleft()
-        yield files, [future.result() for future in futures]
+class _Workers:
+    """Decodes and labels batches of files, each in a thread of one core: threads within a layer wait for one another.
+
+    On CPUs each thread has a network of its own, of the same weights, as what a pass records belongs to it; on a GPU
+    they take turns with one.
+    """
+
+    def __init__(self, labeller: Labeller, num_workers: int) -> None:
+        on_cpu = labeller.mean.device.type == "cpu"
+        weights = {id(tensor): tensor for tensor in chain(labeller.parameters(), labeller.buffers())}
+        self._idle: SimpleQueue[Labeller] = SimpleQueue()
+        for _ in range(num_workers if on_cpu else 1):
+            self._idle.put(copy.deepcopy(labeller, dict(weights)))
+        self._config = labeller.model.config.data
+        self._num_threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._num_threads)  # which holds for new threads, too
+
+    def submit(self, files: Sequence[Path], top_k: int) -> Future[list[Prediction]]:
+        """Has a batch labelled when its turn comes."""
+        return self._pool.submit(self._label, files, top_k)
+
+    def _label(self, files: Sequence[Path], top_k: int) -> list[Prediction]:
+        decoded = [_decode(path, self._config) for path in files]
+        labeller = self._idle.get()
+        try:
+            return _label_batch(labeller, files, decoded, top_k)
+        finally:
+            self._idle.put(labeller)
 
 
 def _decode(path: Path, config: DataConfig) -> npt.NDArray[np.uint8] | str:
@@ -111,38 +140,38 @@ def _decode(path: Path, config: DataConfig) -> npt.NDArray[np.uint8] | str:
 
 @torch.inference_mode()
 def _label_batch(
-    labeller: Labeller,
-    files: Sequence[Path],
-    decoded: Sequence[npt.NDArray[np.uint8] | str],
-    device: torch.device,
-    top_k: int,
-) -> Iterator[Prediction]:
+    labeller: Labeller, files: Sequence[Path], decoded: Sequence[npt.NDArray[np.uint8] | str], top_k: int
+) -> list[Prediction]:
     """Labels those files of a batch that could be decoded."""
     pixels = [image for image in decoded if not isinstance(image, str)]
     rows: Iterator[Prediction] = iter(())
     if pixels:
-        rows = iter(describe_batch(labeller, torch.from_numpy(np.stack(pixels)).to(device), top_k))
+        rows = iter(describe_batch(labeller, torch.from_numpy(np.stack(pixels)).to(labeller.mean.device), top_k))
+    predictions = []
     for path, image in zip(files, decoded, strict=True):
         if isinstance(image, str):
-            yield Prediction({"image": str(path), "error": image})
+            predictions.append(Prediction({"image": str(path), "error": image}))
         else:
             said = next(rows)
-            yield Prediction({"image": str(path), **said.row}, said.embedding)
+            predictions.append(Prediction({"image": str(path), **said.row}, said.embedding))
+    return predictions
 
 
 def describe_batch(labeller: Labeller, pixels: torch.Tensor, top_k: int) -> list[Prediction]:
     """Says of decoded images (B, H, W, C) uint8, on the model's device, what is said of files; see `predict_files`."""
     labels = labeller(pixels)
     classes = labeller.model.info.classes
-    highest = labels.probabilities.topk(min(top_k, len(classes)), dim=1)
+    # As `argmax` does, which evaluation uses: of equal ones, which bf16 makes, the first.
+    confidences, order = labels.probabilities.sort(dim=1, descending=True, stable=True)
+    likeliest = zip(confidences[:, :top_k].tolist(), order[:, :top_k].tolist(), strict=True)
     embeddings = labels.embeddings.numpy()
     rows = []
-    for index, (confidences, numbers) in enumerate(zip(highest.values.tolist(), highest.indices.tolist(), strict=True)):
-        row: dict[str, Any] = {"label": classes[numbers[0]], "confidence": confidences[0]}
+    for index, (shares, numbers) in enumerate(likeliest):
+        row: dict[str, Any] = {"label": classes[numbers[0]], "confidence": shares[0]}
         if top_k > 1:
             row["top"] = [
                 {"label": classes[number], "confidence": confidence}
-                for number, confidence in zip(numbers, confidences, strict=True)
+                for number, confidence in zip(numbers, shares, strict=True)
             ]
         row["rejected"] = not bool(labels.accepted[index])
         if labeller.detector is not None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,11 @@ from raysweep.data.batches import normalise_images
 from raysweep.data.decode import decode_image
 from raysweep.errors import CorruptFileError, UsageError
 from raysweep.evaluate.stored_model import load_best
-from raysweep.predict import find_images, predict_files
+from raysweep.predict import describe_batch, find_images, iterate_predictions, predict_files
 from raysweep.prediction_files import check_sort_folder, name_folder, sort_image
 from raysweep.run_folder import RunFolder
 from raysweep.tasks.classification.labelling import load_labeller
+from raysweep.tasks.classification.networks import Classifier
 from raysweep.tasks.classification.rejection.detector import Detector
 from raysweep.trial_config import TrialConfig
 
@@ -85,6 +87,34 @@ def test_labels_are_those_of_the_model_one_by_one(
         assert row["confidence"] == pytest.approx(float(probabilities.max()), abs=1e-5)
         assert row["score"] == pytest.approx(score, abs=0.05 * spread)
         assert row["rejected"] == (row["score"] < row["threshold"])
+
+
+def test_workers_change_nothing_and_leave_threads_as_they_were(
+    run: RunFolder, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = good(images) * 5
+    monkeypatch.setattr(prediction, "count_cores", lambda: 1)
+    monkeypatch.setattr(prediction, "BATCH_SIZE", 3)
+    alone = predict_files(run, files)
+    torch.set_num_threads(2)
+    monkeypatch.setattr(prediction, "count_cores", lambda: 4)
+    assert predict_files(run, files) == alone
+    some = iterate_predictions(run, files)
+    assert next(some).row == alone[0]
+    del some  # half way
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 2
+
+
+def test_of_equal_classes_the_first_as_in_evaluation(run: RunFolder) -> None:
+    labeller = load_labeller(run, load_best(run, torch.device("cpu")))
+    assert isinstance(labeller.network, Classifier)
+    with torch.no_grad():
+        for parameter in labeller.network.last_linear.parameters():
+            parameter.zero_()
+        (said,) = describe_batch(labeller, torch.zeros(1, 28, 28, 1, dtype=torch.uint8), top_k=4)
+    assert [guess["label"] for guess in said.row["top"]] == list(CLASSES)
+    assert said.row["label"] == CLASSES[0]
 
 
 def test_bad_files_are_lines_in_their_places(run: RunFolder, images: Path) -> None:
