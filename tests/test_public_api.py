@@ -33,8 +33,8 @@ ClassificationConfig(model=, model_args=, pretrained=, weights=, code=, head=, d
 DataConfig(source=, image_size=, cache_size=, cache=, channels=, normalization=, augmentation=, split_seed=,
     max_bad_fraction=, max_pixels=): decoded_size
 DataError(RaysweepError)
-FinalRun(best, baseline, baseline_failure=, test, data, run_folder, folder, data_root, histories, note, clock=):
-    describe_baseline, explain_no_lift, part, rival
+FinalRun(best, baseline, baseline_failure=, test, data, run_folder, folder, data_root, seeds=, histories, note,
+    clock=): describe_baseline, explain_no_lift, part, rival
 GanConfig(network=, latent_size=, conditional=, batch_norm=, spectral_norm=, dropout=, loss=, real_label=,
     weight_clip=, gradient_penalty=, discriminator_steps=, generator_learning_rate=, discriminator_learning_rate=,
     beta1=, noise=, augmentation=, ema_decay=, num_eval_images=, grace_epochs=, failing_epochs=, min_coverage=,

@@ -1,7 +1,7 @@
 """Evaluates a run in the end: the best model and the baseline meet the sealed test split."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -33,11 +33,12 @@ def evaluate_final(
     num_threads: int,
     data_root: Path | None,
     baseline_failure: str | None = None,
+    seeds: Mapping[str, Sequence[int]] | None = None,
 ) -> TestFigures:
     """Evaluates `best/` and the baseline of a run on its test images; writes `test/` and returns its figures.
 
     `data_root` may hold other data sets, such as images that a classifier is to reject. `baseline_failure` says why
-    the baseline failed, where it did: it then has no model, and there is no lift.
+    the baseline failed, where it did: it then has no model, and there is no lift. `seeds`: as of `FinalRun`.
 
     Raises:
         UsageError: the run has no best model.
@@ -67,6 +68,7 @@ def evaluate_final(
                 best=best,
                 baseline=baseline,
                 baseline_failure=baseline_failure,
+                seeds=seeds or {},
                 test=images,
                 data=data,
                 run_folder=run_folder,

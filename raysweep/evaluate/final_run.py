@@ -1,6 +1,6 @@
 """Defines the argument of a final evaluation: the models, the images of a run, and what its search found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,9 @@ class FinalRun:
     """Where the evaluation writes."""
     data_root: Path | None
     """A folder that may hold other data sets, mnist/ for one."""
+    seeds: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Numbers of the completed trainings of finalists that have the configuration of the `best` and of the `baseline`
+    model; empty: there are none."""
     histories: Mapping[str, list[dict[str, float]]]
     """Metrics of each epoch of the best trial and the baseline, by their titles."""
     note: str

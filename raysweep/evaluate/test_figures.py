@@ -30,6 +30,9 @@ class TestFigures:
     """The baseline's own scores, named as the best model's; a mapping, as each task has others. None: it failed."""
     baseline_failure: str | None = None
     """Why there is no baseline; none: there is one."""
+    seeds: Mapping[str, Any] | None = None
+    """The winner and the baseline of the finalists over all their seeds, see `raysweep.evaluate.seeds`; none: no
+    finalists were trained."""
     openings: int = 1
     """How often the test split of this run has been opened."""
     synthetic: bool = False

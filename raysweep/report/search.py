@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 from optuna import visualization
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from plotly import graph_objects as go
 
+from raysweep.config import format_value
 from raysweep.report.charts import BLUE, ORANGE, draw_curves, draw_history, draw_timeline, list_curve, mark_decades
 from raysweep.report.focus import focus
 from raysweep.report.forecast import forecast_running
@@ -32,7 +34,7 @@ def build_search_sections(view: RunView) -> list[Section]:
             sections += _build_front(view)
         sections += [*_build_curves(view), _build_timeline(view), *_build_explanations(view)]
     if view.results is not None and view.results.finalists is not None:
-        sections.append(_build_finalists(view.results.finalists, view.objectives[0].metric))
+        sections.append(_build_finalists(view.results.finalists, view.objectives[0].metric, view.results.test.seeds))
     return [*sections, *_build_table(view)]
 
 
@@ -211,7 +213,9 @@ def restyle_parallel(figure: go.Figure, names: list[str], *, is_maximized: bool)
     return figure
 
 
-def _build_finalists(record: FinalistsRecord, metric: str) -> Section:
+def _build_finalists(record: FinalistsRecord, metric: str, seeds: Mapping[str, Any] | None) -> Section:
+    """Returns a table of the finalists; seeds: of the winner and the baseline on the test images, where measured."""
+    on_test = {BASELINE: seeds["baseline"], record.winner: seeds["best"]} if seeds else {}
     rows: list[list[Cell]] = [
         [
             f"{found.trial} (baseline)" if found.trial == BASELINE else str(found.trial),
@@ -221,6 +225,7 @@ def _build_finalists(record: FinalistsRecord, metric: str) -> Section:
             found.high,
             len(found.values),
             found.optimism,
+            *([_describe_seeds(on_test.get(found.trial))] if seeds else []),
         ]
         for found in record.configurations
     ]
@@ -233,12 +238,22 @@ def _build_finalists(record: FinalistsRecord, metric: str) -> Section:
         "seeds": "d",
         "optimism": "+.4f",
     }
+    text = ""
+    if seeds:
+        columns[f"{seeds['metric']} on the test images"] = ""
+        text = " The winner's seeds, and the baseline's, are measured on the test images, too; nothing is chosen by it."
     return Section(
         title="Trained again with other seeds",
         how_to_read="The best value of a search is a lucky one: the mean over other seeds, with its 95 % interval, is "
-        "what a configuration is worth, and optimism is by how much the search had flattered it.",
+        "what a configuration is worth, and optimism is by how much the search had flattered it." + text,
         html=render_table(columns, rows, f"{metric} of the finalists and the baseline on validation images"),
     )
+
+
+def _describe_seeds(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    return f"{format_value(found['mean'])} ({format_value(found['low'])} to {format_value(found['high'])})"
 
 
 def _build_table(view: RunView) -> list[Section]:

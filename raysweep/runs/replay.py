@@ -24,7 +24,7 @@ from raysweep.search.options import RunOptions
 from raysweep.search.preflight import fetch_inputs
 from raysweep.search.preparation import size_trials
 from raysweep.search.reevaluate import find_recorded_data
-from raysweep.search.retention import Retention
+from raysweep.search.retention import Retention, keep_all
 from raysweep.search.session.lock import hold_lock
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.storage_faults import guard_writing, say
@@ -130,7 +130,7 @@ def replay_trial(view: RunView, number: int, options: RunOptions) -> Outcome:
         place = _clear(folder, number)
         stop_after = before.last_step if before.state == TrialState.PRUNED else None
         replay = Replay(study, record, stop_after)
-        keep = Retention(folder.replays, [], lambda ended: {result.number for result in ended})
+        keep = Retention(folder.replays, [], keep_all)
         context = SearchContext(study=study, data=data, request=request, concurrency=1, folder=folder.replays)
         launch_trials(context, replay, [EpochLines(study.objective.metric, history), keep])
     return _describe(view, before, replay.results()[-1], place, compare_histories(history, load_history(place)))

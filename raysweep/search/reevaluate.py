@@ -42,6 +42,7 @@ def reevaluate(run_folder: RunFolder, data_root: Path | None, storage_url: str |
             reason="evaluated again",
             num_threads=count_cores(),
             data_root=data_root,
+            seeds=results.finalists.list_seeds() if results.finalists else None,
             baseline_failure=None if has_baseline(run_folder, results) else find_baseline_failure(results),
         )
         save_results(run_folder, dataclasses.replace(results, test=test))

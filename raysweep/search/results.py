@@ -14,7 +14,7 @@ from raysweep.errors import UsageError
 from raysweep.evaluate.test_figures import COMMON, TestFigures
 from raysweep.file_guard import FROM_BACKUP
 from raysweep.run_folder import RunFolder
-from raysweep.trial_result import Params, TrialResult
+from raysweep.trial_result import BASELINE, Params, TrialResult
 
 WHAT = "the results of a run"
 SCHEMA_VERSION = 1
@@ -75,6 +75,19 @@ class FinalistsRecord:
     """Of the configuration that led the search."""
     lift: FinalistsLift | None
     """The winner's mean minus the baseline's; none: one of them has no mean."""
+
+    def list_seeds(self) -> dict[str, tuple[int, ...]]:
+        """Lists the trainings that completed of the winner, as `best`, and of the baseline; empty without a winner."""
+        completed = {
+            found.trial: tuple(
+                number for number, value in zip(found.trainings, found.values, strict=True) if value is not None
+            )
+            for found in self.configurations
+        }
+        if self.winner is None:
+            return {}
+        names = {"best": self.winner} if self.winner == BASELINE else {"best": self.winner, "baseline": BASELINE}
+        return {name: completed.get(trial, ()) for name, trial in names.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
-from raysweep.config import KEEP_LEADING, Objective
+from raysweep.config import KEEP_LEADING
 from raysweep.data.images import space_evenly
 from raysweep.run_folder import SearchFolder
 from raysweep.search.observer import Observer
-from raysweep.search.ranking import best_of_points, find_front, rank_results
+from raysweep.search.ranking import find_front, rank_results
 from raysweep.search.strategy.unit_cube import UnitCube
 from raysweep.study import Study
 from raysweep.trial_result import BASELINE, TrialResult
@@ -35,9 +35,9 @@ def keep_for_search(study: Study, num_leading: int = KEEP_LEADING) -> Keep:
     return keep
 
 
-def keep_of_points(objectives: Sequence[Objective]) -> Keep:
-    """Keeps the best trial of each point, for finalists."""
-    return lambda ended: {result.number for result in best_of_points(ended, objectives)}
+def keep_all(ended: Sequence[TrialResult]) -> set[int]:
+    """Keeps every trial's, as of finalists, of which each seed is measured in the end, and of replays."""
+    return {result.number for result in ended}
 
 
 def count_kept(study: Study, num_leading: int = KEEP_LEADING) -> int:

@@ -44,8 +44,8 @@ from raysweep.search.options import RunOptions
 from raysweep.search.preflight import check_start, fetch_inputs, find_images
 from raysweep.search.preparation import prepare_data, size_trials
 from raysweep.search.ranking import find_front
-from raysweep.search.results import Machine, Results
-from raysweep.search.retention import Retention, keep_for_search, keep_of_points
+from raysweep.search.results import FinalistsRecord, Machine, Results
+from raysweep.search.retention import Retention, keep_all, keep_for_search
 from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
 from raysweep.search.status import SEARCH, StatusFile
@@ -133,6 +133,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         asked = identity.overrides
         nodes = list_nodes()  # before the evaluation, which can do without Ray
         machine = Machine.describe(nodes, find_price(BOOTSTRAP_CONFIG, nodes))
+        summary = summarise_finalists(finalists, study.objective, asked.finalists, asked.seeds)
         results = Results(
             study=study.name,
             objective=study.objective,
@@ -142,8 +143,8 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
             trials=tuple(trials),
             best=best,
             baseline=next((trial for trial in trials if trial.number == BASELINE), None),
-            finalists=summarise_finalists(finalists, study.objective, asked.finalists, asked.seeds),
-            test=_evaluate(context, test_folder, options.data_root, failure),
+            finalists=summary,
+            test=_evaluate(context, test_folder, options.data_root, failure, summary),
             data=context.data.info,
             machine=machine,
             duration_s=round(time.monotonic() - began, 3),
@@ -219,7 +220,7 @@ def _retrain_finalists(
     retraining = open_retraining(study, folder, identity, chosen, asked.seeds)
     for tracker in followers.trackers:
         tracker.begin_finalists(chosen)
-    retention = Retention(folder.finalists, retraining.results(), keep_of_points(study.objectives))
+    retention = Retention(folder.finalists, retraining.results(), keep_all)
     own = build_observers(factories, folder.finalists, study)
     observers = [*followers.trackers, retention, followers.report, *own]
     again = dataclasses.replace(context, study=retraining.study, folder=folder.finalists)
@@ -242,7 +243,11 @@ def _take_results(study: Study, folder: RunFolder, strategy: Strategy) -> list[T
 
 
 def _evaluate(
-    context: SearchContext, test_folder: Path, data_root: Path | None, baseline_failure: str | None
+    context: SearchContext,
+    test_folder: Path,
+    data_root: Path | None,
+    baseline_failure: str | None,
+    finalists: FinalistsRecord | None,
 ) -> TestFigures:
     """Evaluates the run in the end, here, or on a node with a GPU where the driver has none."""
     request = context.request
@@ -255,6 +260,7 @@ def _evaluate(
         reason="final evaluation",
         data_root=data_root,
         baseline_failure=baseline_failure,
+        seeds=finalists.list_seeds() if finalists else None,
     )
     if request.gpus_per_worker and not torch.cuda.is_available():
         remote: Any = ray.remote(num_cpus=request.cpus_per_worker, num_gpus=request.gpus_per_worker)(

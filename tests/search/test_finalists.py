@@ -23,7 +23,7 @@ from raysweep.search.finalists.statistics import (
     welch_interval,
 )
 from raysweep.search.overrides import Overrides
-from raysweep.search.retention import Retention, keep_of_points
+from raysweep.search.retention import Retention, keep_all
 from raysweep.search.session.identity import Identity
 from raysweep.search.session.storage import open_storage
 from raysweep.search.strategy.strategy import Strategy, create_strategy
@@ -273,17 +273,17 @@ def test_files_of_another_space_are_not_taken_for_those_of_this(study: Study, tm
     assert left.exists()
 
 
-def test_of_each_configuration_the_best_seed_is_kept(tmp_path: Path) -> None:
+def test_of_each_configuration_all_seeds_are_kept(tmp_path: Path) -> None:
     ended = [end(0, 0.5, {"x": 0}), end(1, 0.1, {"x": 1}), end(2, 0.6, {"x": 0}), end(3, 0.2, {"x": 1})]
     for result in [*ended, end(4, 0.3)]:
         folder = SearchFolder(tmp_path).trial(result.number)
         folder.best.mkdir(parents=True)
         folder.last.mkdir()
-    retention = Retention(SearchFolder(tmp_path), ended[:2], keep_of_points([ACCURACY]))
+    retention = Retention(SearchFolder(tmp_path), ended[:2], keep_all)
     for result in ended[2:]:
         retention.trial_ended(result)
     kept = {name: sorted(path.parent.name for path in tmp_path.rglob(name)) for name in ("best", "last")}
-    assert kept == {"best": ["0002", "0003", "0004"], "last": ["0004"]}
+    assert kept == {"best": ["0000", "0001", "0002", "0003", "0004"], "last": ["0004"]}
 
 
 # usage

@@ -98,7 +98,7 @@ def test_an_old_file_is_read_and_its_keys_are_written_again(tmp_path: Path, chan
     save_results(folder, results)
     new = {
         "schema_version": SCHEMA_VERSION,
-        "test": {**OLD["test"], "baseline_failure": None, "durations_s": {}},
+        "test": {**OLD["test"], "baseline_failure": None, "durations_s": {}, "seeds": None},
         "data": {**OLD["data"], "notes": []},
     }
     written = json.loads(folder.results.read_text())
@@ -122,6 +122,15 @@ def test_what_is_read_is_typed() -> None:
     assert Results.from_json({**OLD, **TWO}).trials[0].second_value == 100.0
     with pytest.raises(dataclasses.FrozenInstanceError):
         results.study = "another"  # type: ignore[misc]
+
+
+def test_seeds_that_failed_are_not_listed() -> None:
+    baseline = {**CONFIGURATION, "trial": 0, "runs": [0, 2], "values": [0.7, 0.6]}
+    records = {"configurations": [baseline, CONFIGURATION]}
+    for winner, seeds in ((1, {"best": (1,), "baseline": (0, 2)}), (0, {"best": (0, 2)}), (None, {})):
+        found = Results.from_json({**OLD, "finalists": {**FINALISTS, **records, "winner": winner}}).finalists
+        assert found is not None
+        assert found.list_seeds() == seeds
 
 
 def test_figures_of_the_task_are_read_like_the_common_ones() -> None:

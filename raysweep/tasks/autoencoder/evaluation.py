@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from raysweep.atomic_files import Json
 from raysweep.data.images import space_evenly
 from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.seeds import measure_seeds
 from raysweep.evaluate.statistics import bootstrap_mean_difference
 from raysweep.tasks.autoencoder.figures import draw_figures
 from raysweep.tasks.autoencoder.latent_sizes import measure_latent_sizes
@@ -21,11 +22,12 @@ NUM_PROBE_IMAGES = 20_000
 def evaluate(run: FinalRun) -> Json:
     """Evaluates the best autoencoder and, beside it, the baseline's; see FinalRun."""
     findings = measure(run)
+    seeds = measure_seeds(run, "mse", lambda model: float(reconstruct(model, run.test).errors.mean()))
     with run.part("reports and figures"):
         write_reports(run, findings)
         save_errors(run.folder, findings.best.errors)
         draw_figures(run, findings)
-    return findings.to_json()
+    return {**findings.to_json(), "seeds": seeds}
 
 
 def measure(run: FinalRun) -> Findings:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from raysweep.evaluate.calibration import NUM_BINS, measure_calibration
 from raysweep.evaluate.figures.classification import save_confusion_matrix, save_predictions
 from raysweep.evaluate.figures.curves import save_curves
 from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.seeds import measure_seeds
 from raysweep.evaluate.statistics import (
     ClassReport,
     describe_confusions,
@@ -54,6 +56,7 @@ def evaluate(run: FinalRun) -> Json:
         predicted = predictions.predicted
     with run.part("baseline"):
         baseline = _evaluate_baseline(run, predictions)
+    seeds = measure_seeds(run, "accuracy", partial(_measure_accuracy, images=images))
     with run.part("reports and figures"):
         scores, confused = _report(run, predictions, baseline)
     with run.part("examples for the report"):
@@ -77,6 +80,7 @@ def evaluate(run: FinalRun) -> Json:
         f"{len(images)} images of {best.info.source}; baseline: {baseline.headline}\n" + rejection["headline"],
         "baseline": baseline.scores,
         "lift": baseline.lift,
+        "seeds": seeds,
         "rejection": rejection,
         "most_confused": confused.to_dict(orient="records"),
     }
@@ -184,6 +188,10 @@ def predict_probabilities(model: StoredModel, images: ImageSet) -> npt.NDArray[n
     )
     logits = [model.task.infer(network, batch.images).double().softmax(dim=1).cpu() for batch in batches]
     return np.asarray(torch.cat(logits).numpy())
+
+
+def _measure_accuracy(model: StoredModel, images: ImageSet) -> float:
+    return float((predict_probabilities(model, images).argmax(axis=1) == images.labels).mean())
 
 
 def _keep_examples(run: FinalRun, predictions: Predictions) -> None:

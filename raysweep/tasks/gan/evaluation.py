@@ -6,6 +6,7 @@ import torch
 
 from raysweep.atomic_files import Json
 from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.seeds import measure_seeds
 from raysweep.tasks.gan.figures import draw_figures
 from raysweep.tasks.gan.generated import Generated, generate_judged, is_conditional, iterate_real, train_on_synthetic
 from raysweep.tasks.gan.judge.network import judge_batches, load_judge
@@ -55,6 +56,11 @@ def measure(run: FinalRun) -> Findings:
         scores = {name: score_images(real, images.features, images.logits) for name, images in generated.items()}
         scores["real"] = score_images(real, train[as_many], train_logits[as_many])
         lift = None if baseline is None else bootstrap_frechet(real, generated["best"].features, baseline.features)
+    seeds = measure_seeds(
+        run,
+        "frechet_distance",
+        lambda model: frechet_distance(real, generate_judged(model, judge, labels, SEED).features),
+    )
     with run.part("nearest training images"):
         neighbours = _find_neighbours(run, generated["best"], rows, real, train)
     with run.part("training on generated images"):
@@ -69,6 +75,7 @@ def measure(run: FinalRun) -> Findings:
         baseline_failed=run.baseline is None,
         no_lift=run.explain_no_lift() if run.rival is None else "",
         lift=lift,
+        seeds=seeds,
         neighbours=neighbours,
         synthetic=synthetic,
     )

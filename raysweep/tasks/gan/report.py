@@ -43,6 +43,8 @@ class Findings:
     """None: there is no other generator to compare with."""
     no_lift: str
     """Why there is no lift; empty: there is one."""
+    seeds: Json | None
+    """Frechet distances of the finalists' seeds, see `measure_seeds`."""
     neighbours: dict[str, Neighbours]
     """By `pixels` and by `features`."""
     synthetic: dict[str, float] | None
@@ -76,6 +78,7 @@ class Findings:
             "real_frechet_distance": self.floor,
             "real_num_images": self.floor_num_images,
             "lift": {**lift, "text": self.lift_text},
+            "seeds": self.seeds,
             "nearest_training_images": {name: found.summarise() for name, found in self.neighbours.items()},
             "synthetic_accuracy": self.synthetic and self.synthetic["synthetic"],
             "train_on_synthetic": self.synthetic,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.images import ImageSet, PreparedData
 from raysweep.errors import CorruptFileError
 from raysweep.evaluate.final_run import FinalRun
+from raysweep.evaluate.seeds import measure_seeds
 from raysweep.evaluate.stored_model import load_model
 from raysweep.report.section import Section
 from raysweep.run_folder import RunFolder
@@ -128,6 +130,29 @@ def test_predictions_are_kept_of_each_image(evaluated: Evaluated, final_run: Fin
     assert table["accepted"].mean() == pytest.approx(results.test.rejection["accepted"]["share"])
     assert results.test.baseline is not None
     assert (table["baseline_predicted"] == table["true"]).mean() == pytest.approx(results.test.baseline["accuracy"])
+
+
+def test_each_seed_of_the_finalists_is_measured_and_one_that_is_damaged_is_left_out(
+    final_run: FinalRun, evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = dataclasses.replace(final_run, run_folder=RunFolder(tmp_path), seeds={"best": (1, 3), "baseline": (0, 2, 4)})
+    for number in range(5):
+        shutil.copytree(final_run.run_folder.trial(number in (1, 2)).path, run.run_folder.finalists.trial(number).path)
+    run.run_folder.finalists.trial(4).weights.write_bytes(b"damaged")
+    measure = partial(evaluation._measure_accuracy, images=run.test)
+    seeds = measure_seeds(run, "accuracy", measure)
+    assert seeds is not None
+    test = evaluated[1].test
+    both = [test.accuracy, (test.baseline or {})["accuracy"]]
+    assert (seeds["best"]["finalists"], seeds["best"]["values"]) == ([1, 3], pytest.approx(both))
+    assert (seeds["baseline"]["finalists"], seeds["baseline"]["values"]) == ([0, 2], pytest.approx(both[::-1]))
+    assert seeds["difference"]["difference"] == pytest.approx(0, abs=1e-12)
+    assert seeds["difference"]["low"] < -0.1 < 0.1 < seeds["difference"]["high"]
+    assert "over 2 seeds" in seeds["text"]
+    assert "finalist 4 is not measured on the test images" in capsys.readouterr().err
+    run.run_folder.finalists.trial(3).weights.unlink()
+    assert measure_seeds(run, "accuracy", measure) is None, "of one seed nothing can be said of seeds"
+    assert measure_seeds(final_run, "accuracy", measure) is None
 
 
 def test_the_planted_errors_are_shown(evaluated: Evaluated) -> None:
