@@ -14,7 +14,8 @@ from raysweep.tasks.classification.rejection.features import Features
 from raysweep.tasks.classification.rejection.fitting import FitData, Score, TensorScore
 from raysweep.tasks.classification.rejection.logits import Energy, MaximumSoftmax
 from raysweep.tasks.classification.rejection.mahalanobis import JointMahalanobis, JointMahalanobisEnergy, Mahalanobis
-from raysweep.tasks.classification.rejection.weakest import Texture, Weakest
+from raysweep.tasks.classification.rejection.texture_scores import NearestTexture, Texture
+from raysweep.tasks.classification.rejection.weakest import Weakest
 
 NUM_NEIGHBOURS = 50
 MAX_NEIGHBOUR_IMAGES = 10_000
@@ -89,20 +90,44 @@ def _find_distance(values: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
     return (2 - 2 * products).clamp(min=0).sqrt()
 
 
-class NearestNeighboursTexture(Weakest):
+class Textures(Weakest):
+    """Joins both scores that need no network."""
+
+    kinds = (Texture, NearestTexture)
+
+
+class NearestNeighboursTextures(Weakest):
     """Joins what a network that has learned tells best, and what needs none."""
+
+    kinds = (NearestNeighbours, Texture, NearestTexture)
+
+
+class JointMahalanobisTextures(Weakest):
+    """Joins all layers, and what needs none."""
+
+    kinds = (JointMahalanobis, Texture, NearestTexture)
+
+
+class JointMahalanobisEnergyTextures(Weakest):
+    """Joins all layers with the logits, and what needs none."""
+
+    kinds = (JointMahalanobisEnergy, Texture, NearestTexture)
+
+
+class NearestNeighboursTexture(Weakest):
+    """As detectors of before had it."""
 
     kinds = (NearestNeighbours, Texture)
 
 
 class JointMahalanobisTexture(Weakest):
-    """Joins all layers, and what needs none."""
+    """As detectors of before had it."""
 
     kinds = (JointMahalanobis, Texture)
 
 
 class JointMahalanobisEnergyTexture(Weakest):
-    """Joins all layers with the logits, and what needs none."""
+    """As detectors of before had it."""
 
     kinds = (JointMahalanobisEnergy, Texture)
 
@@ -121,13 +146,16 @@ SCORES: dict[str, type[Score]] = {
     "joint Mahalanobis": JointMahalanobis,
     "joint Mahalanobis and energy": JointMahalanobisEnergy,
     "texture": Texture,
+    "nearest texture": NearestTexture,
     "weakest of nearest neighbours and texture": NearestNeighboursTexture,
     "weakest of joint Mahalanobis with energy and texture": JointMahalanobisEnergyTexture,
     "weakest of joint Mahalanobis and texture": JointMahalanobisTexture,
+    "weakest of textures": Textures,
+    "weakest of nearest neighbours and textures": NearestNeighboursTextures,
+    "weakest of joint Mahalanobis with energy and textures": JointMahalanobisEnergyTextures,
+    "weakest of joint Mahalanobis and textures": JointMahalanobisTextures,
 }
 """All that a file may hold."""
 
-CANDIDATES: tuple[str, ...] = tuple(
-    name for name, kind in SCORES.items() if kind is Texture or issubclass(kind, Weakest)
-)
+CANDIDATES: tuple[str, ...] = tuple(name for name in SCORES if name.endswith("textures"))
 """Those that a detector is chosen of: all see the texture, as a network that has learned little misses even noise."""

@@ -8,19 +8,8 @@ import torch
 
 from raysweep.tasks.classification.rejection.features import Features
 from raysweep.tasks.classification.rejection.fitting import FitData, Score
-from raysweep.tasks.classification.rejection.mahalanobis import Mahalanobis
 
 LOW = 0.05
-
-
-@dataclass(frozen=True)
-class Texture(Mahalanobis):
-    """Scores by the distance of what is measured without the network: the same after one epoch as after many."""
-
-    @staticmethod
-    def select(features: Features) -> torch.Tensor:
-        """Selects the texture, (N, P)."""
-        return features.texture
 
 
 @dataclass(frozen=True)
