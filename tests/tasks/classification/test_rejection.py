@@ -129,11 +129,13 @@ def test_the_classifier_has_learned(study: Study) -> None:
 
 def test_threshold_keeps_95_percent_of_validation(study: Study) -> None:
     accepted = study.detector.accepts(study.detector.score(study.model, load_images(study, study.data.val)))
-    assert int((~accepted).sum()) == math.floor(0.05 * (NUM_VAL + 1)) - 1
+    assert 0.95 <= accepted.double().mean() < 1
     assert study.detector.facts["kept_val"] == accepted.double().mean()
 
 
-@pytest.mark.parametrize(("num_scores", "num_rejected"), [(99, 4), (100, 4), (20, 0), (19, 0), (1, 0), (119, 5)])
+@pytest.mark.parametrize(
+    ("num_scores", "num_rejected"), [(1, 0), (58, 0), (59, 0), (92, 0), (93, 1), (200, 4), (12_000, 560)]
+)
 def test_threshold_is_the_highest_that_keeps_95_percent(num_scores: int, num_rejected: int) -> None:
     scores = torch.arange(num_scores).double()[torch.randperm(num_scores)]
     assert int((scores < find_threshold(scores)).sum()) == num_rejected
