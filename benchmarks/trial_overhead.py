@@ -13,7 +13,8 @@ from training on the same cores.
 
     .venv/bin/python benchmarks/trial_overhead.py        # about 6 min on 2 cores
 
-Measured: 0.071 s [0.022, 0.177], nested 16.3 s, Optuna 0.007 s; n = 5, AMD EPYC (Intel Xeon: 0.184 s [0.179, 0.363], n = 3).
+Measured: 0.071 s [0.022, 0.177], nested 16.3 s, Optuna 0.007 s; n = 5, AMD EPYC. On an Intel
+Xeon 0.184 s [0.179, 0.363], n = 3.
 """
 
 import argparse

@@ -55,6 +55,11 @@ class TestFigures:
         known = ", ".join((*COMMON, *own))
         raise AttributeError(f"the test figures have no {name!r}; they have: {known}")
 
+    def describe(self) -> list[str]:
+        """Returns lines for a person on the best model, the lift, and the seeds of the finalists."""
+        seeds = [f"finalists: {self.seeds['text']}"] if self.seeds else []
+        return [self.headline, f"lift: {self.lift['text']}", *seeds]
+
     def to_json(self) -> Json:
         """Returns the figures as results.json holds them: the task's beside the common ones."""
         return {**self.own, **{name: getattr(self, name) for name in COMMON}}

@@ -8,7 +8,6 @@ from raysweep.runs.listing import NOT_YET, describe_runs, describe_view, format_
 from raysweep.runs.origin import find_origin
 from raysweep.runs.table import draw_table
 from raysweep.search.finalists.statistics import describe_finalists
-from raysweep.search.summary import describe_test
 from raysweep.stages import format_duration
 from raysweep.trial_result import TrialResult
 
@@ -53,7 +52,7 @@ def describe_account(view: RunView, now: datetime) -> str:
     ]
     header = ["trial", "proposed by", "state", view.objectives[0].metric, "best epoch", "epochs", "time", "cause"]
     finalists = describe_finalists(view.results.finalists if view.results else None, view.objectives[0])
-    test = describe_test(view.results.test) if view.results else []
+    test = view.results.test.describe() if view.results else []
     parts = [
         describe_runs([describe_view(view)], now).splitlines(),
         draw_table(header, rows) * bool(rows),

@@ -5,7 +5,6 @@ from collections import Counter
 from raysweep import file_guard
 from raysweep.config import format_value
 from raysweep.distributions import to_setting
-from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.finalists.statistics import describe_finalists
 from raysweep.search.pareto import describe_front
@@ -42,7 +41,7 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
         *_describe_passed_over(results),
         *describe_finalists(results.finalists, results.objective),
         *describe_front(results),
-        *describe_test(test),
+        *test.describe(),
         *([f"skipped {len(data.skipped)} files that could not be decoded:"] if data.skipped else []),
         *(f"  {skipped.path}: {skipped.reason}" for skipped in data.skipped),
         *([f"epochs were limited to {results.max_epochs} by --max-epochs"] if results.max_epochs else []),
@@ -51,12 +50,6 @@ def describe_results(results: Results, folder: RunFolder, sync_command: str | No
         *([f"W&B runs are offline; to upload: {sync_command}"] if sync_command else []),
     ]
     return "\n".join(lines)
-
-
-def describe_test(test: TestFigures) -> list[str]:
-    """Returns lines on what the test images say of the best model, and of the finalists' seeds."""
-    seeds = [f"finalists: {test.seeds['text']}"] if test.seeds else []
-    return [test.headline, f"lift: {test.lift['text']}", *seeds]
 
 
 def _describe_passed_over(results: Results) -> list[str]:
