@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -25,8 +25,10 @@ from raysweep.run_folder import RunFolder
 from raysweep.tasks.classification.labelling import Labeller, load_labeller
 
 BATCH_SIZE = 64
+MAX_WORKERS = 16
+"""Batches that are labelled at a time on CPUs, at most: each takes memory for its activations."""
 BATCHES_AHEAD = 3
-"""Batches that wait beside those being labelled, one for each core."""
+"""Batches that wait beside those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +78,20 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path], *, top_k: int = 
 
 
 def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: int = 1) -> Iterator[Prediction]:
-    """Yields what is said of each file, in order; see `predict_files`. On a GPU where there is one."""
+    """Yields what is said of each file, in order; see `predict_files`. On a GPU where there is one.
+
+    While it goes on, threads that are new have one thread of PyTorch's (`torch.set_num_threads`).
+    """
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_best(run_folder, device)
     labeller = load_labeller(run_folder, model)
     if labeller.detector is not None:
         labeller.detector.tell_doubts()
-    num_workers, files = count_cores(), list(paths)
-    size = min(BATCH_SIZE, -(-len(files) // num_workers))
-    batches = (files[start : start + size] for start in range(0, len(files), size or 1))
+    files = list(paths)
+    num_workers = max(1, min(count_cores(), MAX_WORKERS, len(files)))
+    size = max(1, min(BATCH_SIZE, -(-len(files) // num_workers)))
+    batches = (files[start : start + size] for start in range(0, len(files), size))
     with _Workers(labeller, num_workers) as workers:
         waiting = deque(workers.submit(batch, top_k) for batch in islice(batches, num_workers + BATCHES_AHEAD))
         while waiting:
@@ -94,18 +100,19 @@ def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: 
 
 
 class _Workers:
-    """Decodes and labels batches of files, each in a thread of one core: threads within a layer wait for one another.
+    """Decodes and labels batches of files, each batch on one core: several cores in one network wait for one another.
 
-    On CPUs each thread has a network of its own, of the same weights, as what a pass records belongs to it; on a GPU
-    they take turns with one.
+    The hooks that record features belong to a network, so that on CPUs each thread has its own, with the same weights
+    and detector in memory; on a GPU they take turns with one.
     """
 
     def __init__(self, labeller: Labeller, num_workers: int) -> None:
         on_cpu = labeller.mean.device.type == "cpu"
-        weights = {id(tensor): tensor for tensor in chain(labeller.parameters(), labeller.buffers())}
+        shared = {id(part): part for part in (labeller.detector, *labeller.parameters(), *labeller.buffers())}
         self._idle: SimpleQueue[Labeller] = SimpleQueue()
-        for _ in range(num_workers if on_cpu else 1):
-            self._idle.put(copy.deepcopy(labeller, dict(weights)))
+        self._idle.put(labeller)
+        for _ in range(num_workers - 1 if on_cpu else 0):
+            self._idle.put(copy.deepcopy(labeller, dict(shared)))
         self._config = labeller.model.config.data
         self._num_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))

@@ -97,13 +97,36 @@ def test_workers_change_nothing_and_leave_threads_as_they_were(
     monkeypatch.setattr(prediction, "BATCH_SIZE", 3)
     alone = predict_files(run, files)
     torch.set_num_threads(2)
-    monkeypatch.setattr(prediction, "count_cores", lambda: 4)
+    monkeypatch.setattr(prediction, "count_cores", lambda: 1000)
     assert predict_files(run, files) == alone
     some = iterate_predictions(run, files)
     assert next(some).row == alone[0]
     del some  # half way
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert predict_files(run, []) == []
+
+
+def test_workers_share_weights_and_detector_and_an_error_in_one_is_raised(
+    run: RunFolder, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeller = load_labeller(run, load_best(run, torch.device("cpu")))
+    workers = prediction._Workers(labeller, 3)
+    own, *others = [workers._idle.get() for _ in range(3)]
+    assert own is labeller
+    for other in others:
+        assert other.network is not own.network
+        assert other.detector is own.detector is not None
+        places = zip(other.network.parameters(), own.network.parameters(), strict=True)
+        assert all(one.data_ptr() == another.data_ptr() for one, another in places)
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(prediction, "describe_batch", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        predict_files(run, good(images))
 
 
 def test_of_equal_classes_the_first_as_in_evaluation(run: RunFolder) -> None:

@@ -34,8 +34,8 @@ class FinalRun:
     data_root: Path | None
     """A folder that may hold other data sets, mnist/ for one."""
     seeds: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """Numbers of the completed trainings of finalists that have the configuration of the `best` and of the `baseline`
-    model; empty: there are none."""
+    """Numbers of the trainings of finalists, all complete, that have the configuration of the `best` and of the
+    `baseline` model; empty: there are none."""
     histories: Mapping[str, list[dict[str, float]]]
     """Metrics of each epoch of the best trial and the baseline, by their titles."""
     note: str

@@ -147,7 +147,7 @@ def _describe_test(results: Results, source: str) -> str:
     lift = test.lift["text"] if test.baseline_failure is None else "not known, as the baseline failed"
     lines += ["", f"Lift over the baseline configuration: {lift}."]
     if test.seeds is not None:
-        lines += ["", f"The same recipe with other seeds (95 % intervals over seeds): {test.seeds['text']}."]
+        lines += ["", f"Over all seeds that it was trained again with, this model's among them: {test.seeds['text']}."]
     return "\n".join(lines)
 
 

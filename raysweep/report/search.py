@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from plotly import graph_objects as go
 
-from raysweep.config import format_value
+from raysweep.evaluate.test_figures import describe_mean
 from raysweep.report.charts import BLUE, ORANGE, draw_curves, draw_history, draw_timeline, list_curve, mark_decades
 from raysweep.report.focus import focus
 from raysweep.report.forecast import forecast_running
@@ -225,7 +225,7 @@ def _build_finalists(record: FinalistsRecord, metric: str, seeds: Mapping[str, A
             found.high,
             len(found.values),
             found.optimism,
-            *([_describe_seeds(on_test.get(found.trial))] if seeds else []),
+            *([describe_mean(on_test[found.trial]) if on_test.get(found.trial) else ""] if seeds else []),
         ]
         for found in record.configurations
     ]
@@ -248,12 +248,6 @@ def _build_finalists(record: FinalistsRecord, metric: str, seeds: Mapping[str, A
         "what a configuration is worth, and optimism is by how much the search had flattered it." + text,
         html=render_table(columns, rows, f"{metric} of the finalists and the baseline on validation images"),
     )
-
-
-def _describe_seeds(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return ""
-    return f"{format_value(found['mean'])} ({format_value(found['low'])} to {format_value(found['high'])})"
 
 
 def _build_table(view: RunView) -> list[Section]:

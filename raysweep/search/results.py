@@ -77,17 +77,12 @@ class FinalistsRecord:
     """The winner's mean minus the baseline's; none: one of them has no mean."""
 
     def list_seeds(self) -> dict[str, tuple[int, ...]]:
-        """Lists the trainings that completed of the winner, as `best`, and of the baseline; empty without a winner."""
-        completed = {
-            found.trial: tuple(
-                number for number, value in zip(found.trainings, found.values, strict=True) if value is not None
-            )
-            for found in self.configurations
-        }
+        """Lists the trainings of the winner, as `best`, and of the baseline where none of its seeds failed."""
         if self.winner is None:
             return {}
+        whole = {found.trial: found.trainings for found in self.configurations if found.mean is not None}
         names = {"best": self.winner} if self.winner == BASELINE else {"best": self.winner, "baseline": BASELINE}
-        return {name: completed.get(trial, ()) for name, trial in names.items()}
+        return {name: whole[trial] for name, trial in names.items() if trial in whole}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

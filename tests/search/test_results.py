@@ -124,11 +124,17 @@ def test_what_is_read_is_typed() -> None:
         results.study = "another"  # type: ignore[misc]
 
 
-def test_seeds_that_failed_are_not_listed() -> None:
-    baseline = {**CONFIGURATION, "trial": 0, "runs": [0, 2], "values": [0.7, 0.6]}
-    records = {"configurations": [baseline, CONFIGURATION]}
-    for winner, seeds in ((1, {"best": (1,), "baseline": (0, 2)}), (0, {"best": (0, 2)}), (None, {})):
-        found = Results.from_json({**OLD, "finalists": {**FINALISTS, **records, "winner": winner}}).finalists
+def test_a_configuration_of_which_a_seed_failed_is_not_listed() -> None:
+    whole = {**CONFIGURATION, "runs": [0, 2], "values": [0.7, 0.6], "mean": 0.65}
+    failed = {**CONFIGURATION, "trial": 0}
+    for baseline, winner, seeds in (
+        ({**whole, "trial": 0}, 1, {"best": (0, 2), "baseline": (0, 2)}),
+        (failed, 1, {"best": (0, 2)}),
+        ({**whole, "trial": 0}, 0, {"best": (0, 2)}),
+        (failed, None, {}),
+    ):
+        record = {**FINALISTS, "configurations": [baseline, whole], "winner": winner}
+        found = Results.from_json({**OLD, "finalists": record}).finalists
         assert found is not None
         assert found.list_seeds() == seeds
 

@@ -132,13 +132,12 @@ def test_predictions_are_kept_of_each_image(evaluated: Evaluated, final_run: Fin
     assert (table["baseline_predicted"] == table["true"]).mean() == pytest.approx(results.test.baseline["accuracy"])
 
 
-def test_each_seed_of_the_finalists_is_measured_and_one_that_is_damaged_is_left_out(
+def test_all_seeds_of_a_configuration_are_measured_or_none(
     final_run: FinalRun, evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = dataclasses.replace(final_run, run_folder=RunFolder(tmp_path), seeds={"best": (1, 3), "baseline": (0, 2, 4)})
-    for number in range(5):
+    run = dataclasses.replace(final_run, run_folder=RunFolder(tmp_path), seeds={"best": (1, 3), "baseline": (0, 2)})
+    for number in range(4):
         shutil.copytree(final_run.run_folder.trial(number in (1, 2)).path, run.run_folder.finalists.trial(number).path)
-    run.run_folder.finalists.trial(4).weights.write_bytes(b"damaged")
     measure = partial(evaluation._measure_accuracy, images=run.test)
     seeds = measure_seeds(run, "accuracy", measure)
     assert seeds is not None
@@ -148,10 +147,19 @@ def test_each_seed_of_the_finalists_is_measured_and_one_that_is_damaged_is_left_
     assert (seeds["baseline"]["finalists"], seeds["baseline"]["values"]) == ([0, 2], pytest.approx(both[::-1]))
     assert seeds["difference"]["difference"] == pytest.approx(0, abs=1e-12)
     assert seeds["difference"]["low"] < -0.1 < 0.1 < seeds["difference"]["high"]
-    assert "over 2 seeds" in seeds["text"]
-    assert "finalist 4 is not measured on the test images" in capsys.readouterr().err
+    assert "which includes zero: none is shown" in seeds["text"]
+    alike = measure_seeds(dataclasses.replace(run, seeds={"best": (1, 2), "baseline": (0, 3)}), "accuracy", measure)
+    assert alike is not None
+    assert (alike["best"]["low"], alike["difference"]["low"]) == (None, None)
+    assert alike["text"].count("no interval, as all seeds agree") == 2
+    run.run_folder.finalists.trial(2).weights.write_bytes(b"damaged")
+    alone = measure_seeds(run, "accuracy", measure)
+    assert alone is not None
+    assert (alone["best"], alone["baseline"], alone["difference"]) == (seeds["best"], None, None)
+    assert "the seeds of the baseline are not measured on the test images: CorruptFileError" in capsys.readouterr().err
     run.run_folder.finalists.trial(3).weights.unlink()
-    assert measure_seeds(run, "accuracy", measure) is None, "of one seed nothing can be said of seeds"
+    assert measure_seeds(run, "accuracy", measure) is None, "the best of two seeds alone would flatter"
+    assert "model.safetensors is gone" in capsys.readouterr().err
     assert measure_seeds(final_run, "accuracy", measure) is None
 
 

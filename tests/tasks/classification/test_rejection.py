@@ -33,6 +33,7 @@ from raysweep.tasks.classification.rejection.detector import (
 )
 from raysweep.tasks.classification.rejection.features import (
     Features,
+    concatenate,
     extract_features,
     extract_from_set,
 )
@@ -40,8 +41,9 @@ from raysweep.tasks.classification.rejection.figure import save_score_histograms
 from raysweep.tasks.classification.rejection.fitting import FitData
 from raysweep.tasks.classification.rejection.mahalanobis import Gaussian
 from raysweep.tasks.classification.rejection.report import evaluate_rejection, find_digits, measure_separation
-from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES, JointMahalanobisTexture
+from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES, JointMahalanobisTextures, Textures
 from raysweep.tasks.classification.rejection.texture import measure_texture
+from raysweep.tasks.classification.rejection.texture_scores import NearestTexture
 from raysweep.tasks.classification.task import ClassificationTask
 from raysweep.train.task import build_task
 from raysweep.trial_config import TrialConfig
@@ -387,16 +389,56 @@ def test_with_test_time_flip_features_are_those_of_the_image_itself(study: Study
 
 def test_weakest_is_the_smaller_part_in_units_of_validation(study: Study) -> None:
     features = extract_from_set(study.model, study.data.val, np.arange(NUM_VAL))
+    train = extract_from_set(study.model, study.data.train, np.arange(NUM_TRAIN))
     network = study.model.modules["model"]
     assert isinstance(network, Classifier)
     last = network.last_linear
-    data = FitData(train=features, labels=torch.from_numpy(study.data.val.labels), val=features, last=last)
-    parts = [data.fit(kind).score(features) for kind in JointMahalanobisTexture.kinds]
+    data = FitData(train=train, labels=torch.from_numpy(study.data.train.labels), val=features, last=last)
+    parts = [data.fit(kind).score(features) for kind in JointMahalanobisTextures.kinds]
     units = [(part - part.quantile(0.5)) / (part.quantile(0.5) - part.quantile(0.05)) for part in parts]
-    score = data.fit(JointMahalanobisTexture).score(features)
-    torch.testing.assert_close(score, torch.minimum(*units))
-    assert bool((score == units[0]).any())
-    assert bool((score == units[1]).any())
+    score = data.fit(JointMahalanobisTextures).score(features)
+    torch.testing.assert_close(score, torch.stack(units).amin(dim=0))
+    assert all(bool((score == unit).any()) for unit in units)
+
+
+def make_textures(draw: torch.Generator, num_images: int, *, noise: bool) -> Features:
+    """Features with the textures of images whose pixels go together along rows and columns, or not."""
+    images = torch.randn(num_images, 3, 16, 16, generator=draw)
+    if not noise:
+        images = images.cumsum(2).cumsum(3) / 8
+    nothing = torch.zeros(num_images, 2)
+    return Features(logits=nothing, penultimate=nothing, layers=(), texture=measure_texture(images))
+
+
+def fit_textures(train: Features, val: Features) -> FitData:
+    return FitData(train=train, labels=torch.zeros(len(train), dtype=torch.int64), val=val, last=torch.nn.Linear(2, 1))
+
+
+@pytest.mark.parametrize("num_images", [300, 40])
+def test_the_nearest_texture_is_that_of_brute_force(num_images: int) -> None:
+    """40 images span fewer directions than a texture has: the last singular vector is anything then, and left out."""
+    draw = torch.Generator().manual_seed(0)
+    train, test = make_textures(draw, num_images, noise=False), make_textures(draw, 50, noise=False)
+    fitted = fit_textures(train, test).fit(NearestTexture)
+    rank = min(num_images - 1, train.texture.shape[1])
+    assert fitted.directions.shape[1] == rank
+    values, vectors = np.linalg.eigh(np.cov(train.texture.double().numpy().T, bias=True))
+    scale = np.maximum(np.sqrt(np.maximum(values[-rank:], 0)), 1e-3) ** 0.75
+    ours, bank = (part.texture.double().numpy() @ vectors[:, -rank:] / scale for part in (test, train))
+    distances = np.linalg.norm(ours[:, None] - bank[None], axis=2).min(axis=1)
+    np.testing.assert_allclose(-fitted.score(test).numpy(), distances, rtol=1e-3)
+    assert -fitted.score(train).amin() < 1e-2 < distances.min()
+
+
+def test_some_noise_among_the_training_images_does_not_open_the_door_to_all_noise() -> None:
+    draw = torch.Generator().manual_seed(0)
+    real, few = make_textures(draw, 400, noise=False), make_textures(draw, 4, noise=True)
+    val, noise = make_textures(draw, 200, noise=False), make_textures(draw, 200, noise=True)
+    data = fit_textures(concatenate([real, few]), val)
+    alone, both = (
+        measure_auroc(data.fit(kind).score(val), data.fit(kind).score(noise)) for kind in (NearestTexture, Textures)
+    )
+    assert alone < 0.9 < 0.95 < both, "what the Gaussian is beside it for"
 
 
 def test_auroc_and_fpr_of_a_hand_made_case() -> None:

@@ -1,5 +1,6 @@
 """Defines scores: fitted on features, made of tensors alone, so that they can be stored without pickling."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, Self, TypeVar
 
@@ -52,6 +53,8 @@ class Score(Protocol):
 
 
 AnyScore = TypeVar("AnyScore", bound=Score)
+BLOCK = 1000
+"""Images that are scored at once."""
 
 
 class TensorScore:
@@ -65,3 +68,12 @@ class TensorScore:
     def from_state(cls, tensors: dict[str, torch.Tensor]) -> Self:
         """Builds the score of such fields."""
         return cls(**tensors)
+
+
+def score_in_blocks(find: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:
+    """Scores values (N, D) by blocks, so that their distances to many images fit into memory: (N,).
+
+    In one piece where it is exported: the number of rows is open then.
+    """
+    parts = [values] if torch.compiler.is_exporting() else torch.split(values, BLOCK)
+    return torch.cat([find(part) for part in parts])

@@ -11,7 +11,7 @@ from torch import nn
 
 from raysweep.data.images import space_evenly
 from raysweep.tasks.classification.rejection.features import Features
-from raysweep.tasks.classification.rejection.fitting import FitData, Score, TensorScore
+from raysweep.tasks.classification.rejection.fitting import FitData, Score, TensorScore, score_in_blocks
 from raysweep.tasks.classification.rejection.logits import Energy, MaximumSoftmax
 from raysweep.tasks.classification.rejection.mahalanobis import JointMahalanobis, JointMahalanobisEnergy, Mahalanobis
 from raysweep.tasks.classification.rejection.texture_scores import NearestTexture, Texture
@@ -20,8 +20,6 @@ from raysweep.tasks.classification.rejection.weakest import Weakest
 NUM_NEIGHBOURS = 50
 MAX_NEIGHBOUR_IMAGES = 10_000
 MAX_NEIGHBOUR_VALUES = 4_000_000
-BLOCK = 1000
-"""Images whose distances are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,8 @@ class NearestNeighbours(TensorScore):
 
     def score(self, features: Features) -> torch.Tensor:
         """Scores (N,) in -2..0."""
-        values, bank = _normalise(features.penultimate).double(), self.bank.double()
-        # In one piece where it is exported: the number of rows is open then.
-        parts = [values] if torch.compiler.is_exporting() else torch.split(values, BLOCK)
-        return torch.cat([-_find_distance(part, bank) for part in parts])
+        bank = self.bank.double()
+        return score_in_blocks(lambda part: -_find_distance(part, bank), _normalise(features.penultimate).double())
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
@@ -114,20 +110,20 @@ class JointMahalanobisEnergyTextures(Weakest):
     kinds = (JointMahalanobisEnergy, Texture, NearestTexture)
 
 
-class NearestNeighboursTexture(Weakest):
-    """As detectors of before had it."""
+class NearestNeighboursOneTexture(Weakest):
+    """In files of earlier versions: one score of textures only."""
 
     kinds = (NearestNeighbours, Texture)
 
 
-class JointMahalanobisTexture(Weakest):
-    """As detectors of before had it."""
+class JointMahalanobisOneTexture(Weakest):
+    """In files of earlier versions: one score of textures only."""
 
     kinds = (JointMahalanobis, Texture)
 
 
-class JointMahalanobisEnergyTexture(Weakest):
-    """As detectors of before had it."""
+class JointMahalanobisEnergyOneTexture(Weakest):
+    """In files of earlier versions: one score of textures only."""
 
     kinds = (JointMahalanobisEnergy, Texture)
 
@@ -147,9 +143,9 @@ SCORES: dict[str, type[Score]] = {
     "joint Mahalanobis and energy": JointMahalanobisEnergy,
     "texture": Texture,
     "nearest texture": NearestTexture,
-    "weakest of nearest neighbours and texture": NearestNeighboursTexture,
-    "weakest of joint Mahalanobis with energy and texture": JointMahalanobisEnergyTexture,
-    "weakest of joint Mahalanobis and texture": JointMahalanobisTexture,
+    "weakest of nearest neighbours and texture": NearestNeighboursOneTexture,
+    "weakest of joint Mahalanobis with energy and texture": JointMahalanobisEnergyOneTexture,
+    "weakest of joint Mahalanobis and texture": JointMahalanobisOneTexture,
     "weakest of textures": Textures,
     "weakest of nearest neighbours and textures": NearestNeighboursTextures,
     "weakest of joint Mahalanobis with energy and textures": JointMahalanobisEnergyTextures,
@@ -157,5 +153,10 @@ SCORES: dict[str, type[Score]] = {
 }
 """All that a file may hold."""
 
-CANDIDATES: tuple[str, ...] = tuple(name for name in SCORES if name.endswith("textures"))
+CANDIDATES = (
+    "weakest of textures",
+    "weakest of nearest neighbours and textures",
+    "weakest of joint Mahalanobis with energy and textures",
+    "weakest of joint Mahalanobis and textures",
+)
 """Those that a detector is chosen of: all see the texture, as a network that has learned little misses even noise."""

@@ -7,12 +7,10 @@ import torch
 
 from raysweep.data.images import space_evenly
 from raysweep.tasks.classification.rejection.features import Features
-from raysweep.tasks.classification.rejection.fitting import FitData, TensorScore
+from raysweep.tasks.classification.rejection.fitting import FitData, TensorScore, score_in_blocks
 from raysweep.tasks.classification.rejection.mahalanobis import Mahalanobis
 
 MAX_IMAGES = 5000
-BLOCK = 1000
-"""Images whose distances are computed at once."""
 WHITENING = 0.75
 """0 leaves each direction its spread, 1 brings all to a deviation of 1: between them neither a few directions decide,
 nor those in which images hardly differ."""
@@ -46,10 +44,8 @@ class NearestTexture(TensorScore):
 
     def score(self, features: Features) -> torch.Tensor:
         """Scores (N,)."""
-        values, bank = self._project(features.texture), self.bank.double()
-        # In one piece where it is exported: the number of rows is open then.
-        parts = [values] if torch.compiler.is_exporting() else torch.split(values, BLOCK)
-        return torch.cat([-_find_distance(part, bank) for part in parts])
+        bank = self.bank.double()
+        return score_in_blocks(lambda part: -_find_distance(part, bank), self._project(features.texture))
 
     def _project(self, texture: torch.Tensor) -> torch.Tensor:
         return (texture.double() - self.mean) @ self.directions.double()
@@ -58,8 +54,9 @@ class NearestTexture(TensorScore):
     def fit(cls, data: FitData) -> Self:
         """Keeps the training images, or evenly spaced ones where there are many."""
         texture = data.train.texture.double()
-        mean = texture.mean(dim=0)
+        mean, rank = texture.mean(dim=0), min(len(texture) - 1, texture.shape[1])
         _, lengths, directions = torch.linalg.svd(texture - mean, full_matrices=False)
+        lengths, directions = lengths[:rank], directions[:rank]  # beyond, any direction would do
         deviations = (lengths / len(texture) ** 0.5).clamp(min=LEAST_DEVIATION)
         scaled = (directions.T / deviations**WHITENING).float()
         empty = cls(mean=mean, directions=scaled, bank=scaled[:0])
