@@ -364,14 +364,14 @@ def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouch
     assert (run / "best/model.safetensors").read_bytes() == weights
     assert (run / "finalists/baseline/model.safetensors").is_file()
     assert len(list(run.glob("finalists/trials/*/best"))) == 3 * 2
-    seeds, baseline = results.test.seeds, found.configurations[0]
-    assert seeds is not None
-    assert seeds["best"]["finalists"] == list(winner.trainings)
-    assert seeds["best"]["values"][winner.trainings.index(chosen)] == pytest.approx(results.test.accuracy)
-    assert seeds["best"]["mean"] == pytest.approx(np.mean(seeds["best"]["values"]))
+    tested, baseline = results.test.seeds, found.configurations[0]
+    assert tested is not None
+    assert tested["best"]["finalists"] == list(winner.trainings)
+    assert tested["best"]["values"][winner.trainings.index(chosen)] == pytest.approx(results.test.accuracy)
+    assert tested["best"]["mean"] == pytest.approx(np.mean(tested["best"]["values"]))
     if winner is not baseline:
-        assert seeds["baseline"]["finalists"] == list(baseline.trainings)
-    assert f"finalists: {seeds['text']}" in describe_results(results, RunFolder(run))
+        assert tested["baseline"]["finalists"] == list(baseline.trainings)
+    assert f"finalists: {tested['text']}" in describe_results(results, RunFolder(run))
     assert "trained again" in (run / "test" / "classification_report.txt").read_text()
     assert "no more than 2 of the 3 that were asked for" in describe_results(results, RunFolder(run))
     assert results.test.openings == 2
