@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from raysweep.atomic_files import Json
+from raysweep.config import format_value
 from raysweep.evaluate.final_run import FinalRun
 from raysweep.evaluate.stored_model import StoredModel, load_model
-from raysweep.evaluate.test_figures import describe_mean
 from raysweep.search.finalists.statistics import mean_interval, welch_interval
 
 
@@ -84,4 +84,7 @@ def _compare(best: Json, baseline: Json) -> tuple[Json, str]:
 
 
 def _describe(summary: Json) -> str:
-    return f"{len(summary['values'])} seeds {describe_mean(summary)}"
+    interval = "no interval, as all seeds agree"
+    if summary["low"] is not None:
+        interval = f"{format_value(summary['low'])} to {format_value(summary['high'])}"
+    return f"{len(summary['values'])} seeds {format_value(summary['mean'])} ({interval})"

@@ -6,7 +6,6 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 from raysweep.atomic_files import Json
-from raysweep.config import format_value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,11 +73,3 @@ class TestFigures:
 
 COMMON = tuple(common.name for common in fields(TestFigures) if common.name != "own")
 """The figures that each task has."""
-
-
-def describe_mean(summary: Mapping[str, Any]) -> str:
-    """Returns the `mean` over seeds, with its interval from `low` to `high`, as text."""
-    interval = "no interval, as all seeds agree"
-    if summary["low"] is not None:
-        interval = f"{format_value(summary['low'])} to {format_value(summary['high'])}"
-    return f"{format_value(summary['mean'])} ({interval})"

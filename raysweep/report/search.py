@@ -9,12 +9,11 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from plotly import graph_objects as go
 
-from raysweep.evaluate.test_figures import describe_mean
 from raysweep.report.charts import BLUE, ORANGE, draw_curves, draw_history, draw_timeline, list_curve, mark_decades
 from raysweep.report.focus import focus
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import RunView
-from raysweep.report.section import Cell, Section, render, render_chart, render_table
+from raysweep.report.section import Cell, Section, render, render_chart, render_table, render_text
 from raysweep.search.results import FinalistsRecord
 from raysweep.trial_result import BASELINE
 
@@ -214,8 +213,7 @@ def restyle_parallel(figure: go.Figure, names: list[str], *, is_maximized: bool)
 
 
 def _build_finalists(record: FinalistsRecord, metric: str, seeds: Mapping[str, Any] | None) -> Section:
-    """Returns a table of the finalists; seeds: of the winner and the baseline on the test images, where measured."""
-    on_test = {BASELINE: seeds["baseline"], record.winner: seeds["best"]} if seeds else {}
+    """Returns a table of the finalists; seeds: as `TestFigures` has them."""
     rows: list[list[Cell]] = [
         [
             f"{found.trial} (baseline)" if found.trial == BASELINE else str(found.trial),
@@ -225,7 +223,6 @@ def _build_finalists(record: FinalistsRecord, metric: str, seeds: Mapping[str, A
             found.high,
             len(found.values),
             found.optimism,
-            *([describe_mean(on_test[found.trial]) if on_test.get(found.trial) else ""] if seeds else []),
         ]
         for found in record.configurations
     ]
@@ -238,15 +235,13 @@ def _build_finalists(record: FinalistsRecord, metric: str, seeds: Mapping[str, A
         "seeds": "d",
         "optimism": "+.4f",
     }
-    text = ""
-    if seeds:
-        columns[f"{seeds['metric']} on the test images"] = ""
-        text = " The winner's seeds, and the baseline's, are measured on the test images, too; nothing is chosen by it."
+    table = render_table(columns, rows, f"{metric} of the finalists and the baseline on validation images")
+    on_test = f"All seeds on the test images, by which nothing is chosen: {seeds['text']}." if seeds else ""
     return Section(
         title="Trained again with other seeds",
         how_to_read="The best value of a search is a lucky one: the mean over other seeds, with its 95 % interval, is "
-        "what a configuration is worth, and optimism is by how much the search had flattered it." + text,
-        html=render_table(columns, rows, f"{metric} of the finalists and the baseline on validation images"),
+        "what a configuration is worth, and optimism is by how much the search had flattered it.",
+        html=table + render_text(on_test) if on_test else table,
     )
 
 

@@ -372,6 +372,7 @@ def test_finalists_of_a_finished_run_are_trained_again_and_the_search_is_untouch
     if winner is not baseline:
         assert tested["baseline"]["finalists"] == list(baseline.trainings)
     assert f"finalists: {tested['text']}" in describe_results(results, RunFolder(run))
+    assert f"nothing is chosen: {tested['text']}." in (run / "report.html").read_text()
     assert "trained again" in (run / "test" / "classification_report.txt").read_text()
     assert "no more than 2 of the 3 that were asked for" in describe_results(results, RunFolder(run))
     assert results.test.openings == 2
