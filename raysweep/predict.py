@@ -89,7 +89,7 @@ def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: 
     if labeller.detector is not None:
         labeller.detector.tell_doubts()
     files = list(paths)
-    num_workers = max(1, min(count_cores(), MAX_WORKERS, len(files)))
+    num_workers = max(1, min(count_cores() if device.type == "cuda" else MAX_WORKERS, count_cores(), len(files)))
     size = max(1, min(BATCH_SIZE, -(-len(files) // num_workers)))
     batches = (files[start : start + size] for start in range(0, len(files), size))
     with _Workers(labeller, num_workers) as workers:

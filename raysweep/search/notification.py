@@ -110,7 +110,7 @@ class Notifier(Observer):
 
     def search_ended(self, results: Results) -> None:
         """Notifies of the end, with what the test images said."""
-        self._send("finished", f"{results.test.headline}\nlift: {results.test.lift['text']}", "success")
+        self._send("finished", "\n".join(results.test.describe()), "success")
 
     def _send(self, what: str, text: str, kind: Kind) -> None:
         if self.services:

@@ -14,6 +14,7 @@ import pytest
 
 from raysweep.config import Objective
 from raysweep.errors import StorageError, UsageError
+from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.notification import Notifier, load_services
 from raysweep.trial_result import TrialResult
@@ -52,7 +53,8 @@ def end(number: int, value: float, state: Any = "COMPLETE") -> TrialResult:
 
 def test_each_new_best_and_the_end_are_sent(server: tuple[str, list[dict[str, Any]]], folder: RunFolder) -> None:
     url, received = server
-    results: Any = SimpleNamespace(test=SimpleNamespace(headline="accuracy 0.9", lift={"text": "0.1 more"}))
+    test = TestFigures(num_images=1, report="a.txt", headline="accuracy 0.9", lift={"text": "0.1 more"}, own={})
+    results: Any = SimpleNamespace(test=test)
     with Notifier([url], folder) as notifier:
         notifier.begin([ACCURACY], [])
         for result in (end(0, 0.5), end(1, 0.4), end(2, 0.9, "PRUNED"), end(3, 0.6)):

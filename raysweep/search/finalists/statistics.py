@@ -46,8 +46,7 @@ class Finalist:
 
     def describe(self) -> FinalistRecord:
         """Sums up the trainings for the results."""
-        has_interval = self.mean is not None and len(set(self.values)) > 1
-        low, high = mean_interval(self.values) if has_interval else (None, None)
+        low, high = find_interval(self.values) if self.mean is not None else (None, None)
         return FinalistRecord(
             trial=self.trial.number,
             params=self.trial.params,
@@ -99,6 +98,11 @@ def explain_baseline_failure(
     return next((end.error for end in ends if end.error), "it has no complete trial")
 
 
+def find_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Finds the 95 % interval of the mean of two values or more; none where all seeds agree."""
+    return mean_interval(values) if len(set(values)) > 1 else (None, None)
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Computes the 95 % interval of the mean of two values or more.
 
@@ -148,8 +152,14 @@ def summarise_finalists(
 def _measure_lift(winner: Finalist, baseline: Finalist) -> FinalistsLift | None:
     if winner is baseline or winner.mean is None or baseline.mean is None:
         return None
-    low, high = welch_interval(winner.values, baseline.values)
-    return FinalistsLift(difference=winner.mean - baseline.mean, low=low, high=high, includes_zero=low <= 0 <= high)
+    return compare_means(winner.values, baseline.values)
+
+
+def compare_means(values: Sequence[float], others: Sequence[float]) -> FinalistsLift:
+    """Computes the difference of two means, of two values or more each, with its 95 % interval."""
+    low, high = welch_interval(values, others)
+    difference = fmean(values) - fmean(others)
+    return FinalistsLift(difference=difference, low=low, high=high, includes_zero=low <= 0 <= high)
 
 
 def describe_finalists(record: FinalistsRecord | None, objective: Objective) -> list[str]:
@@ -175,10 +185,7 @@ def _describe_configuration(found: FinalistRecord) -> str:
     if found.mean is None:
         failed = [error for value, error in zip(found.values, found.errors, strict=True) if value is None]
         return f"{name}: no mean, {len(failed)} of {len(found.values)} seeds failed: {failed[0]}"
-    interval = "no interval, as all seeds agree"
-    if found.low is not None and found.high is not None:
-        interval = f"{format_value(found.low)} to {format_value(found.high)}"
-    text = f"{name}: {format_value(found.mean)} ({interval}, n = {len(found.values)})"
+    text = f"{name}: {describe_mean(found.mean, found.low, found.high, len(found.values))}"
     if found.optimism is None or found.search_value is None:
         return f"{text}; it did not complete in the search"
     return f"{text}; in the search {format_value(found.search_value)}, {_signed(found.optimism)}"
@@ -192,10 +199,23 @@ def _describe_lift(record: FinalistsRecord, metric: str) -> str:
         return "the winner on validation is the baseline: there is no lift over it"
     if lift is None:
         return f"winner on validation: trial {winner}; no lift is stated, as the baseline failed with a seed"
+    return f"winner on validation: trial {winner}, {describe_difference(lift, metric)}"
+
+
+def describe_mean(mean: float, low: float | None, high: float | None, num_seeds: int) -> str:
+    """Describes a mean over seeds with its interval, where there is one."""
+    interval = "no interval, as all seeds agree"
+    if low is not None and high is not None:
+        interval = f"{format_value(low)} to {format_value(high)}"
+    return f"{format_value(mean)} ({interval}, n = {num_seeds})"
+
+
+def describe_difference(lift: FinalistsLift, metric: str) -> str:
+    """Describes the winner's mean against the baseline's."""
     interval = f"95 % interval by Welch's t {_signed(lift.low)} to {_signed(lift.high)}"
     if lift.low == lift.high:
         interval = "no interval, as all seeds agree"
-    text = f"winner on validation: trial {winner}, {_signed(lift.difference)} {metric} over the baseline ({interval})"
+    text = f"{_signed(lift.difference)} {metric} over the baseline ({interval})"
     return f"{text}; the interval includes zero: no lift is shown" if lift.includes_zero else text
 
 

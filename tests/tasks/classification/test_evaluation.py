@@ -145,17 +145,17 @@ def test_all_seeds_of_a_configuration_are_measured_or_none(
     both = [test.accuracy, (test.baseline or {})["accuracy"]]
     assert (seeds["best"]["finalists"], seeds["best"]["values"]) == ([1, 3], pytest.approx(both))
     assert (seeds["baseline"]["finalists"], seeds["baseline"]["values"]) == ([0, 2], pytest.approx(both[::-1]))
-    assert seeds["difference"]["difference"] == pytest.approx(0, abs=1e-12)
-    assert seeds["difference"]["low"] < -0.1 < 0.1 < seeds["difference"]["high"]
-    assert "which includes zero: none is shown" in seeds["text"]
+    assert seeds["lift"]["difference"] == pytest.approx(0, abs=1e-12)
+    assert seeds["lift"]["low"] < -0.1 < 0.1 < seeds["lift"]["high"]
+    assert seeds["text"].endswith("the interval includes zero: no lift is shown")
     alike = measure_seeds(dataclasses.replace(run, seeds={"best": (1, 2), "baseline": (0, 3)}), "accuracy", measure)
     assert alike is not None
-    assert (alike["best"]["low"], alike["difference"]["low"]) == (None, None)
-    assert alike["text"].count("no interval, as all seeds agree") == 2
+    assert alike["best"]["low"] is None
+    assert alike["text"].count("no interval, as all seeds agree") == 3
     run.run_folder.finalists.trial(2).weights.write_bytes(b"damaged")
     alone = measure_seeds(run, "accuracy", measure)
     assert alone is not None
-    assert (alone["best"], alone["baseline"], alone["difference"]) == (seeds["best"], None, None)
+    assert (alone["best"], alone["baseline"], alone["lift"]) == (seeds["best"], None, None)
     assert "the seeds of the baseline are not measured on the test images: CorruptFileError" in capsys.readouterr().err
     run.run_folder.finalists.trial(3).weights.unlink()
     assert measure_seeds(run, "accuracy", measure) is None, "the best of two seeds alone would flatter"

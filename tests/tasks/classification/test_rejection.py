@@ -39,11 +39,11 @@ from raysweep.tasks.classification.rejection.features import (
 )
 from raysweep.tasks.classification.rejection.figure import save_score_histograms
 from raysweep.tasks.classification.rejection.fitting import FitData
-from raysweep.tasks.classification.rejection.mahalanobis import Gaussian
+from raysweep.tasks.classification.rejection.mahalanobis import Gaussian, JointMahalanobis
 from raysweep.tasks.classification.rejection.report import evaluate_rejection, find_digits, measure_separation
-from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES, JointMahalanobisTextures, Textures
+from raysweep.tasks.classification.rejection.scores import CANDIDATES, SCORES
 from raysweep.tasks.classification.rejection.texture import measure_texture
-from raysweep.tasks.classification.rejection.texture_scores import NearestTexture
+from raysweep.tasks.classification.rejection.texture_scores import NearestTexture, Texture
 from raysweep.tasks.classification.task import ClassificationTask
 from raysweep.train.task import build_task
 from raysweep.trial_config import TrialConfig
@@ -394,9 +394,10 @@ def test_weakest_is_the_smaller_part_in_units_of_validation(study: Study) -> Non
     assert isinstance(network, Classifier)
     last = network.last_linear
     data = FitData(train=train, labels=torch.from_numpy(study.data.train.labels), val=features, last=last)
-    parts = [data.fit(kind).score(features) for kind in JointMahalanobisTextures.kinds]
+    weakest = data.fit(SCORES["weakest of joint Mahalanobis and textures"])
+    parts = [data.fit(kind).score(features) for kind in (JointMahalanobis, Texture, NearestTexture)]
     units = [(part - part.quantile(0.5)) / (part.quantile(0.5) - part.quantile(0.05)) for part in parts]
-    score = data.fit(JointMahalanobisTextures).score(features)
+    score = weakest.score(features)
     torch.testing.assert_close(score, torch.stack(units).amin(dim=0))
     assert all(bool((score == unit).any()) for unit in units)
 
@@ -436,7 +437,8 @@ def test_some_noise_among_the_training_images_does_not_open_the_door_to_all_nois
     val, noise = make_textures(draw, 200, noise=False), make_textures(draw, 200, noise=True)
     data = fit_textures(concatenate([real, few]), val)
     alone, both = (
-        measure_auroc(data.fit(kind).score(val), data.fit(kind).score(noise)) for kind in (NearestTexture, Textures)
+        measure_auroc(data.fit(SCORES[name]).score(val), data.fit(SCORES[name]).score(noise))
+        for name in ("nearest texture", "weakest of textures")
     )
     assert alone < 0.9 < 0.95 < both, "what the Gaussian is beside it for"
 

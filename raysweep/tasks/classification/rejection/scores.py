@@ -15,7 +15,7 @@ from raysweep.tasks.classification.rejection.fitting import FitData, Score, Tens
 from raysweep.tasks.classification.rejection.logits import Energy, MaximumSoftmax
 from raysweep.tasks.classification.rejection.mahalanobis import JointMahalanobis, JointMahalanobisEnergy, Mahalanobis
 from raysweep.tasks.classification.rejection.texture_scores import NearestTexture, Texture
-from raysweep.tasks.classification.rejection.weakest import Weakest
+from raysweep.tasks.classification.rejection.weakest import join_weakest
 
 NUM_NEIGHBOURS = 50
 MAX_NEIGHBOUR_IMAGES = 10_000
@@ -86,48 +86,6 @@ def _find_distance(values: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
     return (2 - 2 * products).clamp(min=0).sqrt()
 
 
-class Textures(Weakest):
-    """Joins both scores that need no network."""
-
-    kinds = (Texture, NearestTexture)
-
-
-class NearestNeighboursTextures(Weakest):
-    """Joins what a network that has learned tells best, and what needs none."""
-
-    kinds = (NearestNeighbours, Texture, NearestTexture)
-
-
-class JointMahalanobisTextures(Weakest):
-    """Joins all layers, and what needs none."""
-
-    kinds = (JointMahalanobis, Texture, NearestTexture)
-
-
-class JointMahalanobisEnergyTextures(Weakest):
-    """Joins all layers with the logits, and what needs none."""
-
-    kinds = (JointMahalanobisEnergy, Texture, NearestTexture)
-
-
-class NearestNeighboursOneTexture(Weakest):
-    """In files of earlier versions: one score of textures only."""
-
-    kinds = (NearestNeighbours, Texture)
-
-
-class JointMahalanobisOneTexture(Weakest):
-    """In files of earlier versions: one score of textures only."""
-
-    kinds = (JointMahalanobis, Texture)
-
-
-class JointMahalanobisEnergyOneTexture(Weakest):
-    """In files of earlier versions: one score of textures only."""
-
-    kinds = (JointMahalanobisEnergy, Texture)
-
-
 def _normalise(values: torch.Tensor) -> torch.Tensor:
     normalised: torch.Tensor = nn.functional.normalize(values.float(), dim=1)
     return normalised
@@ -143,13 +101,16 @@ SCORES: dict[str, type[Score]] = {
     "joint Mahalanobis and energy": JointMahalanobisEnergy,
     "texture": Texture,
     "nearest texture": NearestTexture,
-    "weakest of nearest neighbours and texture": NearestNeighboursOneTexture,
-    "weakest of joint Mahalanobis with energy and texture": JointMahalanobisEnergyOneTexture,
-    "weakest of joint Mahalanobis and texture": JointMahalanobisOneTexture,
-    "weakest of textures": Textures,
-    "weakest of nearest neighbours and textures": NearestNeighboursTextures,
-    "weakest of joint Mahalanobis with energy and textures": JointMahalanobisEnergyTextures,
-    "weakest of joint Mahalanobis and textures": JointMahalanobisTextures,
+    "weakest of textures": join_weakest(Texture, NearestTexture),
+    "weakest of nearest neighbours and textures": join_weakest(NearestNeighbours, Texture, NearestTexture),
+    "weakest of joint Mahalanobis with energy and textures": join_weakest(
+        JointMahalanobisEnergy, Texture, NearestTexture
+    ),
+    "weakest of joint Mahalanobis and textures": join_weakest(JointMahalanobis, Texture, NearestTexture),
+    # Of earlier versions, which are not fitted any more.
+    "weakest of nearest neighbours and texture": join_weakest(NearestNeighbours, Texture),
+    "weakest of joint Mahalanobis with energy and texture": join_weakest(JointMahalanobisEnergy, Texture),
+    "weakest of joint Mahalanobis and texture": join_weakest(JointMahalanobis, Texture),
 }
 """All that a file may hold."""
 

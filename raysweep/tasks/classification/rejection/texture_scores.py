@@ -45,23 +45,21 @@ class NearestTexture(TensorScore):
     def score(self, features: Features) -> torch.Tensor:
         """Scores (N,)."""
         bank = self.bank.double()
-        return score_in_blocks(lambda part: -_find_distance(part, bank), self._project(features.texture))
-
-    def _project(self, texture: torch.Tensor) -> torch.Tensor:
-        return (texture.double() - self.mean) @ self.directions.double()
+        values = (features.texture.double() - self.mean) @ self.directions.double()
+        return score_in_blocks(lambda part: -_find_distance(part, bank), values)
 
     @classmethod
     def fit(cls, data: FitData) -> Self:
         """Keeps the training images, or evenly spaced ones where there are many."""
         texture = data.train.texture.double()
         mean, rank = texture.mean(dim=0), min(len(texture) - 1, texture.shape[1])
-        _, lengths, directions = torch.linalg.svd(texture - mean, full_matrices=False)
+        texture = texture - mean
+        _, lengths, directions = torch.linalg.svd(texture, full_matrices=False)
         lengths, directions = lengths[:rank], directions[:rank]  # beyond, any direction would do
         deviations = (lengths / len(texture) ** 0.5).clamp(min=LEAST_DEVIATION)
         scaled = (directions.T / deviations**WHITENING).float()
-        empty = cls(mean=mean, directions=scaled, bank=scaled[:0])
         rows = torch.from_numpy(space_evenly(len(texture), MAX_IMAGES))
-        return cls(mean=mean, directions=scaled, bank=empty._project(texture[rows]).float())
+        return cls(mean=mean, directions=scaled, bank=(texture[rows] @ scaled.double()).float())
 
 
 def _find_distance(values: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:

@@ -57,6 +57,11 @@ class Weakest:
         return cls(parts, tensors["calibration"])
 
 
+def join_weakest(*kinds: type[Score]) -> type[Weakest]:
+    """Makes the score that is the weakest of some."""
+    return type("WeakestOf" + "".join(kind.__name__ for kind in kinds), (Weakest,), {"kinds": kinds})
+
+
 def _stack(parts: Sequence[Score], features: Features) -> torch.Tensor:
     """Scores by each part: (N, number of parts)."""
     return torch.stack([part.score(features) for part in parts], dim=1)
