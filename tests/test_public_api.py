@@ -56,7 +56,7 @@ Study(name, task, data, training, space, conditions=, points=, objective, second
     with_max_epochs, with_settings
 StudyFailedError(RaysweepError)
 Sums = dict[str, torch.Tensor | list[torch.Tensor]]
-Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, check_modules, compute_loss,
+Task(): apply_gradients, build_optimizers, build_schedule, build_schedules, can_record, check_modules, compute_loss,
     compute_metrics, count, ema_decay, end_epoch, eval_step, evaluate, find_failure, forward, get_step_value,
     gradient_clip_norm, infer, init_modules, init_state, is_capturable, is_wrapped, load_modules, main_module,
     num_eval_images, num_parts, optimize, sample, step_form, step_values, train_step

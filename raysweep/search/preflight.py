@@ -108,7 +108,7 @@ def check_study(study: Study, num_workers: int) -> None:
         own_code.trust(task_config.code_references)
         task_config.check_available()
     task, _ = (load_object(reference) for reference in (study.task.task, study.task.evaluation))
-    check_graphs(study, num_workers, is_capturable=task.is_capturable and not study.task.code_references)
+    check_graphs(study, num_workers, is_capturable=task.can_record(study.task))
 
 
 def list_variants(study: Study) -> list[TaskConfig]:

@@ -59,6 +59,14 @@ class Task(ABC):
         self.folder = folder
         self.steps_per_epoch = count_steps(info.num_train, config.training.batch_size, num_workers)
 
+    @classmethod
+    def can_record(cls, config: TaskConfig) -> bool:
+        """Tells whether steps may be recorded as CUDA graphs: never with code of one's own, whose draws are not seen.
+
+        What it draws on the CPU would be the same in each step.
+        """
+        return cls.is_capturable and not config.code_references
+
     @abstractmethod
     def load_modules(self) -> dict[str, nn.Module]:
         """Builds the networks, on the CPU, to load stored weights into: nothing is downloaded."""

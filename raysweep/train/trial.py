@@ -86,9 +86,8 @@ class TrialSpec:
     @property
     def _may_record(self) -> bool:
         task = self.config.task
-        can = load_object(task.task).is_capturable and not task.code_references
         on_gpu = self.request.num_workers == 1 and self.request.gpus_per_worker > 0
-        return can and on_gpu and self.config.training.cuda_graphs is not False
+        return on_gpu and self.config.training.cuda_graphs is not False and load_object(task.task).can_record(task)
 
     def _split(self, num_parts: int) -> "TrialSpec":
         batch = -(-self.config.training.batch_size // self.request.num_workers)

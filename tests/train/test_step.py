@@ -20,6 +20,8 @@ from raysweep.data.batches import Worker, derive_seed, iterate_ingredients
 from raysweep.data.images import PreparedData
 from raysweep.data.placement import DeviceImages
 from raysweep.errors import TrialError
+from raysweep.tasks.classification.config import ClassificationConfig
+from raysweep.tasks.classification.task import ClassificationTask
 from raysweep.train import optim
 from raysweep.train.loop import _evaluate, _train_epoch, fit
 from raysweep.train.report import EpochReport
@@ -292,12 +294,13 @@ def test_seeding_is_torchs() -> None:
         pytest.param("auto", "cuda", 1, True, True, id="a GPU"),
         pytest.param("auto", "cpu", 1, True, False, id="no GPU"),
         pytest.param("auto", "cuda", 2, True, False, id="DDP"),
-        pytest.param("auto", "cuda", 1, False, False, id="code of one's own"),
+        pytest.param("auto", "cuda", 1, False, False, id="a task that waits"),
         pytest.param(False, "cuda", 1, True, False, id="not wanted"),
         pytest.param(True, "cuda", 1, True, True, id="asked for"),
     ],
 )
 def test_graphs_are_recorded_where_they_can_be(
+    monkeypatch: pytest.MonkeyPatch,
     make_config: Callable[..., TrialConfig],
     make_data: Callable[..., PreparedData],
     asked: Literal["auto"] | bool,
@@ -308,9 +311,14 @@ def test_graphs_are_recorded_where_they_can_be(
 ) -> None:
     config = make_config(cuda_graphs=asked)
     task = build_task(config, make_data().info)
-    task.is_capturable &= is_capturable
+    monkeypatch.setattr(type(task), "is_capturable", is_capturable)
     worker = Worker(num_workers=num_workers, device=torch.device(device))
     assert records_graphs(task, config, worker) is records
+
+
+def test_steps_with_code_of_ones_own_are_not_recorded() -> None:
+    assert ClassificationTask.can_record(ClassificationConfig(model="fashion_cnn"))
+    assert not ClassificationTask.can_record(ClassificationConfig(model="fashion_cnn", augmentation="my_code:jitter"))
 
 
 def test_graphs_are_refused_without_a_gpu(

@@ -49,7 +49,6 @@ class ClassificationTask(Task):
             self.class_weights = weigh_classes(labels, self.num_classes, self.config.class_weighting)
 
         own = self.config
-        self.is_capturable = not own.code_references  # what somebody's own code draws on the CPU is not seen
         self.loss: Loss | None = None if own.loss == CROSS_ENTROPY else load_object(own.loss)
         self.metric: Loss | None = None if own.metric is None else load_object(own.metric)
         self.augment: Callable[[torch.Tensor], torch.Tensor] | None = (
