@@ -77,12 +77,12 @@ iterate_evaluation(images, config, batch_size, worker, indices=)
 load_object(reference)
 load_run(folder)
 plan(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
-    finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, trackers=, observers=, notify=,
+    finalists=, seeds=, keep_checkpoints=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=,
+    num_workers=, cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, wandb=, trackers=, observers=, notify=,
     quiet=)
 tune(study, data=, trials=, max_epochs=, time_s=, target=, settings=, seed=, second_objective=, sampler=, pruner=,
-    finalists=, seeds=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=, num_workers=,
-    cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, keep_checkpoints=, wandb=, trackers=, observers=, notify=,
+    finalists=, seeds=, keep_checkpoints=, storage=, name=, resume=, allow_space_change=, optuna_storage=, address=,
+    num_workers=, cpus_per_worker=, gpus_per_worker=, trials_per_gpu=, wandb=, trackers=, observers=, notify=,
     quiet=)
 """
 

@@ -13,7 +13,7 @@ from raysweep.search.overrides import Overrides
 
 @click.command(context_settings=CONTEXT)
 @click.argument("study")
-@with_flags(Overrides, "data", "trials", "max_epochs", "settings", "seed")
+@with_flags(Overrides, "data", "trials", "max_epochs", "settings", "seed", "keep_checkpoints")
 @with_flags(RunOptions, "storage", "address", "num_workers", "cpus_per_worker", "gpus_per_worker", "trials_per_gpu")
 @click.option(
     "--cluster",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from raysweep import config_fields
 from raysweep.atomic_files import Json
 from raysweep.cluster.capacity import CUDA_CONTEXT_BYTES, Node, Request, count_per_gpu, count_workers
+from raysweep.config import KEEP_LEADING
 from raysweep.errors import UsageError
 from raysweep.planning.estimate import (
     LOW_TRAINED_SHARE,
@@ -65,13 +66,16 @@ def build_forecast(
     cache_bytes: int,
     free_bytes: int,
     prices: Mapping[str, tuple[int, float]] | None,
+    num_leading: int = KEEP_LEADING,
 ) -> Forecast:
     """Builds the forecast of a search on `nodes`, those that trials run on.
+
+    num_leading: how many leading trials keep their models.
 
     Raises:
         UsageError: memory, GPU memory or the disk cannot hold it; the message shows the arithmetic.
     """
-    num_kept = count_kept(study) + 1
+    num_kept = count_kept(study, num_leading) + 1
     forecast = Forecast(
         study=study.name,
         trials=study.budget.trials,

@@ -158,7 +158,7 @@ def _count_val(config: TrialConfig, data: PreparedData) -> int:
 def share_gpus(
     study: Study, data: PreparedData, request: Request, concurrency: int, options: RunOptions
 ) -> tuple[Request, int]:
-    """Returns what a trial takes and how many run side by side, where `--trials-per-gpu auto` leaves that to a probe.
+    """Returns what a trial takes and how many can run side by side, where `--trials-per-gpu auto` has a probe say so.
 
     It trains some points, each alone on a GPU, and says what it has found.
 
@@ -169,7 +169,8 @@ def share_gpus(
         return request, concurrency
     nodes = list_potential_nodes()
     living = sum(count_workers(node, request) for node in list_nodes())
-    points = run_probe(study, data, request, min(max(living, 1), concurrency), options.storage).points
+    side_by_side = min(max(living, 1), concurrency, study.budget.trials)
+    points = run_probe(study, data, request, side_by_side, options.storage).points
     gpu_bytes = max(point.gpu_memory_bytes for point in points)
     per_gpu = choose_per_gpu(
         nodes,
@@ -179,7 +180,7 @@ def share_gpus(
     )
     say(f"--trials-per-gpu auto: {per_gpu}; a trial takes up to {format_bytes(gpu_bytes)} of a GPU beside CUDA's own")
     request = share_gpu(request, nodes, per_gpu, options.cpus_per_worker)
-    return request, min(count_concurrent_trials(nodes, request), study.budget.trials)
+    return request, count_concurrent_trials(nodes, request)
 
 
 def forecast_study(study: Study, options: RunOptions, cluster: Path | None, source: Source | None = None) -> Forecast:
@@ -196,9 +197,11 @@ def forecast_study(study: Study, options: RunOptions, cluster: Path | None, sour
     study = fetch_inputs(study, options.run_folder.cache)
     config = load_cluster(cluster) if cluster else {}
     request, concurrency = size_trials(study, options)
+    concurrency = min(concurrency, study.budget.trials)
     price_nodes(config, nodes_in_use(list_potential_nodes(), request, concurrency))
     data, test_folder = prepare_data(study, options, source)
     request, concurrency = share_gpus(study, data, request, concurrency, options)
+    concurrency = min(concurrency, study.budget.trials)
     nodes = nodes_in_use(list_potential_nodes(), request, concurrency)
     living = sum(count_workers(node, request) for node in list_nodes()) // request.num_workers
     return build_forecast(
@@ -210,6 +213,7 @@ def forecast_study(study: Study, options: RunOptions, cluster: Path | None, sour
         cache_bytes=sum(path.stat().st_size for place in (data.folder, test_folder) for path in place.rglob("*.npy")),
         free_bytes=shutil.disk_usage(options.storage).free,
         prices=price_nodes(config, nodes),
+        num_leading=options.overrides.num_leading,
     )
 
 

@@ -105,7 +105,7 @@ class Control:
 
     def _pause(self, driver: "SearchDriver", arguments: Sequence[str]) -> str:
         self._set_paused(driver, True)
-        return f"no trial starts until `resume`; {len(driver.list_running())} running go on"
+        return f"nothing starts until `resume`; {len(driver.list_running())} running go on"
 
     def _resume(self, driver: "SearchDriver", arguments: Sequence[str]) -> str:
         if not driver.is_paused:

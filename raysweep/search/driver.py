@@ -50,7 +50,7 @@ class SearchDriver:
         self.control = control
         self.fault: StorageError | None = None
         self.is_paused = False
-        """Whether no trial starts until somebody says so."""
+        """Whether nothing starts until somebody says so."""
         self.is_ending = False
         """Whether no trial starts any more, and those that run end with their epoch, to go on later."""
         self._has_said_end = False
@@ -72,10 +72,13 @@ class SearchDriver:
 
     @property
     def is_waiting(self) -> bool:
-        """Tells whether a trial is to start as soon as the disk has room for it, or somebody lets the search go on."""
+        """Tells whether a trial is to start as soon as the disk has room for it, or the search is paused.
+
+        Paused, it waits though no trial is left: what follows trials, such as the final evaluation, is not to start.
+        """
         if self.fault is not None or self.is_ending:
             return False
-        return (self.is_paused or self.disk.lack is not None) and self.strategy.has_work(only_resumed=self.is_late())
+        return self.is_paused or (self.disk.lack is not None and self.strategy.has_work(only_resumed=self.is_late()))
 
     def is_late(self) -> bool:
         """Tells whether the time budget is used up."""

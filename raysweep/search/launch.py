@@ -40,7 +40,7 @@ class SearchContext:
     request: Request
     """What each trial asks for."""
     concurrency: int
-    """How many run side by side."""
+    """How many can run side by side, however many there are."""
     folder: SearchFolder
     """Where they write."""
     measured: bool = False

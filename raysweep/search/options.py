@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from raysweep.config import KEEP_LEADING, TrackerName, WandbMode, require
+from raysweep.config import TrackerName, WandbMode, require
 from raysweep.errors import UsageError, shorten
 from raysweep.run_folder import RunFolder
 from raysweep.search.flags import NO_FLAG, flag
@@ -39,9 +39,7 @@ class RunOptions:
     gpus_per_worker: float | None = None
     """Default: 1 where there are any."""
     trials_per_gpu: str | None = field(default=None, metadata=flag(metavar="auto|N"))
-    """Trials that share each GPU: so many, or as many as fit by a short probe; never yet run on a GPU; default: 1."""
-    keep_checkpoints: PositiveInt = field(default=KEEP_LEADING, metadata=flag(metavar="K"))
-    """Models of so many leading trials stay, beside the baseline's."""
+    """Trials that share each GPU: so many, or as many as fit by a short probe, which no GPU has seen; default: 1."""
     wandb: WandbMode | None = None
     """Default: online with a key, else offline."""
     trackers: tuple[TrackerName, ...] = ()

@@ -5,7 +5,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysweep.config import Budget, Objective, check_config
+from pydantic import PositiveInt
+
+from raysweep.config import KEEP_LEADING, Budget, Objective, check_config
 from raysweep.data.sources import check_source_name
 from raysweep.errors import UsageError, shorten
 from raysweep.own_code import is_reference
@@ -60,12 +62,19 @@ class Overrides:
     """Trains the K best configurations and the baseline again."""
     seeds: int | None = field(default=None, metadata=flag(metavar="S"))
     """With how many seeds each of the --finalists."""
+    keep_checkpoints: PositiveInt | None = field(default=None, metadata=flag(metavar="K"))
+    """Models of so many leading trials stay, beside the baseline's; default: 3."""
 
     def __post_init__(self) -> None:
         for name in ("sampler", "pruner"):  # a run keeps them, and may be resumed from another folder
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, resolve_reference(value))
         object.__setattr__(self, "settings", tuple(map(_resolve_setting, self.settings)))
+
+    @property
+    def num_leading(self) -> int:
+        """Returns how many leading trials keep their models."""
+        return self.keep_checkpoints or KEEP_LEADING
 
     def over(self, earlier: "Overrides") -> "Overrides":
         """Joins these changes with the earlier ones, which hold where these say nothing."""

@@ -108,7 +108,7 @@ def check_study(study: Study, num_workers: int) -> None:
         own_code.trust(task_config.code_references)
         task_config.check_available()
     task, _ = (load_object(reference) for reference in (study.task.task, study.task.evaluation))
-    check_graphs(study, num_workers, is_capturable=task.can_record(study.task))
+    check_graphs(study, num_workers, is_capturable=task.is_capturable)
 
 
 def list_variants(study: Study) -> list[TaskConfig]:
@@ -167,6 +167,7 @@ def check_graphs(
         f"{num_workers} workers": num_workers > 1,
         "no GPU": gpus_per_worker == 0,
         f"the task {study.task.kind}, which is not": not is_capturable,
+        "code of your own, whose draws would not be seen": bool(study.task.code_references),
     }
     if asked and any(causes.values()):
         got = ", ".join(cause for cause, holds in causes.items() if holds)

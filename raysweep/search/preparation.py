@@ -16,7 +16,7 @@ from raysweep.study import Study
 
 
 def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
-    """Connects to Ray and returns what a trial takes and how many run side by side.
+    """Connects to Ray and returns what a trial takes and how many can run side by side.
 
     Raises:
         UsageError: not even one fits, or GPUs are to be shared and there are none.
@@ -39,7 +39,7 @@ def size_trials(study: Study, options: RunOptions) -> tuple[Request, int]:
         )
     if options.trials_per_gpu not in (None, "auto"):
         request = share_gpu(request, nodes, int(options.trials_per_gpu), options.cpus_per_worker)
-    return request, min(count_concurrent_trials(nodes, request), study.budget.trials)
+    return request, count_concurrent_trials(nodes, request)
 
 
 def prepare_data(study: Study, options: RunOptions, source: Source) -> tuple[PreparedData, Path]:

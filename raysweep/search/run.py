@@ -48,7 +48,7 @@ from raysweep.search.results import FinalistsRecord, Machine, Results
 from raysweep.search.retention import Retention, keep_all, keep_for_search
 from raysweep.search.session.identity import Identity, StudyRecord, check_digest, save_record
 from raysweep.search.session.opening import create_run, enter_run, load_finished, open_strategy
-from raysweep.search.status import SEARCH, StatusFile
+from raysweep.search.status import FINALISTS, SEARCH, StatusFile
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.search.trial_stage import run_trial_stage
 from raysweep.stages import quieted
@@ -121,7 +121,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
             create_run(folder, stack)
         save_record(folder, _describe_study(context, identity))
         strategy, followers = follow(context.data.info)
-        retention = Retention(folder, strategy.results(), keep_for_search(study, options.keep_checkpoints))
+        retention = Retention(folder, strategy.results(), keep_for_search(study, identity.overrides.num_leading))
         observers = [*followers.trackers, retention, notifier, report, *followers.own]
         save_num_trials = partial(_save_num_trials, context, identity, followers.trackers)
         run_trial_stage(SEARCH, context, strategy, observers, followers.status, save_num_trials)
@@ -224,7 +224,7 @@ def _retrain_finalists(
     own = build_observers(factories, folder.finalists, study)
     observers = [*followers.trackers, retention, followers.report, *own]
     again = dataclasses.replace(context, study=retraining.study, folder=folder.finalists)
-    run_trial_stage("finalists", again, retraining, observers, followers.status)
+    run_trial_stage(FINALISTS, again, retraining, observers, followers.status)
     return retraining.finalists()
 
 

@@ -31,6 +31,8 @@ AFTER_RESULTS = ("upload", "end")
 """Stages in which the results are stored: --resume finds nothing to compute, however such a session ended."""
 SEARCH = "search"
 """The stage whose time the time budget is."""
+FINALISTS = "finalists"
+"""The other stage in which trials train."""
 End = Literal["finished", "interrupted", "failed"]
 
 
@@ -209,7 +211,7 @@ def describe_status(seen: SeenStatus) -> str:
     if written is not None and written.error:
         lines.append(f"error: {written.error}")
     if written is not None and written.search is not None:
-        lines += _describe_search(written.search, is_running=seen.stage is not None)
+        lines += _describe_search(written.search, is_running=seen.stage in (SEARCH, FINALISTS))
     if written is not None:
         lines.append(f"written at {written.updated}")
     return "\n".join(lines)

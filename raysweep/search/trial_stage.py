@@ -47,7 +47,8 @@ def run_trial_stage(
         control.close()
         return
     announce_two_objectives(study)
-    tell(f"{name}: {num_trials} trial{'s' * (num_trials != 1)}, {context.concurrency} side by side")
+    side_by_side = min(context.concurrency, num_trials)
+    tell(f"{name}: {num_trials} trial{'s' * (num_trials != 1)}, {side_by_side} side by side")
     try:
         with LiveTable(progress, study.task.metrics) as table:
             shown = table if table.is_shown else ProgressLines(progress)

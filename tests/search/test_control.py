@@ -177,12 +177,23 @@ def test_trials_beyond_the_time_budget_are_not_promised(search: Search) -> None:
 
 def test_a_paused_search_starts_nothing_and_does_not_end(search: Search) -> None:
     search.start()
-    assert search.say("pause") == "no trial starts until `resume`; 1 running go on"
+    assert search.say("pause") == "nothing starts until `resume`; 1 running go on"
     assert search.start() is None
     assert search.driver.is_waiting
     assert "paused" in search.progress.take_snapshot().describe_counts()
     search.say("resume")
     assert search.start() == 1
+
+
+def test_a_paused_search_goes_on_to_nothing_else_though_no_trial_is_left(search: Search) -> None:
+    while search.start() is not None:
+        pass
+    search.say("pause")
+    assert search.driver.is_waiting
+    search.driver.deadline = time.monotonic() - 1
+    assert search.driver.is_waiting
+    search.say("resume")
+    assert not search.driver.is_waiting
 
 
 def test_a_search_that_is_to_stop_leaves_its_trials_to_be_gone_on_with(

@@ -33,3 +33,9 @@ def test_graphs_that_cannot_be_recorded_are_refused(
 def test_graphs_on_a_part_of_a_gpu_are_not_refused() -> None:
     check_graphs(GRAPHS, 1, gpus_per_worker=0.25)
     check_graphs(GRAPHS, 1)
+
+
+def test_graphs_of_steps_with_code_of_ones_own_are_refused() -> None:
+    study = GRAPHS.with_settings(["task.augmentation=my_code:jitter"])
+    with pytest.raises(UsageError, match="got code of your own, whose draws would not be seen; set"):
+        check_graphs(study, 1)

@@ -101,6 +101,17 @@ def test_after_finalists_it_is_the_search_that_is_told(folder: RunFolder) -> Non
     assert (during.search.num_trials, written.search.num_trials) == (4, 6)
 
 
+def test_the_final_evaluation_is_not_told_as_a_search_without_speed(folder: RunFolder) -> None:
+    with hold_lock(folder):
+        file = StatusFile(folder)
+        file.enter("search", make_progress())
+        assert "images/s" in describe_status(look_at_run(folder))
+        file.enter("final evaluation")
+        told = describe_status(look_at_run(folder))
+    assert "final evaluation" in told
+    assert "images/s" not in told
+
+
 def test_who_looks_keeps_no_driver_out(folder: RunFolder) -> None:
     assert find_holder(folder) is None
     with hold_lock(folder):

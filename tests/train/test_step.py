@@ -300,7 +300,6 @@ def test_seeding_is_torchs() -> None:
     ],
 )
 def test_graphs_are_recorded_where_they_can_be(
-    monkeypatch: pytest.MonkeyPatch,
     make_config: Callable[..., TrialConfig],
     make_data: Callable[..., PreparedData],
     asked: Literal["auto"] | bool,
@@ -311,7 +310,7 @@ def test_graphs_are_recorded_where_they_can_be(
 ) -> None:
     config = make_config(cuda_graphs=asked)
     task = build_task(config, make_data().info)
-    monkeypatch.setattr(type(task), "is_capturable", is_capturable)
+    task.is_capturable &= is_capturable
     worker = Worker(num_workers=num_workers, device=torch.device(device))
     assert records_graphs(task, config, worker) is records
 

@@ -102,6 +102,7 @@ def test_what_is_said_again_replaces_what_was_said_first() -> None:
     again = Overrides(trials=9, settings=("task.dropout=0.3",)).over(first)
     assert again == Overrides(trials=9, max_epochs=3, settings=("task.dropout=0.3", "task.width=2"), seed=7)
     assert Overrides().over(again) == again
+    assert Overrides(trials=9).over(Overrides(keep_checkpoints=10)).num_leading == 10, "no model is deleted by going on"
 
 
 def test_overrides_change_the_study(study: Study) -> None:
