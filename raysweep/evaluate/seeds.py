@@ -47,7 +47,7 @@ def _measure(run: FinalRun, name: str, measure: Callable[[StoredModel], float]) 
     trainings = [run.run_folder.finalists.trial(number) for number in run.seeds[name]]
     gone = [training.weights for training in trainings if not os.path.lexists(training.weights)]
     if gone:
-        _warn(name, f"{gone[0]} is gone (earlier versions kept the weights of the best seed only)")
+        _warn(name, f"{gone[0]} is gone (it was removed, or an earlier version kept the weights of the best seed only)")
         return None
     with run.part(f"seeds of the {name}"):
         try:

@@ -32,7 +32,7 @@ class TestFigures:
     """Why there is no baseline; none: there is one."""
     seeds: Mapping[str, Any] | None = None
     """The winner and the baseline of the finalists over all their seeds, see `raysweep.evaluate.seeds`; none: no
-    finalists were trained."""
+    finalists were trained, or one of the winner's seeds cannot be measured."""
     openings: int = 1
     """How often the test split of this run has been opened."""
     synthetic: bool = False

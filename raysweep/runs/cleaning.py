@@ -133,7 +133,7 @@ def _find_in_run(view: RunView) -> list[Removable]:
         raise CorruptFileError(f"it is damaged: {view.faults[0]}")
     items = [*_find_failed(folder, ended)]
     if outcome == "finished":
-        items += _find_weights(view, ended)
+        items += [*_find_weights(view, ended), *_find_weights_of_finalists(view)]
     if folder.replays.path.is_dir():
         items += [_describe(t.path, "replay", "of a trial trained again") for t in folder.replays.list_trials()]
     if folder.scratch.is_dir():
@@ -163,6 +163,20 @@ def _find_weights(view: RunView, ended: Sequence[TrialResult]) -> Iterator[Remov
         if result.state != "FAIL" and result.number not in kept and trial.best.is_dir():
             place = f", place {ranked.index(result.number) + 1}" if result.number in ranked else ""
             yield _describe(trial.best, "weights", f"trial {result.number}{place}: neither best nor baseline")
+
+
+def _find_weights_of_finalists(view: RunView) -> Iterator[Removable]:
+    """Finds the weights of finalists but of the winner and the baseline, whose seeds the final evaluation measures."""
+    assert view.results is not None
+    record = view.results.finalists
+    if record is None:
+        return
+    kept = {number for trainings in record.list_seeds().values() for number in trainings}
+    for found in record.configurations:
+        for number in found.trainings:
+            weights = view.folder.finalists.trial(number).best
+            if number not in kept and weights.is_dir():
+                yield _describe(weights, "weights", f"finalist {number}, of trial {found.trial}: did not win")
 
 
 def _choose_kept(view: RunView, ended: Sequence[TrialResult]) -> set[int]:

@@ -52,9 +52,11 @@ class FinalistsLift:
     """States the winner's mean minus the baseline's, with its 95 % interval."""
 
     difference: float
-    low: float
-    high: float
+    low: float | None
+    """None: all seeds of each agree, and there is no interval."""
+    high: float | None
     includes_zero: bool
+    """Whether no lift is shown; without an interval none is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -68,14 +68,15 @@ def settle_format(
     Returns:
         The configuration to train with, and a sentence for a person or none.
     """
-    if formats is None or config.training.precision != "auto" or resolve_precision("auto", worker.device) == "fp32":
+    if formats is None or config.training.precision != "auto":
         return config, None
     held: list[tuple[NumberFormat, bool] | None] = [None]
-    if worker.rank == 0:
+    if worker.rank == 0 and resolve_precision("auto", worker.device) != "fp32":
         held[0] = _find_format(config, data, worker, formats)
-    if worker.num_workers > 1:
+    if worker.num_workers > 1:  # rank 0 decides for all: another one's processor may be another
         torch.distributed.broadcast_object_list(held, 0, device=worker.device)
-    assert held[0] is not None
+    if held[0] is None:
+        return config, None
     chosen, is_new = held[0]
     if worker.rank == 0:
         record = load_trial(folder)
@@ -209,9 +210,10 @@ def _name(precision: str, channels_last: bool) -> str:
 
 def _describe(chosen: NumberFormat) -> str:
     speeds = "; ".join(f"{name}: {speed:g} images/s" for name, speed in chosen.images_per_s.items())
+    how = f"as measured on {chosen.machine} ({speeds})" if speeds else "not measured, as memory ran out"
     return (
         f"training.precision=auto is {_name(chosen.precision, chosen.channels_last)} for this network, in all of the "
-        f"run, as measured on {chosen.machine} ({speeds})"
+        f"run, {how}"
     )
 
 

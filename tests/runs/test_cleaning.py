@@ -1,9 +1,11 @@
 """What may be deleted of runs: never what a command needs, nothing without --yes, nothing of a run in use."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +19,7 @@ from raysweep.run_folder import RunFolder, cache_folder
 from raysweep.runs import cleaning
 from raysweep.runs.cleaning import clean
 from raysweep.runs.listing import describe_run
-from raysweep.search.results import load_results
+from raysweep.search.results import FinalistRecord, FinalistsRecord, load_results, save_results
 from raysweep.search.session.lock import hold_lock
 from raysweep.tasks.classification.config import ClassificationConfig
 
@@ -49,6 +51,34 @@ def keep_decoded(storage: Path, key: str, digest: str, *others: str) -> Path:
     for name in others:
         (folder / name).touch()
     return folder
+
+
+def test_weights_of_finalists_that_did_not_win_may_go(copied: RunFolder) -> None:
+    results = load_results(copied)
+    best = results.best.number
+    others = iter(number for number in range(1, 20) if number != best)
+    trained = {0: (0, 1), best: (2, 3), next(others): (4, 5)}
+    seeds: dict[str, Any] = {
+        "search_value": 0.5,
+        "values": (0.5, 0.6),
+        "errors": (None, None),
+        "mean": 0.55,
+        "low": 0.5,
+        "high": 0.6,
+    }
+    found = [
+        FinalistRecord(trial=trial, params={}, trainings=numbers, optimism=None, **seeds)
+        for trial, numbers in trained.items()
+    ]
+    lacks: dict[str, Any] = {"optimism": None, "lift": None}
+    record = FinalistsRecord(requested=2, seeds=2, intervals="", configurations=tuple(found), winner=best, **lacks)
+    save_results(copied, dataclasses.replace(results, finalists=record))
+    for number in range(6):
+        (copied.finalists.trial(number).best).mkdir(parents=True)
+        copied.finalists.trial(number).weights.write_bytes(b"w" * 100)
+    going = {item.path for item in clean(copied.path, delete=False).items}
+    folders = {number: copied.finalists.trial(number).best for number in range(6)}
+    assert {number for number, path in folders.items() if path in going} == {4, 5}
 
 
 def test_of_a_finished_run_all_weights_but_those_of_best_and_baseline_may_go(copied: RunFolder) -> None:

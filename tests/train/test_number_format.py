@@ -72,6 +72,26 @@ def test_without_units_for_bf16_there_is_nothing_to_choose(
     assert not list(run.number_formats.iterdir())
 
 
+@pytest.mark.parametrize("told", [(BF16, False), None], ids=["rank 0 has units for bf16", "nor has rank 0"])
+def test_a_worker_without_units_for_bf16_takes_what_rank_0_says(
+    monkeypatch: pytest.MonkeyPatch,
+    config: TrialConfig,
+    data: PreparedData,
+    run: RunFolder,
+    told: tuple[NumberFormat, bool] | None,
+) -> None:
+    """One that decided by itself would leave the others waiting for it."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+
+    def broadcast(held: list[object], source: int, device: torch.device) -> None:
+        held[0] = told
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    second = Worker(rank=1, num_workers=2)
+    settled, notice = settle_format(config, data, second, run.trial(0), run.number_formats)
+    assert (settled, notice) == (BF16.apply(config) if told else config, None)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_named_precision_is_not_measured(
     make_config: Callable[..., TrialConfig], data: PreparedData, run: RunFolder, precision: str, bf16_units: None
@@ -243,3 +263,15 @@ def test_timing_a_candidate_leaves_the_state_as_it_is(config: TrialConfig, data:
     assert (state.step, state.optimizers["model"].state) == (0, {})
     for name, value in state.modules["model"].state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_memory_that_runs_out_while_formats_are_timed_is_said(
+    monkeypatch: pytest.MonkeyPatch, bf16_units: None, config: TrialConfig, data: PreparedData, run: RunFolder
+) -> None:
+    def run_out(*arguments: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(number_format, "_time_step", run_out)
+    _, notice = settle_format(config, data, WORKER, begin_trial(run, 0, config, data), run.number_formats)
+    assert notice is not None
+    assert notice.endswith("in all of the run, not measured, as memory ran out")

@@ -112,8 +112,8 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(fmean(values) - half), float(fmean(values) + half)
 
 
-def welch_interval(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """Computes the 95 % interval of the difference of two means, of two values or more each.
+def welch_interval(values: Sequence[float], others: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Computes the 95 % interval of the difference of two means, of two values or more each; none where each agree.
 
     Welch, "The generalization of 'Student's' problem when several different population variances are involved"
     (1947), with Satterthwaite's degrees of freedom: the seeds of two configurations are not the same.
@@ -121,7 +121,7 @@ def welch_interval(values: Sequence[float], others: Sequence[float]) -> tuple[fl
     difference = fmean(values) - fmean(others)
     shares = [variance(sample) / len(sample) for sample in (values, others)]
     if sum(shares) == 0:
-        return difference, difference
+        return None, None
     freedom = sum(shares) ** 2 / sum(s**2 / (len(v) - 1) for s, v in zip(shares, (values, others), strict=True))
     half = student.ppf((1 + CONFIDENCE) / 2, freedom) * sum(shares) ** 0.5
     return float(difference - half), float(difference + half)
@@ -137,14 +137,14 @@ def summarise_finalists(
     if not finalists or most is None or num_seeds is None:
         return None
     winner = find_winner(finalists, objective)
-    leading = rank_results([finalist.trial for finalist in finalists], [objective])[0]
+    leading = next(iter(rank_results([finalist.trial for finalist in finalists], [objective])), None)
     return FinalistsRecord(
         requested=most,
         seeds=num_seeds,
         intervals=f"{CONFIDENCE:.0%}, over seeds: Student's t for a mean, Welch's t for the lift",
         configurations=tuple(finalist.describe() for finalist in finalists),
         winner=winner.trial.number if winner else None,
-        optimism=next(finalist.optimism for finalist in finalists if finalist.trial == leading),
+        optimism=next((finalist.optimism for finalist in finalists if finalist.trial == leading), None),
         lift=_measure_lift(winner, finalists[0]) if winner else None,
     )
 
@@ -159,7 +159,8 @@ def compare_means(values: Sequence[float], others: Sequence[float]) -> Finalists
     """Computes the difference of two means, of two values or more each, with its 95 % interval."""
     low, high = welch_interval(values, others)
     difference = fmean(values) - fmean(others)
-    return FinalistsLift(difference=difference, low=low, high=high, includes_zero=low <= 0 <= high)
+    includes_zero = low is None or high is None or low <= 0 <= high
+    return FinalistsLift(difference=difference, low=low, high=high, includes_zero=includes_zero)
 
 
 def describe_finalists(record: FinalistsRecord | None, objective: Objective) -> list[str]:
@@ -212,9 +213,11 @@ def describe_mean(mean: float, low: float | None, high: float | None, num_seeds:
 
 def describe_difference(lift: FinalistsLift, metric: str) -> str:
     """Describes the winner's mean against the baseline's."""
+    if lift.low is None or lift.high is None:
+        return (
+            f"{_signed(lift.difference)} {metric} over the baseline; no interval, as all seeds agree: no lift is shown"
+        )
     interval = f"95 % interval by Welch's t {_signed(lift.low)} to {_signed(lift.high)}"
-    if lift.low == lift.high:
-        interval = "no interval, as all seeds agree"
     text = f"{_signed(lift.difference)} {metric} over the baseline ({interval})"
     return f"{text}; the interval includes zero: no lift is shown" if lift.includes_zero else text
 
