@@ -17,7 +17,7 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@120
 # <- above: nodes, CPUs and GPUs of each, time; partition and account, where your site has them. USR1 goes to this
-# script alone (B:), which hands it on to the search: 120 seconds are for its last checkpoints.
+# script alone (B:), which hands it on to the search: within 120 seconds it ends at its last checkpoints.
 set -euo pipefail
 
 (($# >= 1)) || { echo "sbatch slurm.sh STUDY [flags of tune]: give the study" >&2; exit 2; }

@@ -208,7 +208,7 @@ class Budget:
     trials: int = 20
     """Trials in all, the baseline and failed ones included; at least 1."""
     time_s: float | None = None
-    """Wall time after which no new trial starts, in seconds, of each command; none: no limit."""
+    """Seconds of searching, in all sessions together, after which no new trial starts; none: no limit."""
     target: float | None = None
     """Value of the objective with which the search ends: no new trial starts after one is as good; none: no such."""
 

@@ -14,9 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import raysweep
 from raysweep.catalogue import load_study
+from raysweep.registry import load_object
+from raysweep.tasks.classification.networks import build_classifier
 from tools.docs_reference import PARTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -212,7 +215,7 @@ def test_the_commands_run(tmp_path: Path, make_image_folder: Callable[..., Path]
         env={**os.environ, "RAY_ADDRESS": "local"},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=2700,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -226,6 +229,28 @@ def test_the_study_of_the_docs_loads(tmp_path: Path) -> None:
     path = tmp_path / "my_study.py"
     path.write_text(block)
     assert load_study(str(path)).baseline == {"task.learning_rate": 1e-3}
+
+
+def test_the_network_and_the_loss_of_the_docs_are_as_they_are_called(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(import torch\n.*?)```", PAGES["docs/how-to/own-network.md"], flags=re.DOTALL)
+    path = tmp_path / "my_networks.py"
+    path.write_text(block)
+    model = build_classifier(
+        f"{path}:SmallViT",
+        head="linear",
+        dropout=0.0,
+        batch_norm=False,
+        num_classes=3,
+        channels=1,
+        image_size=32,
+        model_args={"depth": 2},
+    )
+    logits = model(torch.zeros(2, 1, 32, 32))
+    assert logits.shape == (2, 3)
+    assert model.last_linear.out_features == 3
+    loss = load_object(f"{path}:focal")(logits, torch.tensor([0, 2]))
+    assert loss.shape == (2,)
+    assert (loss > 0).all()
 
 
 def test_the_python_of_the_docs_names_what_there_is() -> None:
