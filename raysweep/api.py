@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         name: str | None = None  # type: ignore[assignment]
         settings: Iterable[str] = ()  # type: ignore[assignment]
         overrides: Overrides = field(init=False)
+        study_argument: str | None = field(init=False)
         data_root: Path | None = field(init=False)
 else:
     _Keywords = object

@@ -28,13 +28,26 @@ def list_studies() -> dict[str, Path]:
     return found
 
 
+def locate_study(name: str) -> str:
+    """Returns what `load_study` takes for the same study later: a name as it is, or a file's absolute path.
+
+    Raises:
+        UsageError: it is no path that can be used.
+    """
+    return str(resolve_path(name, "STUDY")) if _is_path(name) else name
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".py") or "/" in name
+
+
 def load_study(name: str) -> Study:
     """Loads the study in the file `name`, or the one that `name` names.
 
     Raises:
         UsageError: there is no such study, or its file is not a valid one.
     """
-    if name.endswith(".py") or "/" in name:
+    if _is_path(name):
         path = resolve_path(name, "STUDY")
         if path.is_dir():
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Draws the figures of a search that Optuna has not: history, timeline of workers, learning curves; marks axes."""
+"""Draws the figures of a search that Optuna has not: history, timeline of trials, learning curves; marks axes."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,7 +87,7 @@ def _scatter(
 
 
 def draw_timeline(view: RunView) -> go.Figure:
-    """Draws which trial ran when: in each row one after the other, as on a worker."""
+    """Draws which trial ran when, those at the same time in rows of their own; which worker ran it is not stored."""
     trials = [trial for trial in view.trials if trial.datetime_start is not None]
     now = _find_now(view, trials)
     began = min(_start(trial) for trial in trials)
@@ -122,7 +122,7 @@ def draw_timeline(view: RunView) -> go.Figure:
         barmode="overlay",
         height=150 + 26 * (max(lanes) + 1),
         xaxis_title=f"{unit} since the first trial began",
-        yaxis={"title": "worker", "range": [max(lanes) + 1.6, 0.4], "dtick": 1, "showgrid": False},
+        yaxis={"title": "trials at the same time", "range": [max(lanes) + 1.6, 0.4], "dtick": 1, "showgrid": False},
         uniformtext={"mode": "hide", "minsize": 9},
     )
     return figure

@@ -45,6 +45,7 @@ def _describe_search(view: RunView) -> list[tuple[str, str]]:
         ("trials that have ended", f"{len(ended)}, in {format_duration(sum(trial.duration_s for trial in ended))}"),
         ("epochs trained", f"{epochs:,}"),
     ]
+    facts += _describe_finalists(view)
     if saved > 0:
         facts.append(("epochs saved by stopping weak trials", f"{saved:,} of {saved + epochs:,}"))
     facts += _describe_training(view, [row for rows in view.histories.values() for row in rows if row.get(SPEED)])
@@ -53,6 +54,18 @@ def _describe_search(view: RunView) -> list[tuple[str, str]]:
         seconds = view.results.test.durations_s.get("total")
         facts += [] if seconds is None else [("of it the final evaluation", format_duration(seconds))]
     return facts
+
+
+def _describe_finalists(view: RunView) -> list[tuple[str, str]]:
+    """Describes what training the best again took; nothing where none was."""
+    ended, epochs = view.ended_trainings, sum(map(len, view.retraining_histories.values()))
+    if not ended and not epochs:
+        return []
+    duration = format_duration(sum(training.duration_s for training in ended))
+    return [
+        ("trainings of finalists that have ended", f"{len(ended)}, in {duration}"),
+        ("epochs trained of finalists", f"{epochs:,}"),
+    ]
 
 
 def _describe_training(view: RunView, epochs: list[dict[str, float]]) -> list[tuple[str, str]]:

@@ -1,11 +1,13 @@
 """Builds the report's sections on what went wrong: trials that failed, and what was survived."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from raysweep import file_guard
 from raysweep.errors import RaysweepError
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Section, render, render_table
+from raysweep.run_folder import SearchFolder, TrialFolder
 from raysweep.trial_result import TrialResult
 
 MAX_TRACEBACK = 6000
@@ -13,30 +15,9 @@ MAX_TRACEBACK = 6000
 
 
 def build_failure_sections(view: RunView) -> list[Section]:
-    """Returns the failed trials by their causes, then trials that ended early or went on after a death."""
-    failed = [trial for trial in view.ended if trial.state == "FAIL"]
-    survived = [
-        trial for trial in view.ended if trial not in failed and (trial.error or trial.retries or trial.node_losses)
-    ]
-    sections = []
-    if failed:
-        sections.append(
-            Section(
-                title=f"Failed trials ({len(failed)} of {len(view.ended)})",
-                how_to_read="The most frequent cause is first; the traceback is that of its first trial.",
-                html=render("failures.html", causes=_group_causes(view, failed)),
-            )
-        )
-    if survived:
-        rows = [[trial.number, trial.error, trial.retries, trial.node_losses] for trial in survived]
-        columns = {"trial": "d", "ended before its last epoch, because": "", "died": "d", "lost its node": "d"}
-        sections.append(
-            Section(
-                title="Trials that went on, or ended early",
-                how_to_read="These trials count like all others: one whose process died went on from its checkpoint.",
-                html=render_table(columns, rows, f"{len(rows)} trials"),
-            )
-        )
+    """Returns what failed by its causes, then what ended early or went on after a death: trials, then finalists."""
+    sections = _build_sections("trial", "trials", view.folder, view.ended)
+    sections += _build_sections("training", "trainings of finalists", view.folder.finalists, view.ended_trainings)
     if notices := _list_notices(view):
         sections.append(
             Section(
@@ -48,7 +29,34 @@ def build_failure_sections(view: RunView) -> list[Section]:
     return sections
 
 
-def _group_causes(view: RunView, failed: list[TrialResult]) -> list[dict[str, object]]:
+def _build_sections(one: str, many: str, folder: SearchFolder, ended: Sequence[TrialResult]) -> list[Section]:
+    """Returns the sections on trials that were run together, which a reader knows as `one` and `many`."""
+    failed = [trial for trial in ended if trial.state == "FAIL"]
+    survived = [trial for trial in ended if trial not in failed and (trial.error or trial.retries or trial.node_losses)]
+    sections = []
+    if failed:
+        causes = _group_causes(folder, failed)
+        sections.append(
+            Section(
+                title=f"Failed {many} ({len(failed)} of {len(ended)})",
+                how_to_read=f"The most frequent cause is first; the traceback is that of its first {one}.",
+                html=render("failures.html", causes=causes, what=one),
+            )
+        )
+    if survived:
+        rows = [[trial.number, trial.error, trial.retries, trial.node_losses] for trial in survived]
+        columns = {one: "d", "ended before its last epoch, because": "", "died": "d", "lost its node": "d"}
+        sections.append(
+            Section(
+                title=f"{many.capitalize()} that went on, or ended early",
+                how_to_read=f"They count like all others: a {one} whose process died went on from its checkpoint.",
+                html=render_table(columns, rows, f"{len(rows)} {many}"),
+            )
+        )
+    return sections
+
+
+def _group_causes(folder: SearchFolder, failed: list[TrialResult]) -> list[dict[str, object]]:
     """Groups failed trials by what their errors say in the first line."""
     groups: dict[str, list[TrialResult]] = defaultdict(list)
     for trial in failed:
@@ -58,17 +66,17 @@ def _group_causes(view: RunView, failed: list[TrialResult]) -> list[dict[str, ob
         {
             "cause": cause,
             "numbers": [trial.number for trial in trials],
-            "traceback": _read_traceback(view, trials[0]),
+            "traceback": _read_traceback(folder.trial(trials[0].number)),
         }
         for cause, trials in ordered
     ]
 
 
-def _read_traceback(view: RunView, trial: TrialResult) -> str:
+def _read_traceback(trial: TrialFolder) -> str:
     """Reads what the trial's process wrote as it failed; empty where it could not."""
-    path = view.folder.trial(trial.number).error
     try:
-        return file_guard.read_text(path, "the traceback of a trial")[-MAX_TRACEBACK:] if path.is_file() else ""
+        is_there = trial.error.is_file()
+        return file_guard.read_text(trial.error, "the traceback of a trial")[-MAX_TRACEBACK:] if is_there else ""
     except RaysweepError as error:
         return str(error)
 

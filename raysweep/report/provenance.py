@@ -7,6 +7,7 @@ from raysweep.errors import RaysweepError
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Section, render, render_table
 from raysweep.search.flags import list_flags
+from raysweep.search.options import DEFAULT_STORAGE
 from raysweep.search.overrides import Overrides
 
 MAX_SKIPPED = 200
@@ -38,17 +39,20 @@ def build_provenance_sections(view: RunView) -> list[Section]:
 
 
 def build_command(view: RunView) -> str:
-    """Builds the command that repeats the run, on what is there by default."""
-    overrides = view.record.identity.overrides
-    words = ["python", "-m", "platform.tune", str(view.study["name"])]
+    """Builds the command that repeats the run, on what is there by default, beside it in its storage."""
+    identity, storage = view.record.identity, view.folder.storage.resolve()
+    overrides = identity.overrides
+    words = ["python", "-m", "platform.tune", identity.study_argument or str(view.study["name"])]
     for flag in list_flags(Overrides):
         value = getattr(overrides, flag.field)
         if value is None or value == ():
             continue
         if flag.field == "time_s":
-            value = f"{value:g}s"
+            value = f"{value:.12g}s"
         for part in value if isinstance(value, tuple) else (value,):
             words += [flag.names[0], str(part)]
+    if storage != DEFAULT_STORAGE.resolve():
+        words += ["--storage", str(storage)]
     return shlex.join([*words, "--name", f"{view.folder.path.name}-again"])
 
 

@@ -18,7 +18,7 @@ from raysweep import config_fields, file_guard
 from raysweep.config import Objective, require
 from raysweep.data.images import DataInfo
 from raysweep.errors import CorruptFileError, RaysweepError, UsageError
-from raysweep.run_folder import RunFolder
+from raysweep.run_folder import RunFolder, SearchFolder
 from raysweep.search.progress import STATES
 from raysweep.search.ranking import rank_results
 from raysweep.search.results import Results, load_results
@@ -60,6 +60,8 @@ class RunView:
     """Facts of the images; none: no trial has begun."""
     retraining: optuna.Study | None = None
     """A copy of the Optuna study in which finalists are trained again; none: none have begun."""
+    retraining_histories: Mapping[int, History] = dataclasses.field(default_factory=dict)
+    """The metrics of each epoch of the finalists' trainings, by their number."""
     faults: tuple[str, ...] = ()
     """What is damaged, a sentence each."""
     out_of_reach: str | None = None
@@ -93,6 +95,17 @@ class RunView:
         if self.optuna_study is not None:
             return read_results(self.optuna_study, self.objectives)
         return [] if self.results is None else list(self.results.trials)
+
+    @property
+    def ended_trainings(self) -> list[TrialResult]:
+        """How the finalists' trainings ended, by number; those that were no longer asked for are left out."""
+        if self.retraining is None:
+            return []
+        from raysweep.search.finalists.retraining import DROPPED  # slow: scipy
+
+        trainings = self.retraining.get_trials(deepcopy=False)
+        results = read_results(self.retraining, self.objectives[:1])
+        return [result for result in results if DROPPED not in trainings[result.number].user_attrs]
 
     @property
     def best(self) -> TrialResult | None:
@@ -167,17 +180,16 @@ def load_view(folder: RunFolder, *, with_histories: bool = True, storage_url: st
         finalists = dataclasses.replace(record.identity, study_name=record.identity.retraining_name)
         retraining = _read(faults, lambda: load_optuna_study(folder, finalists))
     results = _read(faults, lambda: load_results(folder)) if folder.results.is_file() else None
-    trials = folder.list_trials() if with_histories else []
-    histories = {trial.number: _read(faults, partial(load_history, trial)) for trial in trials}
     return RunView(
         folder=folder,
         record=record,
         optuna_study=optuna_study,
         results=results,
         is_running=is_locked(folder),
-        histories={number: history for number, history in histories.items() if history},
+        histories=_load_histories(folder, faults) if with_histories else {},
         info=load_info(folder) if results is None else results.data,
         retraining=retraining,
+        retraining_histories=_load_histories(folder.finalists, faults) if with_histories else {},
         faults=tuple(faults),
         out_of_reach=out_of_reach,
     )
@@ -220,6 +232,12 @@ def _read(faults: list[str], read: Callable[[], T]) -> T | None:
     except RaysweepError as error:
         faults.append(str(error))
         return None
+
+
+def _load_histories(folder: SearchFolder, faults: list[str]) -> dict[int, History]:
+    """Loads the metrics of all trials that have any, by number."""
+    histories = {trial.number: _read(faults, partial(load_history, trial)) for trial in folder.list_trials()}
+    return {number: history for number, history in histories.items() if history}
 
 
 def load_info(folder: RunFolder) -> DataInfo | None:

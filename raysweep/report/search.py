@@ -4,8 +4,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import optuna
 from optuna import visualization
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from plotly import graph_objects as go
 
@@ -83,10 +85,10 @@ def _build_curves(view: RunView) -> list[Section]:
 
 def _build_timeline(view: RunView) -> Section:
     return Section(
-        title="Who worked when",
-        how_to_read="Each bar is a trial, with its number, in the row of a worker; a gap is time in which that worker "
-        "waited.",
-        html=render_chart(draw_timeline(view), "When each trial ran, a row for each worker"),
+        title="Which trial ran when",
+        how_to_read="Each bar is a trial, with its number, in the first row that was free as it began; bars above each "
+        "other are of trials that ran at the same time.",
+        html=render_chart(draw_timeline(view), "When each trial ran, those at the same time in rows of their own"),
     )
 
 
@@ -143,18 +145,28 @@ def _build_explanations(view: RunView) -> list[Section]:
 def _build_importances(view: RunView, params: list[str]) -> Section:
     assert view.optuna_study is not None
     metric = view.objectives[0].metric
-    figure = visualization.plot_param_importances(
-        view.optuna_study, params=params, target=lambda trial: trial.values[0], target_name=metric
-    )
-    figure.update_traces(marker_color=BLUE)
-    figure.update_layout(height=70 + 28 * len(params), showlegend=False, xaxis_title=None, yaxis_title=None)
-    figure.update_layout(margin_r=48)
+    figure = draw_importances(view.optuna_study, params, metric)
     return Section(
         title="What mattered",
         how_to_read=f"The longer the bar, the more a setting tells the better trials from the others (PED-ANOVA); of "
         f"{len(view.ended)} trials this is a hint, no proof.",
         html=render_chart(figure, f"Importance of each setting for {metric}"),
     )
+
+
+def draw_importances(study: optuna.Study, params: list[str], metric: str) -> go.Figure:
+    """Draws how much each setting tells the best tenth of the trials, by the first objective, from all of them.
+
+    PED-ANOVA takes lower targets for better ones, whatever the study's direction.
+    """
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
+    figure = visualization.plot_param_importances(
+        study, params=params, target=lambda trial: sign * trial.values[0], target_name=metric
+    )
+    figure.update_traces(marker_color=BLUE)
+    figure.update_layout(height=70 + 28 * len(params), showlegend=False, xaxis_title=None, yaxis_title=None)
+    figure.update_layout(margin_r=48)
+    return figure
 
 
 def _build_slices(view: RunView, space: Mapping[str, BaseDistribution]) -> Section:

@@ -54,6 +54,7 @@ def load_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _format_cell
+    environment.tests["missing"] = _is_missing
     return environment
 
 
@@ -65,7 +66,7 @@ def render(template: str, **values: Any) -> Markup:
 def render_table(
     columns: Mapping[str, str], rows: Sequence[Sequence[Cell]], caption: str, *, first: str | None = None
 ) -> Markup:
-    """Renders a table that sorts by a click on the name of a column.
+    """Renders a table that sorts by a click on the name of a column; cells without a value stay last.
 
     columns: names to formats of their numbers, as of `format()`: ".3f", ".1%", ",d"; "" is of text. caption: what the
     rows are, for screen readers and above the table. first: the column by which the rows are in order already.
@@ -78,9 +79,13 @@ def render_text(text: str) -> Markup:
     return Markup("<p>{}</p>").format(text)
 
 
+def _is_missing(value: Cell) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
 def _format_cell(value: Cell, spec: str) -> str | Markup:
     """Formats a cell; a number that is none, or is missing, is a dash."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if _is_missing(value):
         return "–"
     return format(value, spec) if isinstance(value, int | float) and spec else Markup.escape(value)
 

@@ -17,7 +17,9 @@ from raysweep.trial_result import TrialResult
 PERIOD_S = 10.0
 """The page is written no sooner after the last time, nor after the search begins."""
 PATIENCE = 50
-"""Nor sooner than so many times as long as that took: it costs the driver 2 % of a core at most."""
+"""Nor sooner than so many times as long as that took: it costs the driver 2 % of a core."""
+MAX_PERIOD_S = 60.0
+"""But no later: a page that takes longer than 1.2 seconds costs more, and still is hardly older than a minute."""
 
 
 def write_quietly(folder: RunFolder, storage_url: str | None = None) -> str | None:
@@ -45,6 +47,11 @@ def write_if_stale(folder: RunFolder, storage_url: str | None = None) -> None:
     is_fresh = folder.report.is_file() and folder.report.stat().st_mtime >= folder.results.stat().st_mtime
     if not is_fresh and (fault := write_quietly(folder, storage_url)) is not None:
         say(fault)
+
+
+def choose_pause(duration_s: float) -> float:
+    """Chooses how many seconds to wait after the page took `duration_s` to write."""
+    return min(max(PERIOD_S, PATIENCE * duration_s), MAX_PERIOD_S)
 
 
 class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
@@ -105,7 +112,7 @@ class ReportWriter(contextlib.AbstractContextManager["ReportWriter"], Observer):
                 return
             began = time.monotonic()
             self._write()
-            pause = max(PERIOD_S, PATIENCE * (time.monotonic() - began))
+            pause = choose_pause(time.monotonic() - began)
 
     def _write(self) -> None:
         """Writes the page, and says the first time where that fails."""

@@ -53,6 +53,8 @@ class RunOptions:
     """Say nothing of its progress on stderr; notes, warnings and errors stay."""
     overrides: Overrides = field(default=Overrides(), metadata=NO_FLAG)
     """What was changed of the study, for the record."""
+    study_argument: str | None = field(default=None, metadata=NO_FLAG)
+    """What the study was loaded by, for the record: a name in search_spaces/, or the absolute path of its file."""
     data_root: Path | None = field(default=None, metadata=NO_FLAG)
     """A folder that may hold mnist/ and fashion-mnist/."""
 

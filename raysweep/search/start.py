@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raysweep import config_fields, own_code
-from raysweep.catalogue import load_study
+from raysweep.catalogue import load_study, locate_study
 from raysweep.data.sources import refuse_foreign_source, resolve_source
 from raysweep.errors import UsageError
 from raysweep.paths import resolve_path
@@ -30,6 +30,7 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
     """
     check_keywords(values)
     said = {name: value for name, value in values.items() if value is not None}
+    argument = None if isinstance(study, Study) else locate_study(str(study))
     loaded = study if isinstance(study, Study) else load_study(str(study))
     storage = resolve_path(said.get("storage", DEFAULT_STORAGE), "--storage")
     place = {"storage": storage, "name": said.get("name", loaded.name)}
@@ -43,7 +44,9 @@ def resolve_search(study: Study | str | Path, values: Mapping[str, Any]) -> tupl
         _refuse_stored_code(earlier, overrides)
         overrides = overrides.over(earlier)
     resolved = overrides.apply(loaded)
-    return resolved, dataclasses.replace(options, overrides=overrides, data_root=find_data_root())
+    return resolved, dataclasses.replace(
+        options, overrides=overrides, study_argument=argument, data_root=find_data_root()
+    )
 
 
 def build_overrides(values: Mapping[str, Any]) -> Overrides:

@@ -11,9 +11,11 @@ from raysweep.cluster.capacity import Node
 from raysweep.data.images import DataInfo, SkippedFile
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
+from raysweep.search.finalists.retraining import open_retraining
 from raysweep.search.overrides import Overrides
 from raysweep.search.ranking import rank_results
 from raysweep.search.results import Machine, Results, save_results
+from raysweep.search.session.identity import load_record
 from raysweep.search.strategy.strategy import Strategy
 from raysweep.study import Study
 from raysweep.trial_record import save_config
@@ -137,4 +139,23 @@ def under_way(record_run: Callable[..., RecordedRun]) -> RunFolder:
     for _ in range(7):
         run.end(run.start())
     run.start(num_epochs=4)
+    return run.folder
+
+
+@pytest.fixture(scope="module")
+def retrained(record_run: Callable[..., RecordedRun]) -> RunFolder:
+    """A search of three trials, one failed, and four trainings of its best two: one failed, one under way."""
+    run = record_run("retrained")
+    for state in ("COMPLETE", "COMPLETE", "FAIL"):
+        run.end(run.start(), state, None if state == "COMPLETE" else "ValueError: a bad point")
+    run.folder.trial(2).error.write_text("Traceback of the trial")
+    record = load_record(run.folder)
+    assert record is not None
+    chosen = run.strategy.results()[:2]
+    retraining = open_retraining(run.study, run.folder, record.identity, chosen, 2)
+    again = RecordedRun(RunFolder(run.folder.finalists.path), run.study, retraining, run.build_results)
+    for state in ("COMPLETE", "FAIL", "COMPLETE"):
+        again.end(again.start(2), state, None if state == "COMPLETE" else "ValueError: it diverged")
+    run.folder.finalists.trial(1).error.write_text("Traceback of the finalist")
+    again.start(1)
     return run.folder

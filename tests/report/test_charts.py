@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from raysweep.report.charts import ORANGE, assign_lanes, draw_curves, draw_timeline, mark_decades
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import load_view
-from raysweep.report.search import restyle_parallel
+from raysweep.report.search import build_search_sections, restyle_parallel
 from raysweep.run_folder import RunFolder
 from raysweep.search.session.lock import hold_lock
 
@@ -57,6 +57,13 @@ def test_a_timeline_tells_states_apart(finished: RunFolder) -> None:
     assert traces["failed"].customdata == (3,)
     assert traces["stopped early"].customdata == (5,)
     assert len(traces["complete"].customdata) == 10
+
+
+def test_rows_of_a_timeline_are_no_workers(finished: RunFolder) -> None:
+    view = load_view(finished)
+    assert draw_timeline(view).layout.yaxis.title.text == "trials at the same time"
+    (section,) = (section for section in build_search_sections(view) if section.title == "Which trial ran when")
+    assert "worker" not in section.how_to_read + section.html
 
 
 @pytest.mark.parametrize(("direction", "best"), [("maximize", 0.93128), ("minimize", 0.93121)])

@@ -1,7 +1,8 @@
-"""The page as headless Chromium shows it: charts are drawn, tables sort, neither the console nor axe complains."""
+"""The page as headless Chromium shows it: charts are drawn, tables sort, all is there on paper, nothing complains."""
 
 import html
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -12,15 +13,23 @@ import axe_core_python
 import pytest
 
 from raysweep.report.page import write_report
+from raysweep.report.section import Cell, render_table
 from raysweep.run_folder import RunFolder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
+GAPS: list[list[Cell]] = [["b", math.nan], [None, 3.0], ["a", 1.0], [math.nan, None], ["c", 2.0]]
 LOOK = """
 <script>%s</script>
 <script>
 addEventListener("load", async () => {
   while (!document.documentElement.dataset.charts) await new Promise((resolve) => setTimeout(resolve, 50));
+  const isFolded = () => [...document.querySelectorAll("details")].map((details) => !details.open);
+  const folded = [isFolded()];
+  for (const event of ["beforeprint", "afterprint"]) {
+    dispatchEvent(new Event(event));
+    folded.push(isFolded());
+  }
   for (const details of document.querySelectorAll("details")) details.open = true;
   const isValue = (cell) => cell.textContent.trim() === "val/accuracy";
   const table = [...document.querySelectorAll("table.sortable")].find((one) => [...one.rows[0].cells].some(isValue));
@@ -31,10 +40,16 @@ addEventListener("load", async () => {
     table.rows[0].cells[column].querySelector("button").click();
     orders.push(read());
   }
+  const sorted = [...document.querySelectorAll("#gaps th")].flatMap((header, column) => [0, 1].map(() => {
+    header.querySelector("button").click();
+    return [...document.querySelectorAll("#gaps tbody tr")].map((row) => row.cells[column].textContent);
+  }));
   const { violations, incomplete } = await axe.run();
   violations.push(...incomplete.filter((one) => one.error));  // a rule that could not be looked at
   const seen = {
     orders,
+    sorted,
+    folded,
     charts: document.querySelectorAll(".chart").length,
     drawn: document.querySelectorAll(".chart .main-svg .trace, .chart .main-svg .points").length,
     blank: [...document.images].filter((image) => !image.naturalWidth).length,
@@ -53,13 +68,25 @@ addEventListener("load", async () => {
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_drawn_sorts_and_is_accessible(finished: RunFolder, tmp_path: Path, scheme: str) -> None:
+    table = render_table({"text": "", "number": ".1f"}, GAPS, "a table with gaps")
     page = write_report(finished).read_text(encoding="utf-8").replace("</body>", LOOK % AXE.read_text())
+    page = page.replace("</main>", f'<div id="gaps">{table}</div></main>')
     path = tmp_path / "page.html"
     path.write_text(page, encoding="utf-8")
     seen, complaints = look_at(path, scheme)
     assert complaints == []
     up, down = seen["orders"]
     assert up == sorted(up) == down[::-1]
+    assert seen["sorted"] == [
+        ["a", "b", "c", "–", "–"],
+        ["c", "b", "a", "–", "–"],
+        ["1.0", "2.0", "3.0", "–", "–"],
+        ["3.0", "2.0", "1.0", "–", "–"],
+    ]
+    before, printed, after = seen["folded"]
+    assert any(before)
+    assert not any(printed)
+    assert after == before
     assert seen["charts"] > 5
     assert seen["drawn"] > seen["charts"]
     assert seen["blank"] == 0

@@ -1,5 +1,6 @@
 """The page of a run at any time: what it holds, that names stay text, and how large it grows."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_a_finished_run_is_told_from_headline_to_provenance(finished: RunFolder)
     titles = list_titles(page)
     chapters = ["Configuration", "Search", "Test images", "Failures", "Cost", "Provenance"]
     assert [title for title in titles if title in chapters] == chapters
-    search = ["How the search went", "Learning curves", "Who worked when", "What mattered", "All settings at once"]
+    search = ["How the search went", "Learning curves", "Which trial ran when", "What mattered", "All settings at once"]
     assert [title for title in titles if title in search] == search
     assert "Failed trials (1 of 12)" in titles
     assert "1.00 (nodes at 3.6 an hour, your prices)" in page
@@ -43,6 +44,14 @@ def test_names_of_users_stay_text(finished: RunFolder) -> None:
     assert EVIL not in page
     assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 3  # a cause, its traceback, a file left out
     assert EVIL not in render_table({EVIL: "", "n": "d"}, [[EVIL, 1]], EVIL)
+
+
+@pytest.mark.parametrize("spec", ["", ".3f"])
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_a_dash_is_no_value_to_sort_by(value: float | None, spec: str) -> None:
+    (cell,) = re.findall("<td.*</td>", render_table({"n": spec}, [[value]], "rows"))
+    assert 'data-value=""' in cell
+    assert ">–<" in cell
 
 
 def test_nothing_is_fetched_from_elsewhere(finished: RunFolder) -> None:

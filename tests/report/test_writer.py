@@ -29,6 +29,11 @@ def test_the_page_appears_while_the_search_goes_on(under_way: RunFolder, monkeyp
     assert under_way.report.is_file()
 
 
+@pytest.mark.parametrize(("duration_s", "pause_s"), [(0.01, 10.0), (0.5, 25.0), (1.2, 60.0), (30.0, 60.0)])
+def test_a_page_is_never_much_older_than_a_minute(duration_s: float, pause_s: float) -> None:
+    assert writer.choose_pause(duration_s) == pause_s
+
+
 def test_a_run_that_was_not_begun_is_not_written_to(under_way: RunFolder) -> None:
     under_way.report.unlink(missing_ok=True)
     with ReportWriter(under_way):

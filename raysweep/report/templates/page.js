@@ -65,6 +65,16 @@ async function drawCharts() {
   document.documentElement.dataset.charts = "drawn";
 }
 
+// On paper all is there: what was folded before printing is folded again after it.
+const folded = [];
+addEventListener("beforeprint", () => {
+  folded.push(...document.querySelectorAll("details:not([open])"));
+  for (const details of folded) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of folded.splice(0)) details.open = false;
+});
+
 function compareCells(left, right) {
   const read = (cell) => cell.dataset.value ?? cell.textContent.trim();
   const [a, b] = [read(left), read(right)];

@@ -51,6 +51,9 @@ class Identity:
     storage_url: str | None = None
     """Of the Optuna storage, with its password; none: the journal in the run's folder."""
     overrides: Overrides = Overrides()  # noqa: RUF009 - immutable
+    study_argument: str | None = None
+    """What the study was loaded by: a name in search_spaces/, or the absolute path of its file; none: a program has
+    made the study, or an earlier version the run."""
 
     @property
     def retraining_name(self) -> str:
@@ -66,6 +69,7 @@ class Identity:
                 "storage": None if self.storage_url is None else hide_password(self.storage_url),
             },
             "overrides": config_fields.to_json(self.overrides),
+            "study_argument": self.study_argument,
         }
 
     @staticmethod
@@ -73,7 +77,8 @@ class Identity:
         """Builds the identity from the content of study.json."""
         optuna = values["optuna"]
         fields = {"run_id": values["run_id"], "study_name": optuna["study_name"], "storage_url": optuna["storage"]}
-        identity = config_fields.from_json(Identity, {**fields, "overrides": values["overrides"]})
+        fields |= {"overrides": values["overrides"], "study_argument": values.get("study_argument")}
+        identity = config_fields.from_json(Identity, fields)
         if identity.storage_url is not None:
             has_password(identity.storage_url)  # it is a URL
         return identity

@@ -93,6 +93,7 @@ def _identify(study: Study, options: RunOptions) -> Identity:
         study_name=study.name if options.optuna_storage is None else f"{study.name}-{run_id}",
         storage_url=options.optuna_storage,
         overrides=options.overrides,
+        study_argument=options.study_argument,
     )
 
 
@@ -105,6 +106,8 @@ def _reopen(study: Study, options: RunOptions, stored: StudyRecord) -> Identity:
     if not options.allow_space_change:
         check_study_name(options.run_folder, stored, study.name)
     identity = restore_identity(stored.identity, options.optuna_storage, options.overrides)
+    argument = options.study_argument or identity.study_argument
+    identity = dataclasses.replace(identity, study_argument=argument)
     changes = describe_changes(stored.study, study)
     if not changes:
         return identity
