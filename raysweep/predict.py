@@ -1,16 +1,14 @@
-"""Labels for image files, or a rejection, from a run's best model: in batches, one on each core."""
+"""Labels for image files, or a rejection, from a run's best model: in batches, on CPUs one on each core."""
 
-import copy
 import glob
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +23,16 @@ from raysweep.run_folder import RunFolder
 from raysweep.tasks.classification.labelling import Labeller, load_labeller
 
 BATCH_SIZE = 64
+MIN_BATCH_SIZE = 8
 MAX_WORKERS = 16
-"""Batches that are labelled at a time on CPUs, at most: each takes memory for its activations."""
+"""Threads that decode, or label a batch each, at most."""
+MAX_VALUES = 2 * 64 * 3 * 224 * 224
+"""Of the images in all batches that are labelled at a time: each takes memory for its activations."""
 BATCHES_AHEAD = 3
 """Batches that wait beside those."""
+FILES_AT_ONCE = 8
+"""Files that a thread decodes of a batch which another one labels."""
+Begun = TypeVar("Begun")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def predict_files(run_folder: RunFolder, paths: Iterable[Path], *, top_k: int = 
 def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: int = 1) -> Iterator[Prediction]:
     """Yields what is said of each file, in order; see `predict_files`. On a GPU where there is one.
 
-    While it goes on, threads that are new have one thread of PyTorch's (`torch.set_num_threads`).
+    While it goes on on CPUs, threads that are new have one thread of PyTorch's (`torch.set_num_threads`).
     """
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -89,52 +93,70 @@ def iterate_predictions(run_folder: RunFolder, paths: Iterable[Path], *, top_k: 
     if labeller.detector is not None:
         labeller.detector.tell_doubts()
     files = list(paths)
-    num_workers = max(1, min(count_cores() if device.type == "cuda" else MAX_WORKERS, count_cores(), len(files)))
-    size = max(1, min(BATCH_SIZE, -(-len(files) // num_workers)))
-    batches = (files[start : start + size] for start in range(0, len(files), size))
-    with _Workers(labeller, num_workers) as workers:
-        waiting = deque(workers.submit(batch, top_k) for batch in islice(batches, num_workers + BATCHES_AHEAD))
-        while waiting:
-            yield from waiting.popleft().result()
-            waiting += [workers.submit(batch, top_k) for batch in islice(batches, 1)]
+    num_workers = max(1, min(MAX_WORKERS, count_cores(), len(files)))
+    label = label_on_cores if device.type == "cpu" and labeller.is_thread_safe else label_in_turn
+    yield from label(labeller, files, top_k, num_workers)
 
 
-class _Workers:
-    """Decodes and labels batches of files, each batch on one core: several cores in one network wait for one another.
+def label_on_cores(labeller: Labeller, files: Sequence[Path], top_k: int, num_workers: int) -> Iterator[Prediction]:
+    """Decodes and labels each batch on one core: several cores in one batch wait for one another."""
+    config = labeller.model.config.data
+    size = choose_batch_size(len(files), num_workers, config)
 
-    The hooks that record features belong to a network, so that on CPUs each thread has its own, with the same weights
-    and detector in memory; on a GPU they take turns with one.
+    def decode_and_label(batch: Sequence[Path]) -> list[Prediction]:
+        return _label_batch(labeller, batch, _decode_files(batch, config), top_k)
+
+    num_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        begun = (pool.submit(decode_and_label, batch) for batch in _split(files, size))
+        for predictions in _run_ahead(begun, num_workers + BATCHES_AHEAD):
+            yield from predictions.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(num_threads)  # which holds for new threads, too
+
+
+def label_in_turn(labeller: Labeller, files: Sequence[Path], top_k: int, num_workers: int) -> Iterator[Prediction]:
+    """Decodes in threads, and labels one batch after another in the caller's: with all of its PyTorch's threads."""
+    config = labeller.model.config.data
+    pool = ThreadPoolExecutor(num_workers)
+    try:
+        begun = (
+            (batch, [pool.submit(_decode_files, part, config) for part in _split(batch, FILES_AT_ONCE)])
+            for batch in _split(files, BATCH_SIZE)
+        )
+        for batch, parts in _run_ahead(begun, 1 + BATCHES_AHEAD):
+            yield from _label_batch(labeller, batch, [image for part in parts for image in part.result()], top_k)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def choose_batch_size(num_files: int, num_workers: int, config: DataConfig) -> int:
+    """Chooses how many files each of `num_workers` labels at a time.
+
+    All get work where there are few files; of large images all together have no more than MAX_VALUES, as far as
+    batches of MIN_BATCH_SIZE allow.
     """
+    num_values = num_workers * config.channels * config.image_size**2
+    most = min(BATCH_SIZE, max(MIN_BATCH_SIZE, MAX_VALUES // num_values))
+    return max(1, min(most, -(-num_files // num_workers)))
 
-    def __init__(self, labeller: Labeller, num_workers: int) -> None:
-        on_cpu = labeller.mean.device.type == "cpu"
-        shared = {id(part): part for part in (labeller.detector, *labeller.parameters(), *labeller.buffers())}
-        self._idle: SimpleQueue[Labeller] = SimpleQueue()
-        self._idle.put(labeller)
-        for _ in range(num_workers - 1 if on_cpu else 0):
-            self._idle.put(copy.deepcopy(labeller, dict(shared)))
-        self._config = labeller.model.config.data
-        self._num_threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
 
-    def __enter__(self) -> "_Workers":
-        return self
+def _split(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    return (files[start : start + size] for start in range(0, len(files), size))
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(self._num_threads)  # which holds for new threads, too
 
-    def submit(self, files: Sequence[Path], top_k: int) -> Future[list[Prediction]]:
-        """Has a batch labelled when its turn comes."""
-        return self._pool.submit(self._label, files, top_k)
+def _run_ahead(begun: Iterator[Begun], num_ahead: int) -> Iterator[Begun]:
+    """Yields what is begun by being taken from the iterator, in order; so many are begun at a time."""
+    waiting = deque(islice(begun, num_ahead))
+    while waiting:
+        yield waiting.popleft()
+        waiting += islice(begun, 1)
 
-    def _label(self, files: Sequence[Path], top_k: int) -> list[Prediction]:
-        decoded = [_decode(path, self._config) for path in files]
-        labeller = self._idle.get()
-        try:
-            return _label_batch(labeller, files, decoded, top_k)
-        finally:
-            self._idle.put(labeller)
+
+def _decode_files(files: Sequence[Path], config: DataConfig) -> list[npt.NDArray[np.uint8] | str]:
+    return [_decode(path, config) for path in files]
 
 
 def _decode(path: Path, config: DataConfig) -> npt.NDArray[np.uint8] | str:

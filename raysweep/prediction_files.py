@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,7 +56,7 @@ def sort_image(folder: Path, row: Mapping[str, Any]) -> Path:
     """
     image = Path(row["image"])
     place = folder / (REJECTED if row["rejected"] else name_folder(row["label"]))
-    target = next(path for path in _list_names(place, image) if not path.exists())
+    target = _find_name(place, image)
     atomic_files.copy_file(image, target)
     return target
 
@@ -85,10 +85,22 @@ def save_embeddings(path: Path, predictions: Iterable[Prediction]) -> None:
     atomic_files.write_atomically(path, write)
 
 
-def _list_names(place: Path, image: Path) -> Iterator[Path]:
-    """Lists names for a copy: the image's own, then with a number where others have it."""
-    yield place / image.name
-    number = 2
-    while True:
-        yield place / f"{image.stem}_{number}{image.suffix}"
-        number += 1
+def _find_name(place: Path, image: Path) -> Path:
+    """Finds a free name for a copy: the image's own, then with a number where others have it.
+
+    Goes to twice the number until one is free, then halves the way back: N equal names take N log N looks.
+    """
+
+    def number_name(number: int) -> Path:
+        return place / (image.name if number == 1 else f"{image.stem}_{number}{image.suffix}")
+
+    taken, free = 0, 1
+    while number_name(free).exists():
+        taken, free = free, 2 * free
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        if number_name(middle).exists():
+            taken = middle
+        else:
+            free = middle
+    return number_name(free)

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +22,13 @@ from raysweep.data.batches import normalise_images
 from raysweep.data.decode import decode_image
 from raysweep.errors import CorruptFileError, UsageError
 from raysweep.evaluate.stored_model import load_best
-from raysweep.predict import describe_batch, find_images, iterate_predictions, predict_files
+from raysweep.predict import choose_batch_size, describe_batch, find_images, iterate_predictions, predict_files
 from raysweep.prediction_files import check_sort_folder, name_folder, sort_image
 from raysweep.run_folder import RunFolder
-from raysweep.tasks.classification.labelling import load_labeller
+from raysweep.tasks.classification.labelling import Labeller, load_labeller
 from raysweep.tasks.classification.networks import Classifier
 from raysweep.tasks.classification.rejection.detector import Detector
+from raysweep.train.precision import TF32_BACKENDS
 from raysweep.trial_config import TrialConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -108,25 +111,88 @@ def test_workers_change_nothing_and_leave_threads_as_they_were(
     assert predict_files(run, []) == []
 
 
-def test_workers_share_weights_and_detector_and_an_error_in_one_is_raised(
-    run: RunFolder, images: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_thread_safe", [True, False])
+def test_an_error_of_the_model_is_raised(
+    run: RunFolder, images: Path, monkeypatch: pytest.MonkeyPatch, is_thread_safe: bool
 ) -> None:
-    labeller = load_labeller(run, load_best(run, torch.device("cpu")))
-    workers = prediction._Workers(labeller, 3)
-    own, *others = [workers._idle.get() for _ in range(3)]
-    assert own is labeller
-    for other in others:
-        assert other.network is not own.network
-        assert other.detector is own.detector is not None
-        places = zip(other.network.parameters(), own.network.parameters(), strict=True)
-        assert all(one.data_ptr() == another.data_ptr() for one, another in places)
-
     def fail(*_: object) -> None:
         raise MemoryError("no room")
 
+    monkeypatch.setattr(Labeller, "is_thread_safe", is_thread_safe)
     monkeypatch.setattr(prediction, "describe_batch", fail)
     with pytest.raises(MemoryError, match="no room"):
         predict_files(run, good(images))
+
+
+def test_in_turn_threads_only_decode_and_whole_batches_are_labelled_by_the_caller(
+    run: RunFolder, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [*good(images) * 4, images / "cut.png", images / "nowhere.png"]
+    monkeypatch.setattr(prediction, "count_cores", lambda: 1)
+    alone = predict_files(run, files)
+    monkeypatch.setattr(prediction, "count_cores", lambda: 1000)
+    decoders, labellers, sizes = set(), set(), []
+    decode, describe = prediction._decode_files, prediction.describe_batch
+
+    def follow_decoding(part: Sequence[Path], config: DataConfig) -> Any:
+        decoders.add(threading.get_ident())
+        return decode(part, config)
+
+    def follow_labelling(labeller: Labeller, pixels: torch.Tensor, top_k: int) -> Any:
+        labellers.add((threading.get_ident(), torch.get_num_threads()))
+        sizes.append(len(pixels))
+        return describe(labeller, pixels, top_k)
+
+    monkeypatch.setattr(prediction, "_decode_files", follow_decoding)
+    monkeypatch.setattr(prediction, "describe_batch", follow_labelling)
+    monkeypatch.setattr(Labeller, "is_thread_safe", False)  # as on a GPU
+    torch.set_num_threads(2)
+    rows = predict_files(run, files)
+    assert labellers == {(threading.get_ident(), 2)}
+    assert threading.get_ident() not in decoders
+    assert 1 < len(decoders) <= prediction.MAX_WORKERS
+    assert sizes == [64, 64, 32], "whole batches, however many threads decode"
+    assert rows == alone
+    some = iterate_predictions(run, files)
+    assert next(some).row == alone[0]
+    del some  # half way
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("num_files", "num_workers", "side", "channels", "size"),
+    [
+        (10_000, 2, 64, 3, 64),
+        (10_000, 2, 224, 3, 64),
+        (10_000, 16, 28, 1, 64),
+        (10_000, 16, 64, 3, 64),
+        (10_000, 16, 112, 3, 32),
+        (10_000, 16, 224, 3, 8),
+        (10_000, 16, 512, 3, 8),
+        (10_000, 2, 512, 3, 12),
+        (20, 2, 64, 3, 10),
+        (3, 3, 64, 3, 1),
+        (0, 1, 64, 3, 1),
+    ],
+)
+def test_batches_on_cores_share_a_bound_on_memory(
+    num_files: int, num_workers: int, side: int, channels: Any, size: int
+) -> None:
+    config = DataConfig(image_size=side, channels=channels, normalization="unit")
+    assert choose_batch_size(num_files, num_workers, config) == size
+
+
+def test_a_model_that_is_used_computes_fp32_without_tf32(run: RunFolder) -> None:
+    before = [backend.allow_tf32 for backend in TF32_BACKENDS]
+    try:
+        for backend in TF32_BACKENDS:
+            backend.allow_tf32 = True
+        load_best(run, torch.device("cpu"))
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        for backend, allow in zip(TF32_BACKENDS, before, strict=True):
+            backend.allow_tf32 = allow
 
 
 def test_of_equal_classes_the_first_as_in_evaluation(run: RunFolder) -> None:
@@ -199,6 +265,25 @@ def test_copies_with_one_name_are_kept_apart(tmp_path: Path) -> None:
         "same_2.png": "1",
         "same_3.png": "2",
     }
+
+
+def test_many_copies_with_one_name_take_few_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, place = tmp_path / "same.png", tmp_path / "sorted" / "a"
+    image.write_text("next")
+    place.mkdir(parents=True)
+    for name in ("same.png", *(f"same_{number}.png" for number in range(2, 1001))):
+        (place / name).touch()
+    looks: list[Path] = []
+    exists = Path.exists
+
+    def follow(path: Path, **values: Any) -> bool:
+        looks.append(path)
+        return exists(path, **values)
+
+    monkeypatch.setattr(Path, "exists", follow)
+    target = sort_image(tmp_path / "sorted", {"image": str(image), "label": "a", "rejected": False})
+    assert (target.name, target.read_text()) == ("same_1001.png", "next")
+    assert len(looks) < 30
 
 
 @pytest.mark.parametrize("label", ["..", "../up", "/etc", "a/b", "_rejected", "", "."])

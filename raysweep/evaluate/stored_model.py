@@ -19,6 +19,7 @@ from raysweep.run_folder import RunFolder
 from raysweep.task_config import load_task_config
 from raysweep.tasks import TASKS
 from raysweep.train import checkpoint
+from raysweep.train.precision import forbid_tf32
 from raysweep.train.task import Task, build_task
 from raysweep.trial_config import TrialConfig
 from raysweep.trial_record import WHAT, load_config
@@ -94,6 +95,8 @@ def load_best(run_folder: RunFolder, device: torch.device, *, with_detector: boo
 def load_model(weights: Path, config: Path, device: torch.device, remedy: str = FROM_BACKUP) -> StoredModel:
     """Rebuilds the model of a trial or of a folder in which one is kept.
 
+    From then on CUDA computes fp32 in this process as it did when the model was validated: without TF32.
+
     Raises:
         UsageError: the files are not there.
         CorruptFileError: one of them is damaged.
@@ -101,6 +104,7 @@ def load_model(weights: Path, config: Path, device: torch.device, remedy: str = 
     for path in (weights, config):
         if not os.path.lexists(path):
             raise UsageError(f"no {path}; a finished run has it: end the run, or make it again, with --resume")
+    forbid_tf32()
     record = load_config(config, remedy)
     with file_guard.guard(weights, "weights of the model beside it", remedy):
         task = build_task(record.settled_config, record.info)

@@ -70,7 +70,7 @@ class ServedModel:
 
         A heat map is rows of numbers in [0, 1], for the likeliest class; it covers the whole image.
         """
-        with self.lock:  # features are recorded by hooks: two batches at once would mix theirs
+        with self.lock:  # heat maps are recorded by hooks that all threads would run
             return self._answer(queries)
 
     def _answer(self, queries: Sequence[Query]) -> list[dict[str, Any]]:

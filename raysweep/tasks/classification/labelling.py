@@ -47,6 +47,16 @@ class Labeller(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, device=device).view(-1, 1, 1))
         self.register_buffer("deviation", torch.tensor(deviation, device=device).view(-1, 1, 1))
 
+    @property
+    def is_thread_safe(self) -> bool:
+        """Tells whether several threads may call it at once.
+
+        The networks of raysweep and of timm keep no images in themselves; one of somebody's own may, such as
+        `self.skip = x`, and would then mix batches.
+        """
+        task = self.model.task
+        return type(task) is ClassificationTask and not task.config.has_own_network
+
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalises as evaluation does: (B, H, W, C) uint8 to (B, C, image_size, image_size) float32."""
         images = pixels.permute(0, 3, 1, 2).float() / 255

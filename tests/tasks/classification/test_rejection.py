@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,21 @@ def test_features_leave_no_hooks_behind(study: Study) -> None:
     for module in study.model.modules["model"].modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
+
+
+def test_threads_with_one_network_do_not_mix_their_features(study: Study) -> None:
+    batches = [load_images(study, study.data.val)[start : start + 2 + start % 5] for start in range(0, 100, 3)]
+    expected = [extract_features(study.model, images) for images in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda images: extract_features(study.model, images), batches * 4))
+    for own, alone in zip(found, expected * 4, strict=True):
+        assert len(own.layers) == len(alone.layers)
+        for value, other in zip(
+            (own.logits, own.penultimate, *own.layers), (alone.logits, alone.penultimate, *alone.layers), strict=True
+        ):
+            torch.testing.assert_close(value, other)
+    modules = list(study.model.modules["model"].modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
 def test_layers_are_mean_and_deviation_of_each_channel(study: Study) -> None:

@@ -1,14 +1,16 @@
 """Extracts what a detector sees of images in one pass: logits, penultimate features, statistics of layers, texture."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from raysweep.data.batches import normalise_images
 from raysweep.data.images import ImageSet
@@ -36,24 +38,18 @@ class Features:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "Features":
-        """Selects the features of some images."""
-        index = torch.from_numpy(rows)
-        return Features(
-            self.logits[index],
-            self.penultimate[index],
-            tuple(layer[index] for layer in self.layers),
-            self.texture[index],
-        )
-
 
 def extract_features(model: StoredModel, images: torch.Tensor) -> Features:
-    """Extracts features of normalised images (B, C, H, W); the logits are those of the classification itself."""
+    """Extracts features of normalised images (B, C, H, W); the logits are those of the classification itself.
+
+    Several threads may do so at once with one network, where its forward pass leaves nothing in the network itself.
+    """
     network = model.modules["model"]
     assert isinstance(model.task, ClassificationTask)
     assert isinstance(network, Classifier)
-    with _record(network) as (layers, penultimate):
+    with _record(network) as record:
         logits = model.task.infer(network, images)
+    layers, penultimate = record.layers, record.penultimate
     own = layers[: len(layers) // len(penultimate)]  # with test_time_flip those of mirror images follow
     return Features(logits.cpu(), penultimate[0], tuple(own), measure_texture(images))
 
@@ -87,30 +83,77 @@ def concatenate(parts: Sequence[Features]) -> Features:
     )
 
 
+@dataclass(slots=True)
+class _Record:
+    """Holds what one call of a network gives its hooks."""
+
+    layers: list[torch.Tensor] = field(default_factory=list)
+    penultimate: list[torch.Tensor] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Hooks:
+    """Holds the hooks of a network, and the number of calls that record by them."""
+
+    handles: list[RemovableHandle]
+    num_calls: int = 0
+
+
+_hooks: dict[Classifier, _Hooks] = {}
+"""Of the networks that are called just now: all threads record by the same hooks."""
+_lock = threading.Lock()
+"""Held while `_hooks` changes."""
+
+
+class _OfThread(threading.local):
+    """Holds where the hooks put what they are given in a thread; none: it records nothing."""
+
+    record: _Record | None = None
+
+
+_of_thread = _OfThread()
+
+
 @contextmanager
-def _record(network: Classifier) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
-    """Records what the stages of the backbone return and what the last linear layer is given, while it is open.
+def _record(network: Classifier) -> Iterator[_Record]:
+    """Records what this thread's call of a network gives its hooks, while it is open."""
+    with _lock:
+        if network not in _hooks:
+            _hooks[network] = _Hooks(_put_hooks(network))
+        hooks = _hooks[network]
+        hooks.num_calls += 1
+    _of_thread.record = record = _Record()
+    try:
+        yield record
+    finally:
+        _of_thread.record = None
+        with _lock:
+            hooks.num_calls -= 1
+            if not hooks.num_calls:
+                for handle in _hooks.pop(network).handles:
+                    handle.remove()
+
+
+def _put_hooks(network: Classifier) -> list[RemovableHandle]:
+    """Puts hooks on the stages of the backbone, for what they return, and on the last linear layer, for its input.
 
     A stage is a child of the backbone that has parameters and returns feature maps (B, C, H, W) or tokens (B, N, C).
     """
-    layers: list[torch.Tensor] = []
-    penultimate: list[torch.Tensor] = []
-
-    def keep_layer(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and output.ndim in (3, 4):
-            layers.append(_summarise(output))
-
-    def keep_input(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        penultimate.append(inputs[0].detach().float().cpu())
-
     stages = [child for child in network.backbone.children() if any(True for _ in child.parameters())]
-    hooks = [stage.register_forward_hook(keep_layer) for stage in stages]
-    hooks.append(network.last_linear.register_forward_pre_hook(keep_input))
-    try:
-        yield layers, penultimate
-    finally:
-        for hook in hooks:
-            hook.remove()
+    handles = [stage.register_forward_hook(_keep_layer) for stage in stages]
+    return [*handles, network.last_linear.register_forward_pre_hook(_keep_input)]
+
+
+def _keep_layer(module: nn.Module, inputs: Any, output: Any) -> None:
+    record = _of_thread.record
+    if record is not None and isinstance(output, torch.Tensor) and output.ndim in (3, 4):
+        record.layers.append(_summarise(output))
+
+
+def _keep_input(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    record = _of_thread.record
+    if record is not None:
+        record.penultimate.append(inputs[0].detach().float().cpu())
 
 
 def _summarise(output: torch.Tensor) -> torch.Tensor:
