@@ -4,11 +4,13 @@ import contextlib
 import gzip
 import json
 import os
+import random
 import resource
 import socket
 import struct
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from PIL import Image
 
@@ -46,6 +49,14 @@ Labelled = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
 
 COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (230, 210, 50), (200, 60, 210), (60, 210, 220))
 """Class k is drawn in colour k (and from the seventh on in darker ones)."""
+
+settings.register_profile(
+    "raysweep",
+    deadline=None,  # a busy machine makes no test fail
+    derandomize=not os.environ.get("RAYSWEEP_TEST_FUZZ"),  # the same examples each time; RAYSWEEP_TEST_FUZZ=1: others
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("raysweep")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -196,15 +207,11 @@ def _draw_squares(num_images: int, seed: int) -> Labelled:
 
 
 def _run_two_workers(script: str, folder: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    workers = [
-        subprocess.Popen([sys.executable, script, str(rank), "2", port, str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
+    rendezvous = str(folder / f"rendezvous-{uuid.uuid4()}")
+    commands = [[sys.executable, script, str(rank), "2", rendezvous, str(folder)] for rank in range(2)]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
     try:
-        errors = [worker.communicate(timeout=240)[1] for worker in workers]
+        errors = [worker.communicate(timeout=960)[1] for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
@@ -241,8 +248,19 @@ def draw_squares() -> Callable[[int, int], Labelled]:
 
 @pytest.fixture(scope="session")
 def run_two_workers() -> Callable[[str, Path], None]:
-    """Runs a file twice, with the arguments rank, 2, a free port and a folder, and waits for both to succeed."""
+    """Runs a file twice, with the arguments rank, 2, a file to meet by and a folder; waits for both to succeed."""
     return _run_two_workers
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free, and not of those that the system or Ray's workers choose from."""
+    draw = random.SystemRandom()
+    while True:
+        port = draw.randrange(20_000, 32_768)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from raysweep.run_folder import cache_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 900
-NUM_EPOCHS = 60
+NUM_EPOCHS = 10
 STUDY = """
 from optuna.distributions import FloatDistribution
 from raysweep import Budget, ClassificationConfig, DataConfig, Objective, Study, TrainingConfig
@@ -26,7 +26,7 @@ import raysweep
 
 study = Study(
     name="long",
-    task=ClassificationConfig(model="fashion_cnn"),
+    task=ClassificationConfig(model="fashion_cnn", augmentation={augmentation!r}),
     data=DataConfig(source={source!r}, image_size=32),
     training=TrainingConfig(epochs={epochs}, batch_size=16, precision="fp32"),
     space={{"task.learning_rate": FloatDistribution(1e-4, 1e-3, log=True)}},
@@ -34,6 +34,17 @@ study = Study(
     budget=Budget(trials=1),
 )
 """
+HOLD = """
+import time
+from pathlib import Path
+
+def hold(images):
+    metrics = Path({metrics!r})
+    while not Path({release!r}).exists() and metrics.is_file() and len(metrics.read_text().splitlines()) > 1:
+        time.sleep(0.05)
+    return images
+"""
+"""An augmentation that changes nothing; from the third epoch on it waits until the test lets the training go on."""
 FREE_CPUS = """
 import ray, time
 limit = time.monotonic() + 60
@@ -104,9 +115,11 @@ def test_an_interrupted_cell_ends_the_search_and_the_next_goes_on(
 ) -> None:
     manager, client = kernel
     images = make_image_folder(folder / "images", 2, 30)
-    reply, printed = run_cell(client, STUDY.format(source=str(images), epochs=NUM_EPOCHS))
+    metrics, release = folder / "results/long/trials/0000/metrics.jsonl", folder / "release"
+    (folder / "held.py").write_text(HOLD.format(metrics=str(metrics), release=str(release)))
+    own = f"{folder / 'held.py'}:hold"
+    reply, printed = run_cell(client, STUDY.format(source=str(images), epochs=NUM_EPOCHS, augmentation=own))
     assert reply["status"] == "ok", printed
-    metrics = folder / "results/long/trials/0000/metrics.jsonl"
 
     client.execute('raysweep.tune(study, address="local", wandb="disabled")')
     limit = time.monotonic() + TIMEOUT_S
@@ -116,11 +129,12 @@ def test_an_interrupted_cell_ends_the_search_and_the_next_goes_on(
     manager.interrupt_kernel()
     reply = client.get_shell_msg(timeout=TIMEOUT_S)["content"]
     assert (reply["status"], reply.get("ename")) == ("error", "KeyboardInterrupt")
-    assert len(read_json_lines(metrics)) < NUM_EPOCHS
+    assert len(read_json_lines(metrics)) == 2
 
     reply, printed = run_cell(client, FREE_CPUS)  # local Ray lives, and the trial's process does not
     assert (reply["status"], printed.strip()) == ("ok", "True")
 
+    release.touch()
     reply, printed = run_cell(
         client, 'run = raysweep.tune(study, address="local", wandb="disabled", resume=True)\nprint(run.results.study)'
     )

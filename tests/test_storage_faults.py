@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -129,22 +129,28 @@ def test_an_outage_is_waited_for_and_said_nowhere(tmp_path: Path, monkeypatch: p
 def test_an_outage_is_waited_for_once_however_many_writes_it_meets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_faults, "PATIENCE_S", 0.2)
+    now = 0.0
     attempts: list[float] = []
 
+    def sleep(duration_s: float) -> None:
+        nonlocal now
+        now += duration_s
+
     def write() -> None:
-        attempts.append(time.monotonic())
+        attempts.append(now)
         atomic_files.make_folder(tmp_path / "no" / "folder")
 
+    monkeypatch.setattr(storage_faults, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(storage_faults, "PAUSE_S", 0.25)
+    monkeypatch.setattr(storage_faults, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
     for _ in range(3):
         with pytest.raises(StorageError):
             patiently(write)
-    num_first = len(attempts) - 2
-    assert num_first > 2, "the later calls try once each"
+    assert attempts == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0], "the later calls try once each"
     patiently(lambda: None)
     with pytest.raises(StorageError):
         patiently(write)
-    assert len(attempts) > num_first + 4, "after a success there is patience again"
+    assert attempts[7:] == [1.0, 1.25, 1.5, 1.75, 2.0], "after a success there is patience again"
 
 
 # the Optuna study's journal

@@ -85,7 +85,9 @@ CODE = JUNK | st.sampled_from(
 PARTS = st.sampled_from(
     ["name", "task", "data", "training", "space", "conditions", "points", "objective", "budget", "seed"]
 )
-quick = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def check_message(error: Exception, *, exit_code: int = 2, names: str = "") -> None:

@@ -23,7 +23,7 @@ PROGRAM = (
 """What a shell starts in the background ignores Ctrl-C, and passes that on."""
 PATIENCE_S = 300.0
 """How long a search may take to reach an epoch, or to end."""
-GRACE_S = 10.0
+GRACE_S = 60.0
 """How long processes may take to end after their search."""
 MIN_EPOCHS = 2
 """Epochs that a trial has when it is struck."""

@@ -24,7 +24,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs it where there is no Ray, as on a machine to which little is brought."""
     command = [sys.executable, "-c", WITHOUT_RAY, str(FOLDER / "measure.py"), "--threads", "1", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=2400)
 
 
 def test_a_quick_visit_runs_through_on_a_cpu() -> None:

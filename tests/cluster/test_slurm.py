@@ -1,11 +1,13 @@
 """The batch script for Slurm, among stand-ins for the commands that it uses: what it starts, hands on and ends with."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "clusters" / "slurm.sh"
@@ -40,6 +42,12 @@ def read_log(folder: Path) -> list[str]:
     return (folder / "log").read_text().splitlines() if (folder / "log").exists() else []
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Tells whether a process has a handler for a signal."""
+    (mask,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("code", [0, 1])
 def test_one_node_needs_no_cluster_and_the_exit_code_is_the_search_s(tmp_path: Path, code: int) -> None:
     assert start(tmp_path, "fashion_cnn", "--trials", "3", code=code).wait(30) == code
@@ -50,7 +58,11 @@ def test_the_signal_before_the_end_reaches_the_search_and_the_job_is_queued_agai
     process = start(tmp_path, "fashion_cnn", steps=600)
     while not read_log(tmp_path):
         time.sleep(0.02)
-    time.sleep(0.2)  # the stand-in has to have set its trap
+    script = psutil.Process(process.pid)
+    (search,) = script.children()
+    while not (catches(script.pid, signal.SIGUSR1) and catches(search.pid, signal.SIGUSR1)):
+        assert process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(30) == 138
     assert read_log(tmp_path)[1:] == ["scontrol requeue 4711"]

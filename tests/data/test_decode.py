@@ -263,10 +263,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 @pytest.mark.filterwarnings("error")
 def test_a_bad_file_is_refused_quickly_with_its_reason(name: str) -> None:
     data, reason = REFUSED[name]
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     with pytest.raises(UndecodableImage, match=reason) as refusal:
         decode_image(data, size=16, channels=3)
-    assert time.perf_counter() - start_s < 0.5
+    assert time.process_time() - start_s < 0.5
     assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 

@@ -457,7 +457,7 @@ def test_a_set_larger_than_the_object_store_streams(tmp_path: Path, make_idx_fol
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=180,
+        timeout=720,
         env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
     )
     assert done.returncode == 0, done.stderr

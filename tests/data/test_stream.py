@@ -202,7 +202,7 @@ def test_ray_streams_beside_trials_that_hold_all_cpus_in_bounded_memory(tmp_path
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=180,
+        timeout=720,
         env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
     )
     assert done.returncode == 0, done.stderr

@@ -3,10 +3,10 @@
 import fcntl
 import json
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +16,7 @@ from raysweep.commands.show import show
 from raysweep.errors import UsageError
 from raysweep.run_folder import RunFolder
 from raysweep.runs.listing import describe_lift, describe_run, describe_runs, format_age, list_runs
+from raysweep.search.session import lock
 from raysweep.search.session.lock import hold_lock, is_locked
 
 MakeRun = Callable[..., RunFolder]
@@ -110,22 +111,30 @@ def test_a_run_on_which_a_command_works_is_running(tmp_path: Path, make_run: Mak
     assert describe_run(run).state == "finished"
 
 
-def test_a_look_at_the_lock_keeps_no_driver_out(tmp_path: Path) -> None:
+def test_a_look_at_the_lock_keeps_no_driver_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunFolder(tmp_path)
     run.lock.touch()
-    looked = threading.Event()
+    looked, has_met_it = threading.Event(), threading.Event()
+    pauses: list[float] = []
 
     def look() -> None:
         with run.lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             looked.set()
-            time.sleep(0.05)
+            has_met_it.wait(60)
 
     thread = threading.Thread(target=look)
-    thread.start()
-    looked.wait()
-    with hold_lock(run):
+
+    def pause(duration_s: float) -> None:
+        pauses.append(duration_s)
+        has_met_it.set()
         thread.join()
+
+    monkeypatch.setattr(lock, "time", SimpleNamespace(sleep=pause))
+    thread.start()
+    assert looked.wait(60)
+    with hold_lock(run):
+        assert pauses == [lock.LOOK_S]
     with run.lock.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         with pytest.raises(UsageError, match="another driver works"), hold_lock(run):

@@ -1,12 +1,13 @@
 """Two DDP workers and one worker: the same metrics from the same weights, the same weights after an epoch.
 
-Run as a script, this file is one worker: `test_distributed.py RANK NUM_WORKERS PORT FOLDER`. No Ray.
+Run as a script, this file is one worker: `test_distributed.py RANK NUM_WORKERS RENDEZVOUS FOLDER`. No Ray.
 """
 
 import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def run_worker(rank: int, num_workers: int, port: str, folder: Path) -> None:
+def run_worker(rank: int, num_workers: int, rendezvous: Path, folder: Path) -> None:
     """Trains every case in `folder` and writes its history."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=num_workers
-    )
+    torch.distributed.init_process_group("gloo", init_method=rendezvous.as_uri(), rank=rank, world_size=num_workers)
     for name in CASES:
         values = json.loads((folder / f"{name}.json").read_text())
         state = fit(
@@ -119,19 +118,20 @@ def trained(
     make_config: Callable[..., TrialConfig],
     run_two_workers: Callable[[str, Path], None],
 ) -> Path:
-    """The folder in which two workers have trained all cases, once for this file."""
-    if (folder / "done").exists():
-        return folder
+    """The folder in which two workers have trained all cases: a new one for each attempt, up to the first success."""
+    done = folder / "done"
+    if done.exists():
+        return done
+    attempt = Path(tempfile.mkdtemp(dir=folder))
     for name, case in CASES.items():
         data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL, size=case.get("size", 12))
         values = {"config": build_config(name, make_config).to_json(), "data": str(data.folder)}
-        (folder / f"{name}.json").write_text(json.dumps(values))
+        (attempt / f"{name}.json").write_text(json.dumps(values))
     data = make_data(num_train=NUM_TRAIN, num_val=NUM_VAL)
     values = {"config": make_config(batch_size=BATCH_SIZE, epochs=3).to_json(), "data": str(data.folder)}
-    (folder / "damaged.json").write_text(json.dumps(values))
-    run_two_workers(__file__, folder)
-    (folder / "done").touch()
-    return folder
+    (attempt / "damaged.json").write_text(json.dumps(values))
+    run_two_workers(__file__, attempt)
+    return attempt.rename(done)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -188,7 +188,7 @@ def test_an_epoch_of_two_workers_gives_the_weights_of_one(
 
 
 if __name__ == "__main__":
-    run_worker(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
+    run_worker(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
     # DDP keeps gloo's threads beyond destroy_process_group(); one that asks for Python's lock while the interpreter
     # ends aborts the process ("terminate called without an active exception"). Ray's workers are ended without that.
     os._exit(0)

@@ -164,7 +164,9 @@ def test_what_a_killed_process_had_begun_to_write_is_removed(make_trial: Callabl
     assert names == {LAST, PREVIOUS, BEST, "metrics.jsonl"}
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     damages=st.dictionaries(
         st.sampled_from([LAST, PREVIOUS, BEST]), st.tuples(st.sampled_from([flip_bit, cut]), st.floats(0, 0.999))

@@ -1,6 +1,6 @@
 """Two workers of a GAN: one pair of networks, gradients that are means, metrics as of one process.
 
-Run as a script, this file is one worker: `test_gan_distributed.py RANK NUM_WORKERS PORT FOLDER`. No Ray.
+Run as a script, this file is one worker: `test_distributed.py RANK NUM_WORKERS RENDEZVOUS FOLDER`. No Ray.
 """
 
 import json
@@ -33,12 +33,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def run_worker(rank: int, num_workers: int, port: str, folder: Path) -> None:
+def run_worker(rank: int, num_workers: int, rendezvous: Path, folder: Path) -> None:
     """Trains every case in `folder` and writes what this worker has at the end."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=num_workers
-    )
+    torch.distributed.init_process_group("gloo", init_method=rendezvous.as_uri(), rank=rank, world_size=num_workers)
     layer = nn.Linear(2, 1)
     layer.weight.grad, layer.bias.grad = torch.tensor([[1.0, 10.0]]) * (rank + 1), torch.tensor([float(rank)])
     average_gradients(layer, num_workers)
@@ -117,4 +115,4 @@ def test_the_metrics_are_those_of_one_process(
 
 
 if __name__ == "__main__":
-    run_worker(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
+    run_worker(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
