@@ -105,6 +105,7 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
         report = stack.enter_context(ReportWriter(folder))  # left after the run's lock
         notifier = stack.enter_context(Notifier(options.notify, folder))
         record, identity = enter_run(study, options, stack)
+        notifier.has_entered = True
         follow = partial(_follow, study, options, identity, factories, report, notifier, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             if not folder.untold.exists():
@@ -219,7 +220,7 @@ def _retrain_finalists(
     chosen = choose_finalists(results, study.objective, asked.finalists)
     retraining = open_retraining(study, folder, identity, chosen, asked.seeds)
     for tracker in followers.trackers:
-        tracker.begin_finalists(chosen)
+        tracker.begin_finalists(chosen, retraining.results())
     retention = Retention(folder.finalists, retraining.results(), keep_all)
     own = build_observers(factories, folder.finalists, study)
     observers = [*followers.trackers, retention, followers.report, *own]

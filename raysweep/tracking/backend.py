@@ -103,6 +103,10 @@ class Backend:
     def open(self) -> None:
         """Begins, or goes on with, the record of the whole study."""
 
+    def find_open(self, names: Sequence[str]) -> Sequence[str]:
+        """Finds those of the trials that ended in earlier sessions whose records lack the end, as far as is known."""
+        return ()
+
     def start_trial(self, trial: TrackedTrial) -> None:
         """Begins, or goes on with, the record of a trial; epochs of earlier sessions that it lacks are filled in."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, LifecycleStage, Metric, Param, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from raysweep.atomic_files import Json
@@ -39,6 +39,7 @@ class MlflowRuns(Backend):
         self._client: Any = None
         self._experiment = ""
         self._study = ""
+        self._is_new = True
         self._trials: dict[str, str] = {}
 
     def open(self) -> None:
@@ -48,14 +49,28 @@ class MlflowRuns(Backend):
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self._client = MlflowClient(tracking_uri=self._uri)
         self._experiment = self._find_experiment()
-        self._study, is_new = self._open_run("study", {})
-        if is_new:
+        self._study, self._is_new = self._open_run("study", {})
+        if self._is_new:
             facts = self.run.describe()
             self._log_params(self._study, {"study": self.run.study.name, "objective": self.run.study.objective.metric})
             self._client.log_dict(self._study, facts, self.run.folder.study.name)
             data = self.run.data
             entry = Dataset(str(data.source), data.digest[:36] or "unknown", "local", str(data.source))
             self._client.log_inputs(self._study, datasets=[DatasetInput(entry)])
+
+    def find_open(self, names: Sequence[str]) -> list[str]:
+        """Finds the trials without an ended run; none where no session logged any. Who deleted a run wants none."""
+        if self._is_new:
+            return []
+        ended: set[str] = set()
+        query, token = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._study}'", None
+        while True:
+            page = self._client.search_runs([self._experiment], query, ViewType.ALL, page_token=token)
+            for run in page:
+                if run.info.status in STATES.values() or run.info.lifecycle_stage == LifecycleStage.DELETED:
+                    ended.add(run.data.tags[ID])
+            if not (token := page.token):
+                return [name for name in names if self._identify(name) not in ended]
 
     def start_trial(self, trial: TrackedTrial) -> None:
         """Opens the trial's run with its point, and its whole configuration as a file."""
@@ -140,7 +155,7 @@ class MlflowRuns(Backend):
 
     def _open_run(self, name: str, tags: Mapping[str, str]) -> tuple[str, bool]:
         """Returns the id of the run of that name, and whether it is a new one; one that was ended goes on."""
-        own = f"{self.run.run_id}-{name}"
+        own = self._identify(name)
         found = self._client.search_runs([self._experiment], f"tags.`{ID}` = '{own}'", max_results=1)
         if found:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
@@ -149,6 +164,10 @@ class MlflowRuns(Backend):
         words = {f"raysweep.tag.{word}": "true" for word in self.run.tags}
         run = self._client.create_run(self._experiment, tags={**facts, **words, **tags})
         return run.info.run_id, True
+
+    def _identify(self, name: str) -> str:
+        """Returns what the tag ID of the run of that name says."""
+        return f"{self.run.run_id}-{name}"
 
     def _log_metrics(self, run_id: str, metrics: Json, step: int) -> None:
         now = int(time.time() * 1000)

@@ -20,6 +20,10 @@ BEST = "hparam/best_value"
 """The metric that HParams compares trials by, beside the objective of their last epoch."""
 
 
+END = "result"
+"""The text that is written last of a trial."""
+
+
 class TensorboardEvents(Backend):
     """Writes `tensorboard/` in the run's folder. A trial that goes on is written anew: each epoch stands there once."""
 
@@ -28,12 +32,19 @@ class TensorboardEvents(Backend):
     def __init__(self, run: TrackedRun) -> None:
         super().__init__(run)
         self._study: Any = None
+        self._is_new = True
         self._trials: dict[str, Any] = {}
 
     def open(self) -> None:
         """Opens the study's folder; sessions that begin in the same second write to files of different names."""
         folder = self.run.folder.tensorboard / "study"
-        self._study = SummaryWriter(str(folder), filename_suffix=f".{len(list_files(folder, '*'))}")
+        num_files = len(list_files(folder, "*"))
+        self._is_new = num_files == 0
+        self._study = SummaryWriter(str(folder), filename_suffix=f".{num_files}")
+
+    def find_open(self, names: Sequence[str]) -> list[str]:
+        """Finds the trials whose folders lack the end, which are written anew; none where no session wrote any."""
+        return [] if self._is_new else [name for name in names if not self._has_end(name)]
 
     def start_trial(self, trial: TrackedTrial) -> None:
         """Opens the trial's folder and writes its point and the epochs that ended before."""
@@ -60,7 +71,7 @@ class TensorboardEvents(Backend):
         writer = self._trials.pop(name)
         if result.value is not None:
             writer.add_scalar(BEST, result.value, result.best_epoch)
-        writer.add_text("result", _describe(result))
+        writer.add_text(END, _describe(result))
         if result.state != "FAIL":
             writer.file_writer.add_summary(hparams({}, {})[2])  # it says that all went well
         writer.close()
@@ -91,6 +102,11 @@ class TensorboardEvents(Backend):
         for writer in (*self._trials.values(), *([self._study] if self._study is not None else [])):
             writer.close()
         self._trials, self._study = {}, None
+
+    def _has_end(self, name: str) -> bool:
+        """Tells whether the trial's files have its last text; tags stand in them as they are."""
+        tag = f"{END}/text_summary".encode()
+        return any(tag in path.read_bytes() for path in list_files(self.run.folder.tensorboard / name, "*"))
 
     @property
     def viewer(self) -> str:

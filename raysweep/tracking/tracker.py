@@ -5,18 +5,21 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from raysweep import signals
 from raysweep.announcement import announce
+from raysweep.atomic_files import Json
 from raysweep.errors import RaysweepError
-from raysweep.run_folder import SearchFolder
+from raysweep.run_folder import SearchFolder, TrialFolder
 from raysweep.search.observer import Observer
 from raysweep.search.ranking import point_key
 from raysweep.search.results import Results
 from raysweep.storage_faults import say
 from raysweep.tracking.backend import Backend, TrackedTrial, name_trial
 from raysweep.train.history import History, load_history
+from raysweep.trial_record import load_trial
 from raysweep.trial_result import TrialResult
 
 INTERRUPTED_TIMEOUT_S = 15.0
@@ -35,26 +38,23 @@ class Tracker(Observer):
         self._folder: SearchFolder = backend.run.folder
         self._searched: dict[str, int] | None = None
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._queue_ends(ended)
         self._is_ending = self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
 
-    def begin_finalists(self, chosen: Sequence[TrialResult]) -> None:
-        """Takes what follows as trainings of finalists. chosen: the trials whose configurations these are."""
+    def begin_finalists(self, chosen: Sequence[TrialResult], ended: Sequence[TrialResult] = ()) -> None:
+        """Takes what follows as trainings of finalists.
+
+        chosen: the trials whose configurations these are. ended: the trainings that did in earlier sessions.
+        """
         self._folder = self.backend.run.folder.finalists
         self._searched = {point_key(trial.params): trial.number for trial in chosen}
+        self._queue_ends(ended)
 
     def trial_started(self, number: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         """Begins the trial's record with its whole configuration."""
-        trial = TrackedTrial(
-            number=number,
-            is_finalist=self._searched is not None,
-            finalist_of=(self._searched or {}).get(point_key(params)),
-            config=dict(config),
-            params=dict(params),
-            epochs=_load_epochs(self._folder, number),
-            folder=self._folder.trial(number),
-        )
+        trial = _describe_trial(self._folder.trial(number), self._searched, config, params)
         self._queue.put(lambda: self.backend.start_trial(trial))
 
     def epoch_ended(self, number: int, metrics: Mapping[str, float]) -> None:
@@ -117,6 +117,29 @@ class Tracker(Observer):
             where = backend.run.folder.path
             say(f"{backend.title}: {backend.problem}; the results in {where} are whole all the same")
 
+    def _queue_ends(self, ended: Sequence[TrialResult]) -> None:
+        """Queues the ends of trials of earlier sessions that the records lack: no session trains them again.
+
+        Their driver was killed, or had no time left for a slow server.
+        """
+        if not ended:
+            return
+        folder, searched = self._folder, self._searched  # they may be others by the time of the call
+        results = {self._name(result.number): result for result in ended}
+
+        def end_open() -> None:
+            names = self.backend.find_open(list(results))
+            for name in names:
+                result = results[name]
+                place = folder.trial(result.number)
+                trial = _describe_trial(place, searched, _load_config(place), result.params)
+                if self._try(partial(self.backend.start_trial, trial)):
+                    self._try(partial(self.backend.end_trial, name, result))
+            if names and searched is None:
+                self.backend.log_progress(list(results.values()))
+
+        self._queue.put(end_open)
+
     def _name(self, number: int) -> str:
         return name_trial(number, is_finalist=self._searched is not None)
 
@@ -147,9 +170,35 @@ def close_trackers(trackers: Sequence[Tracker]) -> None:
         tracker.close(deadline)
 
 
-def _load_epochs(folder: SearchFolder, number: int) -> History:
+def _describe_trial(
+    folder: TrialFolder, searched: Mapping[str, int] | None, config: Mapping[str, Any], params: Mapping[str, Any]
+) -> TrackedTrial:
+    """Describes a trial that starts, goes on or has ended.
+
+    searched: of finalists the numbers of the trials in the search, by their points; none: it is no finalist.
+    """
+    return TrackedTrial(
+        number=folder.number,
+        is_finalist=searched is not None,
+        finalist_of=(searched or {}).get(point_key(params)),
+        config=dict(config),
+        params=dict(params),
+        epochs=_load_epochs(folder),
+        folder=folder,
+    )
+
+
+def _load_epochs(folder: TrialFolder) -> History:
     """Loads the epochs of earlier sessions; a damaged file, which the trial itself will report, has none."""
     try:
-        return load_history(folder.trial(number))
+        return load_history(folder)
     except RaysweepError:
         return []
+
+
+def _load_config(folder: TrialFolder) -> Json:
+    """Loads the configuration of a trial that ended; empty where it is damaged or gone."""
+    try:
+        return load_trial(folder).config.to_json()
+    except RaysweepError:
+        return {}

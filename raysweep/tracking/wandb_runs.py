@@ -15,7 +15,7 @@ from raysweep.run_folder import RunFolder
 from raysweep.search.results import Results
 from raysweep.storage_faults import say
 from raysweep.tracking.backend import Backend, TrackedRun, TrackedTrial, hide_password, list_files
-from raysweep.tracking.wandb_log import find_last_step
+from raysweep.tracking.wandb_log import find_last_step, has_summary, remove_empty
 from raysweep.tracking.wandb_study import log_data, log_progress, log_results
 from raysweep.tracking.wandb_workspace import save_workspace
 from raysweep.trial_result import TrialResult
@@ -55,12 +55,16 @@ class WandbRuns(Backend):
         self.mode: Mode = mode
         self._num_trials = run.study.budget.trials
         self._study: Any = None
+        self._last_step = 0
+        """Of the study's run: each row has the next one, in this session and those to come."""
         self._trials: dict[str, Any] = {}
 
     def open(self) -> None:
         """Opens the study's run, which lives from the search's start to its end."""
         self._choose_mode()
+        last_step = find_last_step(self._list_parts("study"))
         self._study = self._init("study", "study", self.run.describe(), has_charts=True)
+        self._last_step = max(last_step, self._study.starting_step - 1)  # the next one of what the server has
         for name in ("trials/ended", "best/*"):
             self._study.define_metric(name, step_metric="trials/ended")
         for fill, lack in ((log_data, "no data set is named"), (save_workspace, "no workspace is saved")):
@@ -69,18 +73,23 @@ class WandbRuns(Backend):
             except Exception as error:  # the runs are whole without it
                 self.problem = self.problem or f"{lack}: {_describe(error)}"
 
+    def find_open(self, names: Sequence[str]) -> list[str]:
+        """Finds the trials that have files of W&B here, none of them with the end; without files it is not known."""
+        return [name for name in names if (parts := self._list_parts(name)) and not has_summary(parts, "state")]
+
     def start_trial(self, trial: TrackedTrial) -> None:
         """Opens the trial's run with its whole configuration."""
         last_step = find_last_step(self._list_parts(trial.name))
         job_type = "finalist" if trial.is_finalist else "trial"
+        group = None if trial.finalist_of is None else f"{self.run.name}-finalists-of-{trial.finalist_of:04d}"
         config = {**trial.facts, **trial.config}
-        run = self._init(trial.name, job_type, config, tags=["baseline"] * trial.is_baseline)
+        run = self._init(trial.name, job_type, config, group=group, tags=["baseline"] * trial.is_baseline)
         objective = self.run.study.objective
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
         run.define_metric(objective.metric, step_metric="epoch", summary=objective.direction[:3])
         self._trials[trial.name] = run
-        last_step = max(last_step, run.step - 1)  # its step is the next one: of what the server has
+        last_step = max(last_step, run.starting_step - 1)  # the next one of what the server has; `step` is still 0
         for metrics in trial.epochs:
             if metrics["epoch"] > last_step:
                 self.log_epoch(trial.name, int(metrics["epoch"]), dict(metrics))
@@ -107,18 +116,18 @@ class WandbRuns(Backend):
     def set_num_trials(self, num_trials: int) -> None:
         """Logs on the study's run how many trials are planned now."""
         self._num_trials = num_trials
-        self._study.log({"trials/planned": num_trials})
+        self._study.log({"trials/planned": num_trials}, step=self._take_step(), commit=True)
 
     def log_progress(self, trials: Sequence[TrialResult]) -> None:
         """Logs on the study's run how many trials ended, the best so far, and now and then all of them."""
-        log_progress(self._study, self.run, trials, self._num_trials)
+        log_progress(self._study, self.run, trials, self._num_trials, self._take_step())
 
     def log_results(self, results: Results) -> None:
         """Logs on the study's run the tables, test figures, pictures, the report and the models; closes all runs."""
         study, self._study = self._study, None
         self.close()
         try:
-            log_results(study, self.run, results)
+            log_results(study, self.run, results, self._take_step())
         finally:
             study.finish()
 
@@ -151,6 +160,11 @@ class WandbRuns(Backend):
         """Returns the folder in which W&B makes its own: WANDB_DIR, else the run's."""
         return Path(os.environ.get("WANDB_DIR") or self.run.folder.path).expanduser()
 
+    def _take_step(self) -> int:
+        """Returns the step of the next row of the study's run."""
+        self._last_step += 1
+        return self._last_step
+
     def _list_parts(self, name: str) -> list[Path]:
         """Lists W&B's files of the run of that name, which each session that it was open in has left."""
         run_id = f"{self.run.run_id}-{name}"
@@ -172,17 +186,26 @@ class WandbRuns(Backend):
             wandb.setup(settings=wandb.Settings(mode="offline"))  # else W&B reports on itself to its server
 
     def _init(
-        self, name: str, job_type: str, config: Json, *, tags: Sequence[str] = (), has_charts: bool = False
+        self,
+        name: str,
+        job_type: str,
+        config: Json,
+        *,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        has_charts: bool = False,
     ) -> Any:
         """Opens a W&B run; what the environment and W&B's settings files say goes before our own names.
 
-        has_charts: of the driver's machine, while the run is open; a trial may be on any other.
+        group: of one configuration's seeds; none: that of the run. has_charts: of the driver's machine, while the run
+        is open; a trial may be on any other.
         """
         user = wandb.setup().settings
-        return wandb.init(
+        earlier = self._list_parts(name)
+        run = wandb.init(
             project=user.project or PROJECT,
             entity=user.entity,
-            group=user.run_group or self.run.name,
+            group=user.run_group or group or self.run.name,
             job_type=job_type,
             name=f"{self.run.name}-{name}",
             id=f"{self.run.run_id}-{name}",
@@ -202,6 +225,8 @@ class WandbRuns(Backend):
                 finish_timeout=FINISH_TIMEOUT_S,
             ),
         )
+        remove_empty(earlier)  # not before: until it has another part, one says that the run was begun
+        return run
 
 
 def _find_refusal() -> str | None:

@@ -13,6 +13,8 @@ from raysweep.search.results import Results
 from raysweep.tracking.backend import TrackedRun, list_files
 from raysweep.trial_result import BASELINE, TrialResult
 
+NAMES = ("image", "true", "predicted", "baseline_predicted")
+"""Columns of the table of predictions that are texts, whatever they look like: a class may be called NA, or 007."""
 MAX_ROWS = 10_000
 """Of the table of predictions; W&B shows no more."""
 ALL_LOGGED = 20
@@ -28,10 +30,10 @@ def log_data(study: Any, run: TrackedRun) -> None:
     study._log_artifact(artifact, is_user_created=True, use_after_commit=True)  # `use_artifact` refuses offline runs
 
 
-def log_progress(study: Any, run: TrackedRun, trials: Sequence[TrialResult], num_trials: int) -> None:
+def log_progress(study: Any, run: TrackedRun, trials: Sequence[TrialResult], num_trials: int, step: int) -> None:
     """Logs how many trials ended, the best so far, and, more seldom the more there are, the table of all.
 
-    num_trials: that are planned.
+    num_trials: that are planned. step: of the study's run, that no row of it has yet.
     """
     count = len(trials)
     states = [trial.state for trial in trials]
@@ -47,11 +49,14 @@ def log_progress(study: Any, run: TrackedRun, trials: Sequence[TrialResult], num
         study.summary.update({"best": _describe_trial(best)})
     if count <= ALL_LOGGED or count % (count // 10) == 0:
         row["trials"] = _build_table(trials)
-    study.log(row)
+    study.log(row, step=step, commit=True)
 
 
-def log_results(study: Any, run: TrackedRun, results: Results) -> None:
-    """Logs tables, pictures, reports, test figures, and the models of the best trial and the baseline."""
+def log_results(study: Any, run: TrackedRun, results: Results, step: int) -> None:
+    """Logs tables, pictures, reports, test figures, and the models of the best trial and the baseline.
+
+    step: of the study's run, that no row of it has yet.
+    """
     folder = run.folder
     summary = summarise_results(results)
     study.log(
@@ -63,7 +68,9 @@ def log_results(study: Any, run: TrackedRun, results: Results) -> None:
             **{path.stem: wandb.Image(str(path)) for path in list_files(folder.test, "*.png")},
             **{path.stem: _show_text(path.read_text(encoding="utf-8")) for path in list_files(folder.test, "*.txt")},
             **({"report": wandb.Html(str(folder.report), inject=False)} if folder.report.is_file() else {}),
-        }
+        },
+        step=step,
+        commit=True,
     )
     study.summary.update({"best": summary["best"], **{f"test/{key}": value for key, value in summary["test"].items()}})
     _log_models(study, run, results, summary)
@@ -117,7 +124,8 @@ def _build_predictions(run: TrackedRun) -> Json:
     path = run.folder.test / "predictions.csv"
     if not path.is_file():
         return {}
-    return {"predictions_table": wandb.Table(dataframe=pd.read_csv(path, nrows=MAX_ROWS))}
+    table = pd.read_csv(path, nrows=MAX_ROWS, dtype=dict.fromkeys(NAMES, "str"), keep_default_na=False)
+    return {"predictions_table": wandb.Table(dataframe=table)}
 
 
 def _build_finalists(results: Results) -> Json:

@@ -4,7 +4,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,11 @@ from raysweep.errors import StorageError, UsageError
 from raysweep.evaluate.test_figures import TestFigures
 from raysweep.run_folder import RunFolder
 from raysweep.search.notification import Notifier, load_services
+from raysweep.search.options import RunOptions
+from raysweep.search.run import run_study
+from raysweep.search.session.lock import hold_lock
+from raysweep.search.strategy.strategy import Strategy
+from raysweep.study import Study
 from raysweep.trial_result import TrialResult
 
 ACCURACY = Objective(metric="val/accuracy")
@@ -77,11 +82,24 @@ def test_how_a_run_ends_is_sent(
     server: tuple[str, list[dict[str, Any]]], folder: RunFolder, error: BaseException, title: str, text: str
 ) -> None:
     url, received = server
-    with pytest.raises(type(error)), Notifier([url], folder):
+    notifier = Notifier([url], folder)
+    notifier.has_entered = True
+    with pytest.raises(type(error)), notifier:
         raise error
     (message,) = received
     assert message["title"] == f"raysweep cars: {title}"
     assert message["message"].startswith(text)
+
+
+def test_a_driver_that_another_keeps_out_sends_no_failure_of_a_run_that_is_fine(
+    server: tuple[str, list[dict[str, Any]]], folder: RunFolder, study: Study, begin_run: Callable[..., Strategy]
+) -> None:
+    url, received = server
+    begin_run(folder, study)
+    options = RunOptions(storage=folder.storage, name="cars", resume=True, wandb="disabled", notify=(url,))
+    with hold_lock(folder), pytest.raises(UsageError, match="another driver works in"):
+        run_study(study, options)
+    assert received == []
 
 
 def test_a_service_that_does_not_answer_is_said_once_and_the_others_are_told(

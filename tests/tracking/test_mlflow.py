@@ -104,6 +104,18 @@ def test_a_server_that_the_environment_names_has_all_and_the_run_s_folder_nothin
     assert not (tmp_path / "run" / "mlflow").exists()
 
 
+def test_a_file_store_that_the_environment_names_has_each_epoch_once(
+    tmp_path: Path, tracked_run: Build, train: Train, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"file:{tmp_path}/mlruns"
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow 3.17 refuses it
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    follow(tmp_path / "run", tracked_run, train, finish)
+    check(MlflowClient(tracking_uri=uri), "raysweep")
+    assert not (tmp_path / "run" / "mlflow").exists()
+
+
 def test_a_database_in_the_run_s_folder_has_each_epoch_once(
     tmp_path: Path,
     tracked_run: Build,

@@ -14,6 +14,7 @@ from raysweep.tracking.backend import TrackedRun
 from raysweep.tracking.tracker import Tracker
 from raysweep.tracking.wandb_log import find_last_step, read_records
 from raysweep.tracking.wandb_runs import WandbRuns
+from raysweep.tracking.wandb_study import _build_predictions
 from raysweep.trial_result import TrialResult
 
 Build = Callable[[Path], TrackedRun]
@@ -47,6 +48,7 @@ def test_each_epoch_stands_once_at_its_step_in_the_parts_of_a_resumed_trial(resu
 
 def test_the_study_s_run_lives_from_the_start_and_ends_with_what_was_found(resumed: Path) -> None:
     before, after = read_parts(resumed, "study")
+    assert [step for part in (before, after) for step, _ in read_history(part)] == [1, 2, 3], "each stands once"
     assert [values["trials/ended"] for _, values in read_history(before)] == [1]
     assert find(before, "exit")[0].exit_code == 1
     assert find(before, "preempting"), "W&B shows that it is to go on"
@@ -74,7 +76,7 @@ def test_another_number_of_trials_is_logged_when_the_search_is_told(
     tracker.close()
     assert tracker.backend.problem is None
     ((records),) = read_parts(tmp_path, "study")
-    assert [values["trials/planned"] for _, values in read_history(records)] == [40, 40]
+    assert [(step, values["trials/planned"]) for step, values in read_history(records)] == [(1, 40), (2, 40)]
 
 
 def test_runs_have_group_job_type_tags_and_the_best_value_by_direction(resumed: Path) -> None:
@@ -121,6 +123,17 @@ def test_finalists_are_runs_of_their_own_that_name_the_trial_they_train_again(
     run = find(records, "run")[0]
     config = {update.key: json.loads(update.value_json) for update in run.config.update}
     assert (run.job_type, config["trial"], config["finalist_of"]) == ("finalist", 0, 0)
+    assert run.run_group == "small-finalists-of-0000", "the seeds of one configuration are a group"
+
+
+def test_classes_keep_their_names_in_the_table_of_predictions(tmp_path: Path, tracked_run: Build) -> None:
+    run = tracked_run(tmp_path)
+    head, *rows = "image,true,predicted,confidence,accepted", "1,NA,None,0.9,True", "2.0,007,null,0.5,False"
+    run.folder.test.mkdir()
+    (run.folder.test / "predictions.csv").write_text("\n".join([head, *rows]))
+    table = _build_predictions(run)["predictions_table"]
+    assert table.columns == head.split(",")
+    assert table.data == [["1", "NA", "None", 0.9, True], ["2.0", "007", "null", 0.5, False]]
 
 
 def test_a_search_that_is_interrupted_leaves_no_open_run(tmp_path: Path, tracked_run: Build, train: Train) -> None:

@@ -38,12 +38,31 @@ def test_after_each_sync_the_server_has_each_epoch_once(resumed: Path, tracked_r
     server.sync(*parts, *rest)
     assert server.steps("abc-0001") == [1, 2, 3, 4, 5]
     assert [row["epoch"] for row in server.history("abc-0001")] == [1, 2, 3, 4, 5]
-    assert [row["trials/ended"] for row in server.history("abc-study")][:2] == [1, 2]
+    assert [row["trials/ended"] for row in server.history("abc-study")] == [1, 2, 2]
+    assert server.steps("abc-study") == [1, 2, 3]
     assert server.runs["abc-0001"]["groupName"] == server.runs["abc-study"]["groupName"] == "small"
     assert {"dataset", "model"} <= {artifact["artifactTypeName"] for artifact in server.artifacts}
     aliases = [{alias["alias"] for alias in each["aliases"]} for each in server.artifacts if is_model(each)]
     assert aliases == [{"best", "baseline", "latest"}]
     assert server.used, "the data set is an input of the study's run"
+
+
+def test_a_file_that_a_kill_left_empty_keeps_no_run_from_being_uploaded(
+    tmp_path: Path, tracked_run: Build, train: Train, server: "Server"
+) -> None:
+    before = Tracker(WandbRuns(tracked_run(tmp_path), "offline"))
+    ended = [train(before, 0)]
+    before.close()
+    (whole,) = tmp_path.glob("wandb/*-abc-0000/*.wandb")
+    empty = tmp_path / "wandb/offline-run-20200101_000000-abc-0001/run-abc-0001.wandb"
+    empty.parent.mkdir()
+    empty.write_bytes(whole.read_bytes()[:7])
+    after = Tracker(WandbRuns(tracked_run(tmp_path), "offline"), ended)
+    train(after, 1)
+    after.close()
+    assert not empty.parent.exists()
+    server.sync(*tmp_path.glob("wandb/offline-run-*"))
+    assert [server.steps(name) for name in ("abc-0000", "abc-0001")] == [[1, 2], [1, 2]]
 
 
 def is_model(artifact: Mapping[str, Any]) -> bool:
@@ -69,6 +88,7 @@ def test_online_a_resumed_trial_goes_on_where_the_server_is_and_a_workspace_is_s
     finish(after, [first, train(after, 1, epochs=(3, 4))])
     assert (before.backend.problem, after.backend.problem) == (None, None)
     assert server.steps("abc-0001") == [1, 2, 3, 4]
+    assert server.steps("abc-study") == [1, 2, 3]
     assert after.sync_command is None
     (view,) = server.views
     assert view["displayName"] == "small (abc)"
