@@ -34,21 +34,35 @@ FAST = {
     "training.epochs": 20,
 }
 
-# More network than the report's, and what keeps that from learning the images by heart: what won on the H200, rounded.
+# More network than the report's, at the speed of two cores: 0.9476 on the validation images alone (n = 1).
 RESIDUAL = {
-    "task.model_args.width": 40,
+    "task.model_args.width": 32,
     "task.model_args.residual": True,
+    "task.schedule": "one_cycle",
+    "task.learning_rate": 4e-3,
+    "task.optimizer": "adamw",
+    "task.weight_decay": 0.05,
+    "task.dropout": 0.0,
+    "task.label_smoothing": 0.1,
+    "task.batch_norm": True,
+    "task.test_time_flip": True,
+    "training.batch_size": 128,
+    "training.epochs": 20,
+    "data.augmentation.strength": 0.3,
+    "data.augmentation.random_erasing": 0.3,
+}
+
+# What won on the H200, rounded: wider, a constant learning rate and the average of the weights.
+WIDE = {
+    **RESIDUAL,
+    "task.model_args.width": 40,
     "task.learning_rate": 7.5e-4,
     "task.optimizer": "adam",
     "task.weight_decay": 1e-6,
     "task.dropout": 0.07,
     "task.label_smoothing": 0.12,
-    "task.batch_norm": True,
     "task.schedule": "none",
     "task.ema_decay": 0.99,
-    "task.test_time_flip": True,
-    "training.batch_size": 128,
-    "training.epochs": 20,
     "data.augmentation.strength": 0.08,
     "data.augmentation.random_erasing": 0.43,
 }
@@ -92,7 +106,7 @@ STUDY = Study(
         "task.ema_decay": CategoricalDistribution((None, 0.99, 0.999)),
         "task.test_time_flip": CategoricalDistribution((False, True)),
     },
-    points=(RESIDUAL, FAST),
+    points=(RESIDUAL, WIDE, FAST),
     objective=Objective(metric="val/accuracy"),
     budget=Budget(trials=30),
 )

@@ -1,7 +1,8 @@
-"""Leaves in an Optuna study what optuna-dashboard shows: notes on the study and each trial, and the test pictures."""
+"""Leaves in an Optuna study what optuna-dashboard shows: notes on the study and each trial, with their pictures."""
 
 import importlib.util
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,33 @@ def _leave_notes(study: optuna.Study, folder: RunFolder, results: Results) -> No
     save_note(study, f"# {results.study}\n\n{test.headline}\n\nBest: trial {best.number}. Lift: {test.lift['text']}\n")
     of_best = [path for path in list_files(folder.test, "*.png") if path != folder.pareto_front]
     of_study = [path for path in (folder.pareto_front, folder.report) if path.is_file()]
-    ids = _keep_files(study, folder.artifacts, [*of_best, *of_study])
-    pictures = "".join(f"\n\n![{path.stem}]({get_artifact_path(study, ids[path.name])})" for path in of_best)
+    samples = {trial.number: list_files(folder.trial(trial.number).samples, "*.png")[-1:] for trial in results.trials}
+    of_trials = {f"trial_{number:04d}_{path.name}": path for number, paths in samples.items() for path in paths}
+    ids = _keep_files(study, folder.artifacts, {path.name: path for path in (*of_best, *of_study)} | of_trials)
+
+    def show(names: Iterable[str]) -> str:
+        return "".join(f"\n\n![{Path(name).stem}]({get_artifact_path(study, ids[name])})" for name in names)
+
     by_number = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     for trial in results.trials:
-        note = _describe(trial) + pictures * (trial.number == best.number)
-        save_note(optuna.Trial(study, by_number[trial.number]._trial_id), note)
+        own = [name for name in of_trials if name.startswith(f"trial_{trial.number:04d}_")]
+        tested = [path.name for path in of_best] if trial.number == best.number else []
+        save_note(optuna.Trial(study, by_number[trial.number]._trial_id), _describe(trial) + show((*own, *tested)))
 
 
-def _keep_files(study: optuna.Study, folder: Path, paths: Sequence[Path]) -> dict[str, str]:
+def _keep_files(study: optuna.Study, folder: Path, files: Mapping[str, Path]) -> dict[str, str]:
     """Makes files artifacts of the study, as Optuna gives none to a trial that has ended; returns names and ids."""
     folder.mkdir(exist_ok=True)
     store: Any = FileSystemArtifactStore(folder)
     ids = {artifact.filename: artifact.artifact_id for artifact in get_all_artifact_meta(study)}
-    for path in paths:
-        if path.name in ids:  # of the end before this one
-            atomic_files.copy_file(path, folder / ids[path.name])
+    for name, path in files.items():
+        if name in ids:  # of the end before this one
+            atomic_files.copy_file(path, folder / ids[name])
         else:
-            ids[path.name] = upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
+            with tempfile.TemporaryDirectory() as place:  # Optuna takes an artifact's name from its file
+                copy = Path(place) / name
+                atomic_files.copy_file(path, copy)
+                ids[name] = upload_artifact(artifact_store=store, file_path=str(copy), study_or_trial=study)
     return ids
 
 

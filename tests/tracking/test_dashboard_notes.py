@@ -31,6 +31,10 @@ def test_notes_and_pictures_are_left_once_in_the_run_s_journal(tmp_path: Path, r
     study.tell(study.ask(), 0.5)
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
     folder.test.mkdir()
+    failed_samples = folder.trial(1).samples
+    failed_samples.mkdir(parents=True)
+    for epoch in (1, 2):
+        (failed_samples / f"epoch_{epoch:04d}.png").write_bytes(b"sample of epoch %d" % epoch)
     for content in (b"old", b"picture"):  # as by a search that is extended
         (folder.test / "curves.png").write_bytes(content)
         leave_notes(study, folder, results)
@@ -38,9 +42,12 @@ def test_notes_and_pictures_are_left_once_in_the_run_s_journal(tmp_path: Path, r
     assert "Best: trial 0" in get_note(again)
     best, failed = (get_note(optuna.Trial(again, trial._trial_id)) for trial in again.trials)
     assert "- error: TrialError: NaN" in failed
-    (artifact,) = get_all_artifact_meta(again)
+    artifacts = {artifact.filename: artifact for artifact in get_all_artifact_meta(again)}
+    assert set(artifacts) == {"curves.png", "trial_0001_epoch_0002.png"}
+    artifact, sample = artifacts["curves.png"], artifacts["trial_0001_epoch_0002.png"]
     assert best.endswith(f"![curves]({get_artifact_path(again, artifact.artifact_id)})")
-    assert "![" not in failed
+    assert failed.endswith(f"![trial_0001_epoch_0002]({get_artifact_path(again, sample.artifact_id)})")
+    assert (folder.artifacts / sample.artifact_id).read_bytes() == b"sample of epoch 2"
     copy = tmp_path / "copy.png"
     store = FileSystemArtifactStore(folder.artifacts)
     download_artifact(artifact_store=store, artifact_id=artifact.artifact_id, file_path=str(copy))
