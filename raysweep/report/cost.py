@@ -4,6 +4,7 @@ from statistics import median
 
 from raysweep.report.run_view import RunView
 from raysweep.report.section import Cell, Section, render, render_table
+from raysweep.search.status import load_searched_s
 from raysweep.stages import format_duration
 from raysweep.train.history import DATA_WAIT, SPEED
 from raysweep.trial_result import TrialResult
@@ -50,6 +51,8 @@ def _describe_search(view: RunView) -> list[tuple[str, str]]:
         facts.append(("epochs saved by stopping weak trials", f"{saved:,} of {saved + epochs:,}"))
     facts += _describe_training(view, [row for rows in view.histories.values() for row in rows if row.get(SPEED)])
     if view.results is not None:
+        if searched_s := load_searched_s(view.folder):
+            facts.append(("the search, all its sessions", format_duration(searched_s)))
         facts.append(("the whole run, its last session", format_duration(view.results.duration_s)))
         seconds = view.results.test.durations_s.get("total")
         facts += [] if seconds is None else [("of it the final evaluation", format_duration(seconds))]

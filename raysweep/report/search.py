@@ -87,7 +87,7 @@ def _build_timeline(view: RunView) -> Section:
     return Section(
         title="Which trial ran when",
         how_to_read="Each bar is a trial, with its number, in the first row that was free as it began; bars above each "
-        "other are of trials that ran at the same time.",
+        "other are of trials that ran at the same time. The bar of one that was interrupted goes on through the pause.",
         html=render_chart(draw_timeline(view), "When each trial ran, those at the same time in rows of their own"),
     )
 

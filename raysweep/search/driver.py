@@ -58,6 +58,7 @@ class SearchDriver:
         """Numbers of trials that somebody wants to end."""
         self._attempts: dict[str, Attempt] = {}
         self._began: dict[int, float] = {}
+        """By the monotonic clock, as if a trial's sessions had followed one another."""
         self._last: dict[int, EpochReport] = {}
         self._next_look = 0.0
 
@@ -101,7 +102,7 @@ class SearchDriver:
         spec = self.make_spec(number, params, self.strategy.num_reported(number))
         self._attempts[trial_id] = Attempt(number=number, params=params, spec=spec, nodes=self.watch.list_living())
         if number not in self._began:
-            self._began[number] = time.monotonic()
+            self._began[number] = time.monotonic() - self.strategy.duration_s(number)
             for observer in self.observers:
                 observer.trial_started(number, spec.config.to_json(), params)
         return spec
@@ -231,6 +232,8 @@ class SearchDriver:
             if attempt.result is not None:
                 for observer in self.observers:
                     observer.trial_ended(attempt.result)
+            elif attempt.is_left and self.fault is None:
+                self.strategy.leave(attempt.number, time.monotonic() - self._began[attempt.number])
 
     def _on_death(self, attempt: Attempt) -> None:
         """Tries a trial again whose process died without a last word, or ends it where that is often."""

@@ -50,7 +50,7 @@ class Search:
     status: StatusFile
 
     def __init__(self, folder: RunFolder, study: Study, data: PreparedData) -> None:
-        self.folder = folder
+        self.folder, self.study, self.data = folder, study, data
         self.saved: list[int] = []
         progress = SearchProgress(study.objectives, study.budget.trials, None, [])
         self.control = Control(CommandBox(folder), progress, self.saved.append)
@@ -210,6 +210,22 @@ def test_a_search_that_is_to_stop_leaves_its_trials_to_be_gone_on_with(
     assert search.states() == ["RUNNING", "RUNNING"]
     assert search.driver.is_idle
     assert not search.driver.is_waiting
+
+
+def test_what_a_trial_took_before_it_was_left_counts(search: Search) -> None:
+    search.start()
+    search.driver._began[0] -= 100.0
+    search.say("stop")
+    assert search.report(0, 1) == Order.PAUSE
+    search.driver.on_end("0")
+    again = Search(search.folder, search.study, search.data)
+    again.driver.start("0")
+    again.driver.on_report(
+        "0", EpochReport(metrics={"epoch": 2.0}, value=0.5, best_value=0.5, best_epoch=1, finished=True)
+    )
+    again.driver.on_end("0")
+    (result,) = again.driver.strategy.results()
+    assert 100.0 <= result.duration_s < 160.0
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from raysweep.trial_result import BASELINE, Params, TrialResult
 
 NUM_EPOCHS = "num_epochs"
 """Attribute with a trial's reported epochs where there are two objectives: Optuna takes no intermediate values then."""
+DURATION = "duration_s"
+"""Attribute with the seconds of a trial that has ended, or was left to go on later, in all sessions but killed ones."""
 MAX_RETRIES = 2
 """Times that a trial is resumed after its process died."""
 
@@ -152,6 +154,14 @@ class Strategy:
             is_last = epoch == self._num_reported[number]
             return has_curve and is_last and number != BASELINE and bool(trial.should_prune())
 
+    def duration_s(self, number: int) -> float:
+        """Returns the seconds that a running trial took in earlier sessions; of one that was killed none are known."""
+        return float(self._running[number].user_attrs.get(DURATION, 0.0))
+
+    def leave(self, number: int, duration_s: float) -> None:
+        """Records what a trial took that another session is to go on with."""
+        self._running[number].set_user_attr(DURATION, round(duration_s, 3))
+
     def retry(self, number: int, *, node_lost: bool = False) -> bool:
         """Queues a trial whose process died, to be resumed under its number; false when it has died too often.
 
@@ -172,7 +182,7 @@ class Strategy:
         state = TrialState[result.state]
         values = [value for value in (result.value, result.second_value) if value is not None]
         with self._work():
-            trial.set_user_attr("duration_s", round(result.duration_s, 3))
+            trial.set_user_attr(DURATION, round(result.duration_s, 3))
             if result.best_epoch is not None:
                 trial.set_user_attr("best_epoch", result.best_epoch)
             if result.error is not None:
@@ -196,7 +206,7 @@ def read_results(optuna_study: optuna.Study, objectives: Sequence[Objective]) ->
             second_value=trial.values[-1] if trial.values and len(objectives) > 1 else None,
             best_epoch=trial.user_attrs.get("best_epoch"),
             params=trial.params,
-            duration_s=trial.user_attrs.get("duration_s", 0.0),
+            duration_s=trial.user_attrs.get(DURATION, 0.0),
             error=trial.user_attrs.get("error"),
             retries=trial.user_attrs.get("retries", 0),
             node_losses=trial.user_attrs.get("node_losses", 0),
