@@ -34,6 +34,7 @@ ALLOWED = {
         "chaos/study.py",
         "distributions.py",
         "report/charts.py",
+        "report/explanations.py",
         "report/forecast.py",
         "report/run_view.py",
         "report/search.py",

@@ -1,6 +1,7 @@
 """Draws the figures of a search that Optuna has not: history, timeline of trials, learning curves; marks axes."""
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -242,3 +243,8 @@ def mark_decades(values: Sequence[float]) -> list[float]:
     marks = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
     inside = [mark for mark in marks if low - 0.05 <= math.log10(mark) <= high + 0.05]
     return inside if len(inside) > 1 else [float(f"{end:.3g}") for end in (min(values), max(values))]
+
+
+def quiet() -> warnings.catch_warnings:
+    """Turns off Optuna's warnings of its plots that are experimental, or leave trials out."""
+    return warnings.catch_warnings(action="ignore")

@@ -98,7 +98,7 @@ class RunView:
 
     @property
     def ended_trainings(self) -> list[TrialResult]:
-        """How the finalists' trainings ended, by number; those that were no longer asked for are left out."""
+        """Lists how the finalists' trainings ended, by number; those that were no longer asked for are left out."""
         if self.retraining is None:
             return []
         from raysweep.search.finalists.retraining import DROPPED  # slow: scipy

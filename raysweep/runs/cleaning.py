@@ -166,16 +166,15 @@ def _find_weights(view: RunView, ended: Sequence[TrialResult]) -> Iterator[Remov
 
 
 def _find_weights_of_finalists(view: RunView) -> Iterator[Removable]:
-    """Finds the weights of finalists but of the winner and the baseline, whose seeds the final evaluation measures."""
+    """Finds the weights of finalists but of the winner and the baseline, which the final evaluation measures."""
     assert view.results is not None
     record = view.results.finalists
     if record is None:
         return
-    kept = {number for trainings in record.list_seeds().values() for number in trainings}
     for found in record.configurations:
-        for number in found.trainings:
+        for number in () if found.trial in (BASELINE, record.winner) else found.trainings:
             weights = view.folder.finalists.trial(number).best
-            if number not in kept and weights.is_dir():
+            if weights.is_dir():
                 yield _describe(weights, "weights", f"finalist {number}, of trial {found.trial}: did not win")
 
 

@@ -62,16 +62,11 @@ def _log_captured() -> Iterator[Any]:
 
 
 class Notifier(Observer):
-    """Sends notifications while it is open, on a thread of its own; one that fails says one sentence, and no more.
-
-    How a session ends is sent once `has_entered` is set: one that another driver keeps out has no run to tell of.
-    """
+    """Sends notifications while it is open, on a thread of its own; one that fails says one sentence, and no more."""
 
     def __init__(self, urls: Sequence[str], folder: RunFolder) -> None:
         self.services = load_services(urls)
         self.folder = folder
-        self.has_entered = False
-        """Whether the run is this session's to work on."""
         self._objectives: Sequence[Objective] = ()
         self._ended: list[TrialResult] = []
         self._failed: set[int] = set()
@@ -85,8 +80,10 @@ class Notifier(Observer):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if error is not None and self.has_entered:
-            self._send_failure(error)
+        if isinstance(error, KeyboardInterrupt):
+            self._send("interrupted", f"go on with --resume: {self.folder.path}", "warning")
+        elif error is not None:
+            self._send("failed", first_line(error), "failure")
         self._queue.put(None)
         if self._thread.ident is not None:
             left_s = max(0.0, signals.time_left_s() - REPORT_S)
@@ -114,12 +111,6 @@ class Notifier(Observer):
     def search_ended(self, results: Results) -> None:
         """Notifies of the end, with what the test images said."""
         self._send("finished", "\n".join(results.test.describe()), "success")
-
-    def _send_failure(self, error: BaseException) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            self._send("interrupted", f"go on with --resume: {self.folder.path}", "warning")
-        else:
-            self._send("failed", first_line(error), "failure")
 
     def _send(self, what: str, text: str, kind: Kind) -> None:
         if self.services:

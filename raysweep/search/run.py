@@ -103,9 +103,8 @@ def _run(study: Study, options: RunOptions, source: Source | None) -> Outcome:
     factories = load_observers(options.observers)
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(ReportWriter(folder))  # left after the run's lock
-        notifier = stack.enter_context(Notifier(options.notify, folder))
         record, identity = enter_run(study, options, stack)
-        notifier.has_entered = True
+        notifier = stack.enter_context(Notifier(options.notify, folder))  # not before: it may be another driver's
         follow = partial(_follow, study, options, identity, factories, report, notifier, stack)
         if record is not None and (found := load_finished(study, options, record, identity)) is not None:
             if not folder.untold.exists():

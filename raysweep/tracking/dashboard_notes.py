@@ -35,18 +35,18 @@ def _leave_notes(study: optuna.Study, folder: RunFolder, results: Results) -> No
     save_note(study, f"# {results.study}\n\n{test.headline}\n\nBest: trial {best.number}. Lift: {test.lift['text']}\n")
     of_best = [path for path in list_files(folder.test, "*.png") if path != folder.pareto_front]
     of_study = [path for path in (folder.pareto_front, folder.report) if path.is_file()]
-    samples = {trial.number: list_files(folder.trial(trial.number).samples, "*.png")[-1:] for trial in results.trials}
-    of_trials = {f"trial_{number:04d}_{path.name}": path for number, paths in samples.items() for path in paths}
-    ids = _keep_files(study, folder.artifacts, {path.name: path for path in (*of_best, *of_study)} | of_trials)
+    of_trials = {trial.number: list_files(folder.trial(trial.number).samples, "*.png")[-1:] for trial in results.trials}
+    samples = {f"trial_{number:04d}.png": path for number, paths in of_trials.items() for path in paths}
+    ids = _keep_files(study, folder.artifacts, {path.name: path for path in (*of_best, *of_study)} | samples)
 
     def show(names: Iterable[str]) -> str:
         return "".join(f"\n\n![{Path(name).stem}]({get_artifact_path(study, ids[name])})" for name in names)
 
     by_number = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     for trial in results.trials:
-        own = [name for name in of_trials if name.startswith(f"trial_{trial.number:04d}_")]
-        tested = [path.name for path in of_best] if trial.number == best.number else []
-        save_note(optuna.Trial(study, by_number[trial.number]._trial_id), _describe(trial) + show((*own, *tested)))
+        names = [f"trial_{trial.number:04d}.png"] if of_trials[trial.number] else []
+        names += [path.name for path in of_best] if trial.number == best.number else []
+        save_note(optuna.Trial(study, by_number[trial.number]._trial_id), _describe(trial) + show(names))
 
 
 def _keep_files(study: optuna.Study, folder: Path, files: Mapping[str, Path]) -> dict[str, str]:

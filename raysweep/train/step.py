@@ -237,8 +237,7 @@ def records_graphs(task: Task, config: TrialConfig, worker: Worker) -> bool:
         TrialError: they are asked for where there can be none.
     """
     asked = config.training.cuda_graphs
-    can_record = task.is_capturable and task.can_record(task.config)
-    can = worker.device.type == "cuda" and worker.num_workers == 1 and can_record
+    can = worker.device.type == "cuda" and worker.num_workers == 1 and task.is_capturable
     if asked is True and not can:
         raise TrialError(
             f"training.cuda_graphs=true needs a GPU, one worker and a task that is_capturable, got "

@@ -58,6 +58,7 @@ class Task(ABC):
         self.num_workers = num_workers
         self.folder = folder
         self.steps_per_epoch = count_steps(info.num_train, config.training.batch_size, num_workers)
+        self.is_capturable = self.can_record(self.config)
 
     @classmethod
     def can_record(cls, config: TaskConfig) -> bool:

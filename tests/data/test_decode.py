@@ -298,7 +298,8 @@ def test_mutated_bytes_give_an_image_or_a_reason(
     for place, num_removed, inserted in edits:
         place %= len(data) + 1
         data = data[:place] + inserted + data[place + num_removed :]
-    _decode_silently(data, channels)
+    image = _decode_silently(data, channels)
+    assert image is None or (image.dtype == np.uint8 and image.shape == (16, 16, channels))
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,9 +11,10 @@ from optuna import visualization
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from raysweep.report.charts import ORANGE, assign_lanes, draw_curves, draw_timeline, mark_decades
+from raysweep.report.explanations import restyle_parallel
 from raysweep.report.forecast import forecast_running
 from raysweep.report.run_view import load_view
-from raysweep.report.search import build_search_sections, restyle_parallel
+from raysweep.report.search import build_search_sections
 from raysweep.run_folder import RunFolder
 from raysweep.search.session.lock import hold_lock
 

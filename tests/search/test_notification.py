@@ -82,9 +82,7 @@ def test_how_a_run_ends_is_sent(
     server: tuple[str, list[dict[str, Any]]], folder: RunFolder, error: BaseException, title: str, text: str
 ) -> None:
     url, received = server
-    notifier = Notifier([url], folder)
-    notifier.has_entered = True
-    with pytest.raises(type(error)), notifier:
+    with pytest.raises(type(error)), Notifier([url], folder):
         raise error
     (message,) = received
     assert message["title"] == f"raysweep cars: {title}"

@@ -1,13 +1,14 @@
 """Small prepared sets of grey 28x28 images with a judge beside them, and GAN configurations. No Ray."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from raysweep import own_code
 from raysweep.config import DataConfig, Objective, TrainingConfig
 from raysweep.data.images import PreparedData
 from raysweep.evaluate.final_run import FinalRun
@@ -25,6 +26,15 @@ from raysweep.trial_config import TrialConfig
 from raysweep.trial_result import TrialResult
 
 SIDE, NUM_CLASSES = 28, 4
+
+
+@pytest.fixture
+def no_lasting_trust() -> Iterator[None]:
+    """Forgets the code of one's own that a test trusts."""
+    before = set(own_code._trusted)
+    yield
+    own_code._trusted.clear()
+    own_code._trusted.update(before)
 
 
 @pytest.fixture(scope="session")

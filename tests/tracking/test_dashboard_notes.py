@@ -43,10 +43,10 @@ def test_notes_and_pictures_are_left_once_in_the_run_s_journal(tmp_path: Path, r
     best, failed = (get_note(optuna.Trial(again, trial._trial_id)) for trial in again.trials)
     assert "- error: TrialError: NaN" in failed
     artifacts = {artifact.filename: artifact for artifact in get_all_artifact_meta(again)}
-    assert set(artifacts) == {"curves.png", "trial_0001_epoch_0002.png"}
-    artifact, sample = artifacts["curves.png"], artifacts["trial_0001_epoch_0002.png"]
+    assert set(artifacts) == {"curves.png", "trial_0001.png"}
+    artifact, sample = artifacts["curves.png"], artifacts["trial_0001.png"]
     assert best.endswith(f"![curves]({get_artifact_path(again, artifact.artifact_id)})")
-    assert failed.endswith(f"![trial_0001_epoch_0002]({get_artifact_path(again, sample.artifact_id)})")
+    assert failed.endswith(f"![trial_0001]({get_artifact_path(again, sample.artifact_id)})")
     assert (folder.artifacts / sample.artifact_id).read_bytes() == b"sample of epoch 2"
     copy = tmp_path / "copy.png"
     store = FileSystemArtifactStore(folder.artifacts)

@@ -1,6 +1,6 @@
 """Labels of networks of one's own, whatever they keep in themselves: the same with many cores as image by image."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,14 +64,11 @@ class Keeping(nn.Module):
 
 
 @pytest.fixture
-def code(tmp_path: Path) -> Iterator[str]:
-    """A file of networks; what a test trusts is forgotten with it."""
+def code(tmp_path: Path, no_lasting_trust: None) -> str:
+    """A file of networks."""
     path = tmp_path / "networks.py"
     path.write_text(CODE)
-    before = set(own_code._trusted)
-    yield str(path)
-    own_code._trusted.clear()
-    own_code._trusted.update(before)
+    return str(path)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`:FutureWarning")

@@ -3,7 +3,6 @@
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +76,11 @@ INFO = DataInfo(source="s", synthetic=False, digest="d", classes=("a", "b", "c")
 
 
 @pytest.fixture
-def code(tmp_path: Path) -> Iterator[str]:
-    """A file of code; what a test trusts is forgotten with it."""
+def code(tmp_path: Path, no_lasting_trust: None) -> str:
+    """A file of code."""
     path = tmp_path / "networks.py"
     path.write_text(CODE)
-    before = set(own_code._trusted)
-    yield str(path)
-    own_code._trusted.clear()
-    own_code._trusted.update(before)
+    return str(path)
 
 
 def configure(**values: Any) -> TrialConfig:

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from raysweep.report.search import draw_importances
+from raysweep.report.explanations import draw_importances
 
 
 @pytest.mark.filterwarnings("ignore:PedAnova")
