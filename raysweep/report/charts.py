@@ -123,7 +123,7 @@ def draw_timeline(view: RunView) -> go.Figure:
         barmode="overlay",
         height=150 + 26 * (max(lanes) + 1),
         xaxis_title=f"{unit} since the first trial began",
-        yaxis={"title": "trials at the same time", "range": [max(lanes) + 1.6, 0.4], "dtick": 1, "showgrid": False},
+        yaxis={"range": [max(lanes) + 1.6, 0.4], "showticklabels": False, "showgrid": False},
         uniformtext={"mode": "hide", "minsize": 9},
     )
     return figure
